@@ -1,0 +1,125 @@
+"""Tiered caching: memory in front of servers, each value computed once.
+
+The names below are the public ones; they are imported when first used, so that
+``import tiered`` costs nothing and touches no optional package.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__all__ = [
+    "ALWAYS",
+    "FOREVER",
+    "IF_ABSENT",
+    "IF_OLDER",
+    "MISSING",
+    "BackendError",
+    "CacheClient",
+    "CacheError",
+    "CacheMissError",
+    "CachedFunction",
+    "Capabilities",
+    "Claim",
+    "Clock",
+    "CodecError",
+    "Condition",
+    "DecoratedWrapper",
+    "Entry",
+    "InprocCacheClient",
+    "KeyEncodingError",
+    "MemcachedClient",
+    "NamespaceMirrorWrapper",
+    "NamespaceWrapper",
+    "NoServersError",
+    "NullCacheClient",
+    "ReadWriteSyncAdapter",
+    "SyncAdapter",
+    "SystemClock",
+    "TieredInclusiveClient",
+    "UnsupportedOperation",
+    "Wrapper",
+    "accelerated",
+    "cached",
+]
+
+if TYPE_CHECKING:
+    from tiered.clients.base import CacheClient, Capabilities, Claim
+    from tiered.clients.decorating import DecoratedWrapper
+    from tiered.clients.inproc import InprocCacheClient
+    from tiered.clients.memcached import MemcachedClient
+    from tiered.clients.namespace import NamespaceMirrorWrapper, NamespaceWrapper
+    from tiered.clients.null import NullCacheClient
+    from tiered.clients.synced import ReadWriteSyncAdapter, SyncAdapter
+    from tiered.clients.tiered import TieredInclusiveClient
+    from tiered.clients.wrapper import Wrapper
+    from tiered.clock import SystemClock
+    from tiered.decorators import CachedFunction, cached
+    from tiered.entry import ALWAYS, IF_ABSENT, IF_OLDER, Condition, Entry
+    from tiered.errors import (
+        BackendError,
+        CacheError,
+        CacheMissError,
+        CodecError,
+        KeyEncodingError,
+        NoServersError,
+        UnsupportedOperation,
+    )
+    from tiered.sentinels import FOREVER, MISSING
+    from tiered.typing import Clock
+
+    __version__: str
+
+accelerated = False
+"""Whether the compiled core is in use; this version has none."""
+
+_HOMES = {
+    "ALWAYS": "tiered.entry",
+    "FOREVER": "tiered.sentinels",
+    "IF_ABSENT": "tiered.entry",
+    "IF_OLDER": "tiered.entry",
+    "MISSING": "tiered.sentinels",
+    "BackendError": "tiered.errors",
+    "CacheClient": "tiered.clients.base",
+    "CacheError": "tiered.errors",
+    "CacheMissError": "tiered.errors",
+    "CachedFunction": "tiered.decorators",
+    "Capabilities": "tiered.clients.base",
+    "Claim": "tiered.clients.base",
+    "Clock": "tiered.typing",
+    "CodecError": "tiered.errors",
+    "Condition": "tiered.entry",
+    "DecoratedWrapper": "tiered.clients.decorating",
+    "Entry": "tiered.entry",
+    "InprocCacheClient": "tiered.clients.inproc",
+    "KeyEncodingError": "tiered.errors",
+    "MemcachedClient": "tiered.clients.memcached",
+    "NamespaceMirrorWrapper": "tiered.clients.namespace",
+    "NamespaceWrapper": "tiered.clients.namespace",
+    "NoServersError": "tiered.errors",
+    "NullCacheClient": "tiered.clients.null",
+    "ReadWriteSyncAdapter": "tiered.clients.synced",
+    "SyncAdapter": "tiered.clients.synced",
+    "SystemClock": "tiered.clock",
+    "TieredInclusiveClient": "tiered.clients.tiered",
+    "UnsupportedOperation": "tiered.errors",
+    "Wrapper": "tiered.clients.wrapper",
+    "cached": "tiered.decorators",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("tiered")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'tiered' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES, "__version__"])

@@ -1,0 +1,1 @@
+"""Cache clients: one interface over memory, servers, and clients made of clients."""

@@ -1,0 +1,112 @@
+"""Claims: the right to compute a key."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from tiered.concurrency.holdings import Holdings
+from tiered.typing import Key
+
+if TYPE_CHECKING:
+    from tiered.clients.base import CacheClient
+
+__all__ = ["Claim", "ClaimTable"]
+
+
+class Claim:
+    """The right to compute one key, with an owner token and an end.
+
+    A context manager: leaving the block releases it. A holder whose claim has
+    ended, or whose key was deleted meanwhile, loses the write and nothing else:
+    :meth:`fill` returns ``False`` and the holder still has its value.
+
+    Attributes:
+        key: the claimed key, as given.
+        token: names the holder; nobody else can release or fill with it.
+
+    Threads: one holder; not shared.
+    """
+
+    __slots__ = ("_client", "_release", "_use", "key", "token")
+
+    def __init__(
+        self,
+        client: CacheClient,
+        key: Key,
+        token: str,
+        use: Callable[[Callable[[], bool]], bool],
+        release: Callable[[], bool],
+    ) -> None:
+        self.key = key
+        self.token = token
+        self._client = client
+        self._use = use
+        self._release = release
+
+    def through(self, client: CacheClient, key: Key) -> Claim:
+        """The same right, filled through *client*, which knows the key as *key*."""
+        return Claim(client, key, self.token, self._use, self._release)
+
+    def fill(self, value: Any, ttl: float) -> bool:
+        """Store *value* for *ttl* seconds if the claim still holds, and release it."""
+        try:
+            return self._use(lambda: self._client.put(self.key, value, ttl))
+        finally:
+            self._release()
+
+    def release(self) -> bool:
+        """Give the claim back; whether it was still held. May be called twice."""
+        return self._release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._release()
+
+    def __repr__(self) -> str:
+        return f"<Claim {self.token} of {self.key!r}>"
+
+
+class ClaimTable:
+    """The claims that the threads of this process hold on one client's keys."""
+
+    __slots__ = ("_holdings",)
+
+    def __init__(self) -> None:
+        # Made on first use: most clients are never asked for a claim.
+        self._holdings: Holdings | None = None
+
+    def take(self, client: CacheClient, key: Key, until: float) -> Claim | None:
+        """A claim on *key* of *client*, or ``None`` while somebody holds one."""
+        if self._holdings is None:
+            self._holdings = Holdings()
+        holdings = self._holdings
+        now = client.clock.monotonic
+        token = holdings.take(key, until, now())
+        if token is None:
+            return None
+        return Claim(
+            client,
+            key,
+            token,
+            lambda action: holdings.use(key, token, now(), action),
+            lambda: holdings.release(key, token),
+        )
+
+    def revoke(self, key: Key) -> None:
+        """End the claim on *key*: what its holder computed is out of date."""
+        if self._holdings is not None:
+            self._holdings.revoke(key)
+
+    def revoke_all(self) -> None:
+        """End every claim."""
+        if self._holdings is not None:
+            self._holdings.revoke_all()

@@ -1,0 +1,238 @@
+"""Namespaces: many users of one client who never meet, and a ``clear()`` that is one write.
+
+A key becomes ``(prefix, key)``, where the prefix holds the namespace and its
+*revision*, a random token. ``clear()`` writes a new token; whatever lies under
+the old one can never be reached again and ages out.
+
+Who sees a ``clear()``, and when:
+
+- Everybody who uses the same client object in this process: at once. They share
+  one :class:`NamespaceState`.
+- Others, through a client that asks a server at each read anyway: at once. The
+  revision is asked for together with the keys, in the same request.
+- Others, through tiers with a near one: within ``recheck`` seconds, which is how
+  long a revision is trusted, so that a hit in the near tier stays one lookup.
+
+Tokens are random and never used twice. If a server loses the revision, the next
+reader makes up a new one: that clears the namespace, but brings nothing back.
+"""
+
+from __future__ import annotations
+
+import math
+import secrets
+import threading
+from collections.abc import Iterable
+from typing import Final
+
+from tiered.clients.base import CacheClient, Entry, Search
+from tiered.clients.wrapper import Wrapper
+from tiered.concurrency import fork
+from tiered.sentinels import FOREVER
+from tiered.typing import Clock, Key
+from tiered.validation import check_number
+
+__all__ = ["NamespaceMirrorWrapper", "NamespaceState", "NamespaceWrapper"]
+
+_MARK: Final = "tiered.namespace"
+"""First part of the keys under which revisions are stored."""
+
+_ANY: Final = Search()
+
+
+class NamespaceState:
+    """The revision of one namespace, as the users of one client in this process know it.
+
+    Attributes:
+        prefix: the namespace and its revision, the first part of every key.
+        horizon: until when (monotonic) the revision is taken for true.
+
+    Threads: ``prefix`` and ``horizon`` are read without a lock by the hot path; the
+    lock is held by whoever asks the server, so that one thread asks for all.
+    """
+
+    def __init__(
+        self, namespace: str, authority: CacheClient, clock: Clock, recheck: float
+    ) -> None:
+        self.namespace = namespace
+        self.revision_key: Key = (_MARK, namespace)
+        self._authority = authority
+        self._clock = clock
+        self._recheck = recheck
+        self._shared = authority.capabilities.shared
+        # In a private client nobody else can change the revision, and no server keeps
+        # it: it lives here, out of reach of the client's eviction.
+        self.horizon = -math.inf if self._shared else math.inf
+        self.prefix = self._prefix(_new_revision())
+        fork.register(self)
+        self.after_fork()
+
+    def after_fork(self) -> None:
+        """A new lock: whoever was asking the server is not in this process."""
+        self._lock = threading.RLock()
+
+    def current(self) -> str:
+        """The prefix, confirmed with the server if that is due."""
+        if self._clock.monotonic() < self.horizon:
+            return self.prefix
+        with self._lock:
+            if self._clock.monotonic() >= self.horizon:
+                self._confirm()
+            return self.prefix
+
+    def adopt(self, revision: object) -> bool:
+        """Take *revision*, just read from the server, for true; whether it is a new one."""
+        prefix = self._prefix(str(revision))
+        with self._lock:
+            changed = prefix != self.prefix
+            self.prefix = prefix
+            self.horizon = self._clock.monotonic() + self._recheck
+        return changed
+
+    def renew(self) -> None:
+        """A new revision, for everybody: what is under the old one is forgotten."""
+        with self._lock:
+            revision = _new_revision()
+            if self._shared:
+                self._authority.store(self.revision_key, revision, FOREVER)
+                self.horizon = self._clock.monotonic() + self._recheck
+            self.prefix = self._prefix(revision)
+
+    def _confirm(self) -> None:
+        known = self._authority.entry(self.revision_key)
+        if known is None:
+            mine = _new_revision()
+            if self._authority.add(self.revision_key, mine, FOREVER):
+                self.adopt(mine)
+                return
+            known = self._authority.entry(self.revision_key)  # somebody was faster
+        if known is not None:
+            self.adopt(known.value)
+        else:
+            # The server does not answer. What is under the prefix that we have was
+            # right when we last could ask; the next chance is after the interval.
+            self.horizon = self._clock.monotonic() + self._recheck
+
+    def _prefix(self, revision: str) -> str:
+        return f"{self.namespace}@{revision}"
+
+
+def _new_revision() -> str:
+    return secrets.token_hex(8)
+
+
+def _state_of(client: CacheClient, namespace: str, recheck: float) -> NamespaceState:
+    """The one state of *namespace* for everybody who uses *client*'s authority here."""
+    authority = client.authority
+    fresh = NamespaceState(namespace, authority, client.clock, recheck)
+    state: NamespaceState = authority.attachments.setdefault((_MARK, namespace), fresh)
+    return state
+
+
+class NamespaceWrapper(Wrapper):
+    """*client*, for the keys of one namespace only.
+
+    Args:
+        namespace: not empty.
+        client: the client to share; closing the wrapper closes it.
+        recheck: seconds for which the revision is trusted between two looks at the
+            server, where a near tier answers most reads.
+
+    Raises:
+        TypeError, ValueError: an argument that cannot be right.
+
+    Threads: safe.
+    """
+
+    def __init__(self, namespace: str, client: CacheClient, *, recheck: float = 1.0) -> None:
+        super().__init__(client)
+        if not isinstance(namespace, str):
+            raise TypeError(f"namespace must be a str, not {namespace!r}")
+        if not namespace:
+            raise ValueError("namespace must not be empty, ''")
+        self.namespace = namespace
+        self.recheck = check_number("recheck", recheck, low=0.0, hint="seconds, 0 or more")
+        self.state = _state_of(client, namespace, self.recheck)
+
+    def inner_key(self, key: Key) -> Key:
+        return (self.state.current(), key)
+
+    def around(self, client: CacheClient) -> Wrapper:
+        return NamespaceMirrorWrapper(self, client)
+
+    def entry(self, key: Key) -> Entry | None:
+        if self._asks_each_time:
+            return self.find_many((key,), _ANY).get(key)
+        return super().entry(key)
+
+    def entries(self, keys: Iterable[Key]) -> dict[Key, Entry]:
+        return self.find_many(keys, _ANY)
+
+    def find(self, key: Key, search: Search) -> Entry | None:
+        if self._asks_each_time:
+            return self.find_many((key,), search).get(key)
+        return super().find(key, search)
+
+    def find_many(self, keys: Iterable[Key], search: Search) -> dict[Key, Entry]:
+        wanted = list(keys)
+        if not self._asks_each_time or not wanted:
+            return super().find_many(wanted, search)
+        state = self.state
+        prefix = state.current()
+        for _ in range(2):
+            inner: dict[Key, Key] = {key: (prefix, key) for key in wanted}
+            found = self.client.find_many(
+                [state.revision_key, *inner.values()], self._inner_search_many(inner, search)
+            )
+            revision = found.get(state.revision_key)
+            if revision is None or not state.adopt(revision.value):
+                return self._outer_many(inner, found)
+            prefix = state.prefix
+        return {}  # cleared twice while we asked: a miss is the truth
+
+    @property
+    def _asks_each_time(self) -> bool:
+        capabilities = self.client.capabilities
+        return capabilities.blocking and not capabilities.near
+
+    def clear(self) -> None:
+        """Forget the namespace: one write, whatever its size. See the module for who sees it."""
+        self.state.renew()
+
+    def sweep(self, before: float | None) -> int:
+        if before is None:
+            self.clear()
+            return 0
+        return super().sweep(before)
+
+    def __repr__(self) -> str:
+        return f"<NamespaceWrapper {self.namespace!r} of {self.client!r}>"
+
+
+class NamespaceMirrorWrapper(NamespaceWrapper):
+    """The namespace of another wrapper, over another client.
+
+    Both follow one revision, so clearing either clears both: a private client can
+    mirror the namespace of a shared one.
+
+    Args:
+        reference: the wrapper whose namespace and revision are followed.
+        client: the client to put the mirrored namespace into.
+
+    Threads: safe.
+    """
+
+    def __init__(self, reference: NamespaceWrapper, client: CacheClient) -> None:
+        if not isinstance(reference, NamespaceWrapper):
+            raise TypeError(f"reference must be a NamespaceWrapper, not {reference!r}")
+        super().__init__(reference.namespace, client, recheck=reference.recheck)
+        self.reference = reference
+        self.state = reference.state
+
+    @property
+    def _asks_each_time(self) -> bool:
+        # The revision lies with the reference's client, not with ours.
+        return False
+
+    def __repr__(self) -> str:
+        return f"<NamespaceMirrorWrapper of {self.reference!r} over {self.client!r}>"

@@ -1,0 +1,522 @@
+"""Clients stacked as tiers: read from the nearest, written through to the farthest.
+
+::
+
+            get(key)                                put(key, value, ttl)
+    tier 0  near, small, fast     found? -> done    3. written, ttl x fraction 0
+              ^ copied up           | no
+    tier 1  shared, larger        found? -> copy    2. written, ttl x fraction 1
+              ^ copied up           | no
+    tier 2  far, slow             found? -> copy    1. written first: it decides
+
+Inclusive: what a tier holds, the farther ones (should) hold too. Writes and
+deletes go from far to near, reads from near to far, and copies upwards are
+checked against the writes that happened meanwhile (:mod:`tiered.concurrency.generations`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from tiered.clients.base import (
+    ALWAYS,
+    IF_ABSENT,
+    CacheClient,
+    Capabilities,
+    Claim,
+    Condition,
+    Entry,
+    HotPath,
+    Search,
+)
+from tiered.clients.explanation import Explanation
+from tiered.concurrency.generations import Generations, Watch
+from tiered.errors import KeyEncodingError
+from tiered.stats.counters import ClientStats
+from tiered.stats.reports import Reports
+from tiered.typing import Key
+from tiered.validation import check_number
+
+__all__ = ["TierStats", "TieredInclusiveClient", "TieredStats"]
+
+T = TypeVar("T")
+
+_ANY = Search()
+
+
+@dataclass(frozen=True, slots=True)
+class TierStats:
+    """What one tier has contributed.
+
+    Attributes:
+        client: the tier's ``repr``.
+        hits: reads that this tier answered with a fresh value.
+        misses: reads that went past it.
+        promotions: values copied into it from farther tiers.
+        errors: calls of it that raised, and were skipped.
+    """
+
+    client: str
+    hits: int
+    misses: int
+    promotions: int
+    errors: int
+
+
+@dataclass(frozen=True, slots=True)
+class TieredStats(ClientStats):
+    """The counts of the whole, and of each tier, nearest first."""
+
+    tiers: tuple[TierStats, ...] = ()
+
+
+class _Tier:
+    """A client in its place. Threads: the counts are as in ``stats.counters``."""
+
+    __slots__ = ("client", "errors", "fraction", "hits", "misses", "promotions")
+
+    def __init__(self, client: CacheClient, fraction: float) -> None:
+        self.client = client
+        self.fraction = fraction
+        self.hits = 0
+        self.misses = 0
+        self.promotions = 0
+        self.errors = 0
+
+    def deadline(self, deadline: float, now: float) -> float:
+        """The tier's share of a life until *deadline*; never more than that life."""
+        return now + (deadline - now) * self.fraction if deadline > now else deadline
+
+    def snapshot(self) -> TierStats:
+        return TierStats(repr(self.client), self.hits, self.misses, self.promotions, self.errors)
+
+
+class TieredInclusiveClient(CacheClient):
+    """Several clients as one.
+
+    A tier that raises is passed over and counted; the others answer. An
+    unencodable key is the caller's mistake and raises whichever tier finds it.
+
+    Args:
+        clients: the tiers, nearest first.
+        ttl_fractions: for each tier the share of a value's life that it gets, above
+            0 and up to 1; also when a value is copied up. All 1 by default.
+
+    Raises:
+        TypeError: a tier is no client.
+        ValueError: no tiers, the same client twice, fractions that do not fit, or
+            clients with different clocks.
+
+    Threads: safe. Two writers of one key at a time leave it out of the nearer tiers,
+    so that the farthest decides who came last.
+    """
+
+    def __init__(self, *clients: CacheClient, ttl_fractions: Sequence[float] | None = None) -> None:
+        _check_tiers(clients)
+        fractions = _check_fractions(ttl_fractions, len(clients))
+        self.clock = clients[0].clock
+        self._tiers = [_Tier(*pair) for pair in zip(clients, fractions, strict=True)]
+        self._generations = Generations()
+        self._reports = Reports("tiered.clients", self.clock)
+
+    @property
+    def clients(self) -> tuple[CacheClient, ...]:
+        """The tiers, nearest first."""
+        return tuple(tier.client for tier in self._tiers)
+
+    @property
+    def ttl_fractions(self) -> tuple[float, ...]:
+        """The share of a life that each tier gets."""
+        return tuple(tier.fraction for tier in self._tiers)
+
+    # -- Reading ---------------------------------------------------------------
+
+    def entry(self, key: Key) -> Entry | None:
+        # A hit in the first tier is what tiers are for: no closure, no guard call.
+        first = self._tiers[0]
+        try:
+            found = first.client.entry(key)
+        except Exception:
+            return self.find(key, _ANY)
+        if found is not None and found.deadline > self.clock.monotonic():
+            first.hits += 1
+            return found
+        first.misses += 1
+        return self._find_beyond(key, found, _ANY)
+
+    def entries(self, keys: Iterable[Key]) -> dict[Key, Entry]:
+        return self.find_many(keys, _ANY)
+
+    def near(self, key: Key) -> Entry | None:
+        return self._tiers[0].client.near(key)
+
+    def hot_path(self) -> HotPath | None:
+        return self._tiers[0].client.hot_path()
+
+    def find(self, key: Key, search: Search) -> Entry | None:
+        first = self._tiers[0]
+        found = self._ask(first, lambda: first.client.entry(key), None)
+        if self._will_do(first, found, search):
+            return found
+        return self._find_beyond(key, found, search)
+
+    def _find_beyond(self, key: Key, nearest: Entry | None, search: Search) -> Entry | None:
+        """Look past the first tier, which held *nearest*; the best of all that is found."""
+        with self._generations.reading(key) as watch:
+            best, depth = nearest, 0
+            for index, tier in enumerate(self._tiers[1:], start=1):
+                found = self._ask(tier, _bind(tier.client.entry, key), None)
+                if found is not None and (best is None or found.deadline > best.deadline):
+                    best, depth = found, index
+                if self._will_do(tier, found, search):
+                    break
+            promoted = depth and self._promote(key, best, depth, watch)
+        if promoted and best is not None:
+            self._announce(search, key, best)
+        return best
+
+    def find_many(self, keys: Iterable[Key], search: Search) -> dict[Key, Entry]:
+        missing = list(dict.fromkeys(keys))
+        best: dict[Key, tuple[Entry, int]] = {}
+        promoted: list[Key] = []
+        with contextlib.ExitStack() as watching:
+            watches: dict[Key, Watch] = {}
+            for index, tier in enumerate(self._tiers):
+                if index == 1:
+                    watches = {
+                        key: watching.enter_context(self._generations.reading(key))
+                        for key in missing
+                    }
+                found = self._ask(tier, _bind(tier.client.entries, missing), dict[Key, Entry]())
+                still: list[Key] = []
+                for key in missing:
+                    entry = found.get(key)
+                    if entry is not None and (
+                        key not in best or entry.deadline > best[key][0].deadline
+                    ):
+                        best[key] = (entry, index)
+                    if not self._will_do(tier, entry, search):
+                        still.append(key)
+                missing = still
+                if not missing:
+                    break
+            for key, watch in watches.items():
+                entry, depth = best.get(key, (None, 0))
+                if depth and self._promote(key, entry, depth, watch):
+                    promoted.append(key)
+        for key in promoted:
+            self._announce(search, key, best[key][0])
+        return {key: entry for key, (entry, _) in best.items()}
+
+    def _will_do(self, tier: _Tier, found: Entry | None, search: Search) -> bool:
+        """Whether there is no reason to look farther; counts the tier's hit or miss."""
+        margin = search.ttl_skip
+        if margin is None or margin < 0:
+            margin = 0.0
+        if found is not None and found.deadline > self.clock.monotonic() + margin:
+            tier.hits += 1
+            return True
+        tier.misses += 1
+        return False
+
+    def _promote(self, key: Key, found: Entry | None, depth: int, watch: Watch) -> bool:
+        """Copy a fresh *found* from the tier at *depth* to all nearer ones."""
+        now = self.clock.monotonic()
+        if found is None or found.deadline <= now:
+            return False
+        value, deadline = found.value, found.deadline
+
+        def copy() -> None:
+            for tier in reversed(self._tiers[:depth]):
+                stored = self._ask(
+                    tier,
+                    _bind(tier.client.store, key, value, tier.deadline(deadline, now)),
+                    False,
+                )
+                tier.promotions += stored
+
+        return watch.publish(copy)
+
+    def _announce(self, search: Search, key: Key, entry: Entry) -> None:
+        if search.on_promote is None:
+            return
+        try:
+            search.on_promote(key, entry.value, entry.deadline - self.clock.monotonic())
+        except Exception:
+            self.counters.errors += 1
+            logging.getLogger("tiered.clients").exception("promote_callback failed for %r", key)
+
+    # -- Writing ---------------------------------------------------------------
+
+    def store(
+        self,
+        key: Key,
+        value: Any,
+        deadline: float,
+        *,
+        keep: float = 0.0,
+        condition: Condition = ALWAYS,
+    ) -> bool:
+        now = self.clock.monotonic()
+
+        def store(tier: _Tier, condition: Condition) -> bool:
+            return tier.client.store(
+                key, value, tier.deadline(deadline, now), keep=keep, condition=condition
+            )
+
+        with self._generations.writing(key) as watch:
+            if condition is IF_ABSENT:
+                # The farthest tier decides, and the nearer ones follow; but what one of
+                # these still holds, after the farthest lost it, is there for readers.
+                nearer = self._tiers[:-1]
+                if any(self._is_fresh(tier, key, now) for tier in nearer):
+                    return False
+                farthest = self._tiers[-1]
+                if not self._ask(farthest, lambda: store(farthest, IF_ABSENT), False):
+                    return False
+                return self._write_down(
+                    watch, key, lambda tier: store(tier, ALWAYS), skip_farthest=True
+                )
+            return self._write_down(watch, key, lambda tier: store(tier, condition))
+
+    def store_many(
+        self, items: Mapping[Key, Any], deadline: float, *, keep: float = 0.0
+    ) -> dict[Key, bool]:
+        now = self.clock.monotonic()
+        written = dict.fromkeys(items, False)
+        with contextlib.ExitStack() as watching:
+            watches = {key: watching.enter_context(self._generations.writing(key)) for key in items}
+            for tier in reversed(self._tiers[1:]):
+                stored = self._ask(
+                    tier,
+                    _bind(tier.client.store_many, items, tier.deadline(deadline, now), keep=keep),
+                    dict[Key, bool](),
+                )
+                for key, watch in watches.items():
+                    written[key] |= stored.get(key, False)
+                    watch.passed()
+            first = self._tiers[0]
+            life = first.deadline(deadline, now)
+            for key, watch in watches.items():
+                written[key] |= self._settle(
+                    watch,
+                    first,
+                    key,
+                    _bind(first.client.store, key, items[key], life, keep=keep),
+                )
+        return written
+
+    def touch(self, key: Key, deadline: float) -> bool:
+        now = self.clock.monotonic()
+        with self._generations.writing(key) as watch:
+            farthest = self._tiers[-1]
+            if not self._ask(farthest, lambda: farthest.client.touch(key, deadline), False):
+                # A nearer copy that the farthest tier does not back must not outlive it.
+                return False
+            return self._write_down(
+                watch,
+                key,
+                lambda tier: tier.client.touch(key, tier.deadline(deadline, now)),
+                skip_farthest=True,
+            )
+
+    def outdate(self, key: Key) -> bool:
+        with self._generations.writing(key) as watch:
+            return self._write_down(watch, key, lambda tier: tier.client.outdate(key))
+
+    def discard(self, key: Key) -> bool:
+        with self._generations.writing(key) as watch:
+            return self._write_down(watch, key, lambda tier: tier.client.discard(key))
+
+    def discard_many(self, keys: Iterable[Key]) -> dict[Key, bool]:
+        wanted = list(dict.fromkeys(keys))
+        found = dict.fromkeys(wanted, False)
+        with contextlib.ExitStack() as watching:
+            watches = {
+                key: watching.enter_context(self._generations.writing(key)) for key in wanted
+            }
+            for tier in reversed(self._tiers):
+                gone = self._ask(tier, _bind(tier.client.discard_many, wanted), dict[Key, bool]())
+                for key, watch in watches.items():
+                    found[key] |= gone.get(key, False)
+                    watch.passed()
+        return found
+
+    def sweep(self, before: float | None) -> int:
+        swept = 0
+        for tier in reversed(self._tiers):
+            swept += self._ask(tier, _bind(tier.client.sweep, before), 0)
+            self._generations.passed_all()
+        return swept
+
+    def _write_down(
+        self,
+        watch: Watch,
+        key: Key,
+        write: Callable[[_Tier], bool],
+        *,
+        skip_farthest: bool = False,
+    ) -> bool:
+        """*write* each tier from far to near; whether any said that it did something."""
+        done = skip_farthest
+        if skip_farthest:
+            watch.passed()
+        for tier in reversed(self._tiers[1 : -1 if skip_farthest else None]):
+            done |= self._ask(tier, _bind(write, tier), False)
+            watch.passed()
+        first = self._tiers[0]
+        if skip_farthest and len(self._tiers) == 1:
+            return done
+        return self._settle(watch, first, key, lambda: write(first)) or done
+
+    def _settle(self, watch: Watch, tier: _Tier, key: Key, write: Callable[[], bool]) -> bool:
+        """Write the nearest tier; what cannot be written there must not stay as it was."""
+        drop = _bind(self._ask, tier, _bind(tier.client.discard, key), False)
+        errors = tier.errors
+        written = watch.settle(lambda: self._ask(tier, write, False), drop)
+        if tier.errors > errors:
+            drop()
+        return written
+
+    def _is_fresh(self, tier: _Tier, key: Key, now: float) -> bool:
+        entry = self._ask(tier, _bind(tier.client.entry, key), None)
+        return entry is not None and entry.deadline > now
+
+    def _ask(self, tier: _Tier, call: Callable[[], T], fallback: T) -> T:
+        """*call*'s answer, or *fallback* if the tier fails."""
+        try:
+            return call()
+        except KeyEncodingError:
+            raise  # the caller's mistake, not the tier's failure
+        except Exception as error:
+            tier.errors += 1
+            self.counters.errors += 1
+            self._reports.warn(
+                (id(tier), type(error)), "tier %r failed and is passed over: %r", tier.client, error
+            )
+            return fallback
+
+    # -- What it is ------------------------------------------------------------
+
+    def first_tiers(self, count: int) -> CacheClient:
+        if count >= len(self._tiers):
+            return self
+        view = TieredInclusiveClient.__new__(TieredInclusiveClient)
+        view.clock = self.clock
+        view.counters = self.counters
+        view._tiers = self._tiers[:count]
+        view._generations = self._generations
+        view._reports = self._reports
+        return view
+
+    @property
+    def authority(self) -> CacheClient:
+        return self._tiers[-1].client.authority
+
+    @property
+    def capabilities(self) -> Capabilities:
+        tiers = [tier.client.capabilities for tier in self._tiers]
+        return Capabilities(
+            shared=any(tier.shared for tier in tiers),
+            near=tiers[0].near,
+            blocking=any(tier.blocking for tier in tiers),
+            clearable=all(tier.clearable for tier in tiers),
+        )
+
+    def claim(self, key: Key, ttl: float = 10.0) -> Claim | None:
+        inner = self._tiers[-1].client.claim(key, ttl)
+        return None if inner is None else inner.through(self, key)
+
+    def revoke(self, key: Key) -> None:
+        self._tiers[-1].client.revoke(key)
+
+    def wait(self, key: Key, timeout: float | None = None) -> bool:
+        ends = math.inf if timeout is None else self.clock.monotonic() + timeout
+        for tier in self._tiers:
+            left = None if timeout is None else max(0.0, ends - self.clock.monotonic())
+            if not tier.client.wait(key, left):
+                return False
+        return True
+
+    @property
+    def is_async(self) -> bool:
+        return any(tier.client.is_async for tier in self._tiers)
+
+    @property
+    def capacity(self) -> float:
+        return max(tier.client.capacity for tier in self._tiers)
+
+    @property
+    def usage(self) -> float:
+        return max(tier.client.usage for tier in self._tiers)
+
+    @property
+    def stats(self) -> TieredStats:
+        tiers = tuple(tier.snapshot() for tier in self._tiers)
+        whole = self.counters.snapshot()
+        return TieredStats(
+            hits=whole.hits,
+            misses=whole.misses,
+            puts=whole.puts,
+            drops=whole.drops,
+            deletes=whole.deletes,
+            errors=whole.errors,
+            tiers=tiers,
+        )
+
+    def explain(self, key: Key) -> Explanation:
+        tiers = tuple(tier.client.explain(key) for tier in self._tiers)
+        fullest = max(tiers, key=lambda tier: -math.inf if tier.ttl is None else tier.ttl)
+        return Explanation(
+            repr(self), key, any(tier.found for tier in tiers), fullest.ttl, tiers=tiers
+        )
+
+    def close(self) -> None:
+        with contextlib.ExitStack() as closing:
+            for tier in self._tiers:
+                closing.callback(tier.client.close)
+
+    def __repr__(self) -> str:
+        return f"<TieredInclusiveClient [{' | '.join(repr(t.client) for t in self._tiers)}]>"
+
+
+def _bind(function: Callable[..., T], *args: Any, **options: Any) -> Callable[[], T]:
+    """*function* with its arguments as they are now, whatever the loop variables become."""
+    return lambda: function(*args, **options)
+
+
+def _check_tiers(clients: Sequence[Any]) -> None:
+    if not clients:
+        raise ValueError("clients must name at least one tier, not none")
+    for index, client in enumerate(clients):
+        if not isinstance(client, CacheClient):
+            raise TypeError(f"clients[{index}] must be a CacheClient, not {client!r}")
+        if any(client is other for other in clients[:index]):
+            raise ValueError(
+                f"clients[{index}] is {client!r} again; each tier must be a client of its own"
+            )
+        if client.clock is not clients[0].clock:
+            raise ValueError(
+                f"clients[{index}] has the clock {client.clock!r} and clients[0] has "
+                f"{clients[0].clock!r}; deadlines can be compared on one clock only"
+            )
+
+
+def _check_fractions(fractions: Any, tiers: int) -> Sequence[float]:
+    if fractions is None:
+        return (1.0,) * tiers
+    if isinstance(fractions, str) or not isinstance(fractions, Sequence):
+        raise TypeError(f"ttl_fractions must be a sequence of numbers, not {fractions!r}")
+    if len(fractions) != tiers:
+        raise ValueError(f"ttl_fractions must hold {tiers} numbers, one a tier, not {fractions!r}")
+    for index, fraction in enumerate(fractions):
+        name = f"ttl_fractions[{index}]"
+        check_number(name, fraction, low=0.0, hint="above 0 and at most 1")
+        if not 0.0 < fraction <= 1.0:
+            raise ValueError(f"{name} must be above 0 and at most 1, not {fraction!r}")
+    return tuple(fractions)

@@ -1,0 +1,196 @@
+"""A client around another client: each primitive delegated once, with keys and values mapped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from tiered.clients.base import ALWAYS, CacheClient, Capabilities, Claim, Condition, Entry, Search
+from tiered.clients.explanation import Explanation
+from tiered.sentinels import MISSING
+from tiered.typing import Key
+
+__all__ = ["Wrapper"]
+
+
+class Wrapper(CacheClient):
+    """Delegates everything to *client*.
+
+    Subclasses map keys and values by overriding the hooks :meth:`inner_key`,
+    :meth:`inner_value` and :meth:`outer_value` (and :meth:`around`, if their
+    constructor takes more than a client); they override a primitive only to
+    change what it does.
+
+    Args:
+        client: the client to wrap; closed together with this one.
+
+    Raises:
+        TypeError: it is not a client.
+
+    Threads: as safe as the client and the hooks.
+    """
+
+    def __init__(self, client: CacheClient) -> None:
+        if not isinstance(client, CacheClient):
+            raise TypeError(f"client must be a CacheClient, not {client!r}")
+        self.client = client
+        self.clock = client.clock
+
+    # -- Hooks -----------------------------------------------------------------
+
+    def inner_key(self, key: Key) -> Key:
+        """The wrapped client's key for *key*; equal keys must stay equal."""
+        return key
+
+    def inner_value(self, value: Any) -> Any:
+        """What the wrapped client is given to store for *value*."""
+        return value
+
+    def outer_value(self, value: Any) -> Any:
+        """The inverse of :meth:`inner_value`; ``MISSING`` makes it a miss."""
+        return value
+
+    def around(self, client: CacheClient) -> Wrapper:
+        """A wrapper like this one around another *client*."""
+        return type(self)(client)
+
+    # -- Delegation ------------------------------------------------------------
+
+    def entry(self, key: Key) -> Entry | None:
+        return self._outer(self.client.entry(self.inner_key(key)))
+
+    def entries(self, keys: Iterable[Key]) -> dict[Key, Entry]:
+        inner = {key: self.inner_key(key) for key in keys}
+        return self._outer_many(inner, self.client.entries(inner.values()))
+
+    def find(self, key: Key, search: Search) -> Entry | None:
+        inner = {key: self.inner_key(key)}
+        return self._outer(self.client.find(inner[key], self._inner_search_many(inner, search)))
+
+    def find_many(self, keys: Iterable[Key], search: Search) -> dict[Key, Entry]:
+        inner = {key: self.inner_key(key) for key in keys}
+        search = self._inner_search_many(inner, search)
+        return self._outer_many(inner, self.client.find_many(inner.values(), search))
+
+    def store(
+        self,
+        key: Key,
+        value: Any,
+        deadline: float,
+        *,
+        keep: float = 0.0,
+        condition: Condition = ALWAYS,
+    ) -> bool:
+        return self.client.store(
+            self.inner_key(key), self.inner_value(value), deadline, keep=keep, condition=condition
+        )
+
+    def store_many(
+        self, items: Mapping[Key, Any], deadline: float, *, keep: float = 0.0
+    ) -> dict[Key, bool]:
+        inner = {key: self.inner_key(key) for key in items}
+        written = self.client.store_many(
+            {inner[key]: self.inner_value(value) for key, value in items.items()},
+            deadline,
+            keep=keep,
+        )
+        return {key: written[inner_key] for key, inner_key in inner.items()}
+
+    def touch(self, key: Key, deadline: float) -> bool:
+        return self.client.touch(self.inner_key(key), deadline)
+
+    def outdate(self, key: Key) -> bool:
+        return self.client.outdate(self.inner_key(key))
+
+    def discard(self, key: Key) -> bool:
+        return self.client.discard(self.inner_key(key))
+
+    def discard_many(self, keys: Iterable[Key]) -> dict[Key, bool]:
+        inner = {key: self.inner_key(key) for key in keys}
+        found = self.client.discard_many(inner.values())
+        return {key: found[inner_key] for key, inner_key in inner.items()}
+
+    def sweep(self, before: float | None) -> int:
+        return self.client.sweep(before)
+
+    def near(self, key: Key) -> Entry | None:
+        if not self.client.capabilities.blocking:
+            # Through our own entry(), so that a subclass that changes it is asked here too.
+            return self.entry(key)
+        return self._outer(self.client.near(self.inner_key(key)))
+
+    def first_tiers(self, count: int) -> CacheClient:
+        limited = self.client.first_tiers(count)
+        return self if limited is self.client else self.around(limited)
+
+    @property
+    def authority(self) -> CacheClient:
+        return self.client.authority
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return self.client.capabilities
+
+    def wait(self, key: Key, timeout: float | None = None) -> bool:
+        return self.client.wait(self.inner_key(key), timeout)
+
+    def claim(self, key: Key, ttl: float = 10.0) -> Claim | None:
+        inner = self.client.claim(self.inner_key(key), ttl)
+        return None if inner is None else inner.through(self, key)
+
+    def revoke(self, key: Key) -> None:
+        self.client.revoke(self.inner_key(key))
+
+    def clear(self) -> None:
+        self.client.clear()
+
+    @property
+    def is_async(self) -> bool:
+        return self.client.is_async
+
+    @property
+    def capacity(self) -> float:
+        return self.client.capacity
+
+    @property
+    def usage(self) -> float:
+        return self.client.usage
+
+    def explain(self, key: Key) -> Explanation:
+        inner = self.client.explain(self.inner_key(key))
+        return replace(inner, client=repr(self), detail=(), tiers=(inner,))
+
+    def close(self) -> None:
+        self.client.close()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.client!r}>"
+
+    # -- Mapping of results ----------------------------------------------------
+
+    def _outer(self, entry: Entry | None) -> Entry | None:
+        if entry is None:
+            return None
+        value = self.outer_value(entry.value)
+        if value is entry.value:
+            return entry
+        return None if value is MISSING else Entry(value, entry.deadline)
+
+    def _outer_many(self, inner: dict[Key, Key], found: Mapping[Key, Entry]) -> dict[Key, Entry]:
+        mapped = ((key, self._outer(found.get(inner_key))) for key, inner_key in inner.items())
+        return {key: entry for key, entry in mapped if entry is not None}
+
+    def _inner_search_many(self, inner: Mapping[Key, Key], search: Search) -> Search:
+        """*search* with a callback that is told the outer keys and values."""
+        callback = search.on_promote
+        if callback is None:
+            return search
+        outer_keys = {inner_key: key for key, inner_key in inner.items()}
+
+        def announce(inner_key: Key, inner_value: Any, ttl: float) -> None:
+            value = self.outer_value(inner_value)
+            if inner_key in outer_keys and value is not MISSING:
+                callback(outer_keys[inner_key], value, ttl)
+
+        return search._replace(on_promote=announce)

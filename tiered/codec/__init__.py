@@ -1,0 +1,1 @@
+"""Values to bytes and back: serialise, compress, sign, and the envelope around them."""

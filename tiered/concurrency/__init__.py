@@ -1,0 +1,1 @@
+"""Locks, flights and fork handling; nothing here knows what a cache is."""

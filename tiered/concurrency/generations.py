@@ -1,0 +1,150 @@
+"""No resurrection: a value that was read before a write of its key is not copied after it.
+
+Values are read from a far place and copied to a near one. Between the two, a
+writer may have changed both, and the copy would bring the old value back. Whoever
+reads in order to copy, and whoever writes, *watches* the key meanwhile:
+
+- A writer goes from the far place to the near, and calls :meth:`Watch.passed`
+  after each step but the last. A reader who saw what was there before that step
+  has an older version, and its :meth:`Watch.publish` refuses.
+- Two writers of a key at a time may reach the far place in one order and the
+  near one in the other. Neither can know, so :meth:`Watch.settle` tells both to
+  drop the near copy; the next read fetches what the far place decided.
+
+Only keys that somebody is working on just now are in the table, so its size is
+bounded by the number of running operations. The table's lock is held for a few
+dictionary operations. A key's own lock is held while the near place is written,
+which is quick; never while the far one is asked.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Hashable
+from types import TracebackType
+from typing import Self
+
+from tiered.concurrency import fork
+
+__all__ = ["Generations", "Watch"]
+
+
+class _State:
+    """What the watchers of one key share.
+
+    ``version`` counts the steps of writers, ``contested`` says that two writers
+    met, and ``lock`` guards both; ``watchers`` is guarded by the table's lock.
+    """
+
+    __slots__ = ("contested", "lock", "version", "watchers", "writers")
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.version = 0
+        self.watchers = 0
+        self.writers = 0
+        self.contested = False
+
+
+class Watch:
+    """One operation's view of one key; a context manager, used by one thread."""
+
+    __slots__ = ("_generations", "_key", "_seen", "_state", "_writes")
+
+    def __init__(self, generations: Generations, key: Hashable, writes: bool) -> None:
+        self._generations = generations
+        self._key = key
+        self._writes = writes
+
+    def __enter__(self) -> Self:
+        self._state = state = self._generations._enter(self._key)
+        with state.lock:
+            self._seen = state.version
+            if self._writes:
+                state.contested |= state.writers > 0
+                state.writers += 1
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        state = self._state
+        if self._writes:
+            with state.lock:
+                state.writers -= 1
+                state.contested &= state.writers > 0
+        self._generations._leave(self._key, state)
+
+    def publish(self, copy: Callable[[], object]) -> bool:
+        """For readers: run *copy*, unless a writer has passed since; whether it ran."""
+        with self._state.lock:
+            if self._state.version != self._seen:
+                return False
+            copy()
+            return True
+
+    def passed(self) -> None:
+        """For writers: a place farther than the nearest has been written."""
+        with self._state.lock:
+            self._state.version += 1
+
+    def settle(self, write: Callable[[], bool], drop: Callable[[], object]) -> bool:
+        """For writers, at the nearest place: *write*, or *drop* if another writer is about."""
+        with self._state.lock:
+            self._state.version += 1
+            if self._state.contested:
+                drop()
+                return False
+            return write()
+
+
+class Generations:
+    """The table of keys that are being worked on.
+
+    Threads: safe.
+    """
+
+    def __init__(self) -> None:
+        fork.register(self)
+        self.after_fork()
+
+    def after_fork(self) -> None:
+        """The other threads' operations do not go on in this process."""
+        self._lock = threading.RLock()
+        self._states: dict[Hashable, _State] = {}
+
+    def __len__(self) -> int:
+        return len(self._states)
+
+    def reading(self, key: Hashable) -> Watch:
+        """To be entered before a far place is read."""
+        return Watch(self, key, writes=False)
+
+    def writing(self, key: Hashable) -> Watch:
+        """To be entered before any place is written."""
+        return Watch(self, key, writes=True)
+
+    def passed_all(self) -> None:
+        """A far place was changed under every key."""
+        with self._lock:
+            states = list(self._states.values())
+        for state in states:
+            with state.lock:
+                state.version += 1
+
+    def _enter(self, key: Hashable) -> _State:
+        with self._lock:
+            state = self._states.get(key)
+            if state is None:
+                state = self._states[key] = _State()
+            state.watchers += 1
+            return state
+
+    def _leave(self, key: Hashable, state: _State) -> None:
+        with self._lock:
+            state.watchers -= 1
+            if not state.watchers and self._states.get(key) is state:
+                del self._states[key]

@@ -1,0 +1,201 @@
+"""Settling a call that the front door could not answer.
+
+One engine per decorated function. It reads the client, judges what it found, and
+acts as the mode's row says. The cache never breaks the call: whatever the client,
+the codec or the key does, the caller gets the function's own value or exception.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from tiered.clients.base import CacheClient, Entry
+from tiered.concurrency.flight import CircularWait, Flight, Flights
+from tiered.decorators.plan import Plan
+from tiered.decorators.stats import CallCounters
+from tiered.decorators.verdict import Action, Row, judge
+from tiered.errors import CacheMissError
+from tiered.keys.call import BoundCall
+from tiered.stats.reports import Reports
+
+__all__ = ["Engine"]
+
+T = TypeVar("T")
+
+
+class Engine:
+    """Reads, computes and stores for one decorated function.
+
+    Args:
+        plan: the options.
+        client: ``plan.client`` within the function's namespace.
+        bind: from the arguments of a call to its key and canonical spelling.
+
+    Threads: safe. No lock is held while the function runs.
+    """
+
+    def __init__(self, plan: Plan, client: CacheClient, bind: Callable[..., BoundCall]) -> None:
+        self.counters = CallCounters()
+        self.flights = Flights()
+        self._plan = plan
+        self._client = client
+        self._bind = bind
+        self._monotonic = client.clock.monotonic
+        self._reports = Reports("tiered.decorators", client.clock)
+
+    # -- Calls that may compute -------------------------------------------------
+
+    def settle(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Answer a plain call."""
+        call = self._keyed(args, kwargs)
+        if call is None:
+            return self._compute(args, kwargs)
+        while True:
+            flight, leads = self.flights.join(call.key)
+            if leads:
+                return self._fly(flight, call)
+            try:
+                value = flight.wait()
+            except CircularWait:
+                # The function asks, itself or through another thread, for what it is
+                # computing.
+                return self._compute(call.args, call.kwargs)
+            if not flight.abandoned:
+                self.counters.misses += 1
+                self.counters.shared += 1
+                return value
+
+    def refresh(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Compute now, whatever is held; stores and returns the value."""
+        call = self._keyed(args, kwargs)
+        if call is None:
+            return self._compute(args, kwargs)
+        flight = self.flights.restart(call.key)
+        return self._lead(flight, call, lambda: self._compute_and_store(flight, call))
+
+    def _fly(self, flight: Flight, call: BoundCall) -> Any:
+        return self._lead(flight, call, lambda: self._read_or_compute(flight, call))
+
+    def _lead(self, flight: Flight, call: BoundCall, work: Callable[[], Any]) -> Any:
+        """Run *work* and land *flight* with its outcome, on every exit."""
+        try:
+            value = work()
+        except Exception as error:
+            self.flights.finish(call.key, flight)
+            flight.land(error=error)
+            raise
+        except BaseException:
+            self.flights.finish(call.key, flight)
+            flight.abandon()
+            raise
+        self.flights.finish(call.key, flight)
+        flight.land(value)
+        return value
+
+    def _read_or_compute(self, flight: Flight, call: BoundCall) -> Any:
+        entry = self._guarded(lambda: self._client.entry(call.key), None)
+        if entry is not None and entry.deadline > self._monotonic():
+            self.counters.far_hits += 1
+            return entry.value
+        self.counters.misses += 1
+        return self._compute_and_store(flight, call)
+
+    def _compute_and_store(self, flight: Flight, call: BoundCall) -> Any:
+        value = self._compute(call.args, call.kwargs)
+        plan = self._plan
+        self._guarded(
+            lambda: flight.publish(
+                lambda: self._client.put(call.key, value, plan.ttl, keep=plan.keep)
+            ),
+            False,
+        )
+        return value
+
+    def _compute(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        self.counters.computations += 1
+        try:
+            return self._plan.function(*args, **kwargs)
+        except Exception:
+            self.counters.failures += 1
+            raise
+
+    # -- Calls that never compute -----------------------------------------------
+
+    def look(self, row: Row, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Answer from the cache as *row* says.
+
+        Raises:
+            CacheMissError: nothing that the row takes is there.
+        """
+        entry = self.find(args, kwargs)
+        verdict = judge(entry, self._monotonic(), self._plan.due_below)
+        if entry is not None and row[verdict] is Action.VALUE:
+            self.counters.far_hits += 1
+            return entry.value
+        self.counters.misses += 1
+        raise CacheMissError(self._plan.namespace, args, kwargs)
+
+    def find(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Entry | None:
+        """What is held for the call, fresh or stale."""
+        call = self._keyed(args, kwargs)
+        if call is None:
+            return None
+        return self._guarded(lambda: self._client.entry(call.key), None)
+
+    def put(self, value: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+        """Hold *value* for the call, in place of what is being computed for it."""
+        plan = self._plan
+        return self._changed(
+            args, kwargs, lambda key: self._client.put(key, value, plan.ttl, keep=plan.keep)
+        )
+
+    def invalidate(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+        """Forget the call; a computation that is running for it will not be stored."""
+        return self._changed(args, kwargs, self._client.delete)
+
+    def expire(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+        """Make the call's value stale; a computation that is running will not be stored."""
+        return self._changed(args, kwargs, self._client.expire)
+
+    def clear(self) -> None:
+        """Forget all calls; computations that are running will not be stored."""
+        self.flights.supersede_all()
+        self._guarded(self._client.clear, None)
+
+    def _changed(
+        self,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        change: Callable[[Any], bool],
+    ) -> bool:
+        call = self._keyed(args, kwargs)
+        if call is None:
+            return False
+        self.flights.supersede(call.key)
+        return self._guarded(lambda: change(call.key), False)
+
+    # -- Keeping the cache's troubles from the caller ----------------------------
+
+    def _keyed(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> BoundCall | None:
+        """The call with its key; ``None`` if it has none that a cache could use."""
+        try:
+            call = self._bind(*args, **kwargs)
+            hash(call.key)
+        except Exception as error:
+            self.counters.errors += 1
+            self._reports.warn(
+                "key", "%s is called without the cache: %r", self._plan.namespace, error
+            )
+            return None
+        return call
+
+    def _guarded(self, operation: Callable[[], T], fallback: T) -> T:
+        try:
+            return operation()
+        except Exception as error:
+            self.counters.errors += 1
+            self._reports.warn(
+                type(error).__name__, "the cache of %s failed: %r", self._plan.namespace, error
+            )
+            return fallback

@@ -1,0 +1,45 @@
+"""Whether a server is worth asking: a growing, jittered pause after failures."""
+
+from __future__ import annotations
+
+import random
+from typing import Final
+
+from tiered.typing import Clock
+
+__all__ = ["NodeHealth"]
+
+
+class NodeHealth:
+    """The state of one server, shared by all threads.
+
+    After a failure the server is left alone for a quarter of a second, then for
+    twice as long after each further one, up to ten seconds. The first request
+    after the pause is the probe. Jitter keeps the processes of a fleet from
+    returning in one wave.
+
+    Threads: safe without a lock; a lost update makes one pause a step shorter.
+    """
+
+    FIRST_PAUSE: Final = 0.25
+    LONGEST_PAUSE: Final = 10.0
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._failures = 0
+        self._resume = -float("inf")
+
+    @property
+    def usable(self) -> bool:
+        """Whether to ask the server now."""
+        return not self._failures or self._clock.monotonic() >= self._resume
+
+    def succeeded(self) -> None:
+        """The server answered."""
+        self._failures = 0
+
+    def failed(self) -> None:
+        """The server could not be reached, or broke off."""
+        pause = min(self.FIRST_PAUSE * 2.0**self._failures, self.LONGEST_PAUSE)
+        self._failures = min(self._failures + 1, 16)
+        self._resume = self._clock.monotonic() + pause * random.uniform(0.75, 1.0)  # noqa: S311

@@ -1,0 +1,1 @@
+"""Counting what happens, and saying once in a while what went wrong."""

@@ -1,0 +1,1 @@
+"""Bounded collections of entries inside the process: what an in-process client keeps them in."""

@@ -1,0 +1,42 @@
+"""From what a user asks for to a store."""
+
+from __future__ import annotations
+
+from collections.abc import MutableMapping
+from typing import Any
+
+from tiered.stores.lru import lru_store
+from tiered.stores.mapping import POLICIES, MappingStore, policy_store
+from tiered.typing import OnEvict, Store, Weigher
+from tiered.validation import check_number
+
+__all__ = ["choose_store"]
+
+
+def choose_store(
+    size: float,
+    policy: str,
+    store: Any,
+    weigher: Weigher | None,
+    on_evict: OnEvict | None,
+) -> Store:
+    """The store for the arguments of ``InprocCacheClient``.
+
+    Raises:
+        TypeError: an argument of the wrong kind.
+        ValueError: a negative size, an unknown policy.
+    """
+    check_number("size", size, low=0, hint="a number of entries (or units of weigher), 0 or more")
+    for name, function in (("weigher", weigher), ("on_evict", on_evict)):
+        if function is not None and not callable(function):
+            raise TypeError(f"{name} must be callable, not {function!r}")
+    if store is not None:
+        mapping = store(size) if isinstance(store, type) else store
+        if not isinstance(mapping, MutableMapping):
+            raise TypeError(f"store must be a mutable mapping or the class of one, not {store!r}")
+        return MappingStore(mapping, size, weigher, on_evict)
+    if policy == "lru":
+        return lru_store(size, weigher, on_evict)
+    if policy in POLICIES:
+        return policy_store(policy, size, weigher, on_evict)
+    raise ValueError(f"policy must be one of {sorted(['lru', *POLICIES])}, not {policy!r}")

@@ -1,0 +1,98 @@
+"""Protocols that strangers implement, and the types that the whole package shares."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from typing import Any, Protocol, TypeAlias, runtime_checkable
+
+from tiered.entry import ALWAYS, Condition, Entry
+
+__all__ = ["Clock", "Key", "Lockable", "OnEvict", "PromoteCallback", "Store", "Weigher"]
+
+Key: TypeAlias = Hashable
+"""Any hashable object; for a client that leaves the process, one with a canonical form."""
+
+Weigher: TypeAlias = Callable[[Any, Any], float]
+"""``weigher(key, value)`` -> the share of the capacity that the entry takes, >= 0."""
+
+OnEvict: TypeAlias = Callable[[Any, Any, str], None]
+"""``on_evict(key, value, cause)``; *cause* is ``"size"`` or ``"expired"``."""
+
+PromoteCallback: TypeAlias = Callable[[Any, Any, float], None]
+"""``callback(key, value, ttl)``: the value was copied to a nearer tier."""
+
+
+@runtime_checkable
+class Clock(Protocol):
+    """The source of time that a client is given."""
+
+    def monotonic(self) -> float:
+        """Seconds that never go back; comparable inside one process only."""
+        ...
+
+    def wall(self) -> float:
+        """Seconds since 1970, comparable (about) with other machines."""
+        ...
+
+    def sleep(self, seconds: float) -> None:
+        """Let *seconds* pass."""
+        ...
+
+
+class Lockable(Protocol):
+    """What ``with`` takes and the synchronising clients use: a lock."""
+
+    def __enter__(self) -> Any: ...
+
+    def __exit__(self, *exc: Any) -> Any: ...
+
+
+class Store(Protocol):
+    """An in-process collection of entries with a bound.
+
+    Threads: every method may be called from any thread at any time. User code
+    (weighers, eviction callbacks, finalisers of values) runs outside its locks.
+    """
+
+    @property
+    def capacity(self) -> float: ...
+
+    @property
+    def usage(self) -> float: ...
+
+    def entry(self, key: Key) -> Entry | None:
+        """What is held, fresh or stale; counts as a use for the eviction policy."""
+        ...
+
+    def hot_path(self) -> tuple[Callable[[Any], Entry | None], Callable[[Any], None] | None]:
+        """``(lookup, note)`` for callers who count nanoseconds.
+
+        ``entry(key)`` equals ``lookup(key)`` followed, on a hit, by
+        ``note(found.key)``, which may raise ``KeyError`` if the entry has just
+        gone. *note* is ``None`` where *lookup* does all there is to do.
+        """
+        ...
+
+    def put(
+        self, key: Key, value: Any, deadline: float, now: float, condition: Condition = ALWAYS
+    ) -> bool:
+        """Hold *value*; whether it did (not if *condition* forbids, or it is too heavy)."""
+        ...
+
+    def touch(self, key: Key, deadline: float) -> bool:
+        """Move the deadline out to *deadline*; whether it moved."""
+        ...
+
+    def expire(self, key: Key, now: float) -> bool:
+        """Move the deadline in to *now*; whether there was a later one."""
+        ...
+
+    def remove(self, key: Key) -> bool: ...
+
+    def sweep(self, before: float) -> int:
+        """Remove what has a deadline before *before*; how many."""
+        ...
+
+    def clear(self) -> int: ...
+
+    def __len__(self) -> int: ...
