@@ -25,7 +25,7 @@ import threading
 from collections.abc import Iterable
 from typing import Final
 
-from tiered.clients.base import CacheClient, Entry, Search
+from tiered.clients.base import CacheClient, Capabilities, Entry, Search
 from tiered.clients.wrapper import Wrapper
 from tiered.concurrency import fork
 from tiered.sentinels import FOREVER
@@ -194,6 +194,10 @@ class NamespaceWrapper(Wrapper):
     def _asks_each_time(self) -> bool:
         capabilities = self.client.capabilities
         return capabilities.blocking and not capabilities.near
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return self.client.capabilities._replace(clearable=True)
 
     def clear(self) -> None:
         """Forget the namespace: one write, whatever its size. See the module for who sees it."""

@@ -15,7 +15,7 @@ model, compares the answers, and shortens a sequence that shows a difference.
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import pytest
 from hypothesis import strategies as st

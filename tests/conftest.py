@@ -1,0 +1,52 @@
+"""Fixtures for the whole suite: a manual clock and real memcached servers."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+
+import pytest
+
+from tiered.cli.demo.server import PrivateMemcached
+from tiered.clients.memcached import MemcachedClient
+from tiered.testing import ManualClock
+
+SECRET = "a secret for tests"
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture(scope="session")
+def memcached() -> Iterator[PrivateMemcached]:
+    """A real server; with CI=true, its absence is a failure."""
+    if not PrivateMemcached.installed():
+        if os.environ.get("CI") == "true":
+            pytest.fail("memcached is not installed; `make test` installs it when run as root")
+        pytest.skip("memcached is not installed")
+    with PrivateMemcached() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def second_memcached(memcached: PrivateMemcached) -> Iterator[PrivateMemcached]:
+    """Another one."""
+    with PrivateMemcached() as server:
+        yield server
+
+
+def unique_prefix() -> str:
+    """Keeps the keys of one test from those of another on the same server."""
+    return f"{secrets.token_hex(6)}/"
+
+
+@pytest.fixture
+def remote(memcached: PrivateMemcached, clock: ManualClock) -> Iterator[MemcachedClient]:
+    """A client of the real server that nobody else's keys meet."""
+    with MemcachedClient(
+        [memcached.address], checksum_key=SECRET, prefix=unique_prefix(), clock=clock
+    ) as client:
+        yield client

@@ -1,0 +1,203 @@
+"""The contract and the state machine, on every client."""
+
+from __future__ import annotations
+
+import cachetools
+import pytest
+
+from tests.conftest import SECRET, unique_prefix
+from tiered.cli.demo.server import PrivateMemcached
+from tiered.clients.base import CacheClient
+from tiered.clients.decorating import DecoratedWrapper
+from tiered.clients.inproc import InprocCacheClient
+from tiered.clients.memcached import MemcachedClient
+from tiered.clients.namespace import NamespaceMirrorWrapper, NamespaceWrapper
+from tiered.clients.null import NullCacheClient
+from tiered.clients.synced import ReadWriteSyncAdapter, SyncAdapter
+from tiered.clients.tiered import TieredInclusiveClient
+from tiered.clients.wrapper import Wrapper
+from tiered.testing import ClientContract, ManualClock
+
+
+def inproc(clock: ManualClock) -> InprocCacheClient:
+    return InprocCacheClient(1000, clock=clock)
+
+
+def namespaced(client: CacheClient) -> NamespaceWrapper:
+    return NamespaceWrapper("ns", client)
+
+
+class TestLRU(ClientContract):
+    def make_client(self, clock: ManualClock) -> CacheClient:
+        return inproc(clock)
+
+
+class TestWeighedLRU(ClientContract):
+    def make_client(self, clock: ManualClock) -> CacheClient:
+        return InprocCacheClient(1000, weigher=lambda key, value: 0.5, clock=clock)
+
+
+class TestLFU(ClientContract):
+    def make_client(self, clock: ManualClock) -> CacheClient:
+        return InprocCacheClient(1000, policy="lfu", clock=clock)
+
+
+class TestFIFO(ClientContract):
+    def make_client(self, clock: ManualClock) -> CacheClient:
+        return InprocCacheClient(1000, policy="fifo", clock=clock)
+
+
+class TestRR(ClientContract):
+    def make_client(self, clock: ManualClock) -> CacheClient:
+        return InprocCacheClient(1000, policy="rr", clock=clock)
+
+
+class TestDict(ClientContract):
+    def make_client(self, clock: ManualClock) -> CacheClient:
+        return InprocCacheClient(1000, store={}, clock=clock)
+
+
+class TestForeignCachetools(ClientContract):
+    def make_client(self, clock: ManualClock) -> CacheClient:
+        return InprocCacheClient(1000, store=cachetools.LRUCache, clock=clock)
+
+
+class TestNull(ClientContract):
+    holds = False
+
+    def make_client(self, clock: ManualClock) -> CacheClient:
+        client = NullCacheClient()
+        client.clock = clock
+        return client
+
+
+class TestWrapper(ClientContract):
+    def make_client(self, clock: ManualClock) -> CacheClient:
+        return Wrapper(inproc(clock))
+
+
+class TestNamespace(ClientContract):
+    def make_client(self, clock: ManualClock) -> CacheClient:
+        return namespaced(inproc(clock))
+
+
+class TestNamespaceMirror(ClientContract):
+    def make_client(self, clock: ManualClock) -> CacheClient:
+        return NamespaceMirrorWrapper(namespaced(inproc(clock)), inproc(clock))
+
+
+class TestDecorated(ClientContract):
+    def make_client(self, clock: ManualClock) -> CacheClient:
+        return DecoratedWrapper(
+            inproc(clock),
+            key_decorator=lambda key: ("decorated", key),
+            value_decorator=lambda value: ("boxed", value),
+            value_undecorator=lambda boxed: boxed[1],
+        )
+
+
+class TestSync(ClientContract):
+    def make_client(self, clock: ManualClock) -> CacheClient:
+        return SyncAdapter(inproc(clock))
+
+
+class TestReadWriteSync(ClientContract):
+    def make_client(self, clock: ManualClock) -> CacheClient:
+        return ReadWriteSyncAdapter(inproc(clock))
+
+
+class TestOneTier(ClientContract):
+    def make_client(self, clock: ManualClock) -> CacheClient:
+        return TieredInclusiveClient(inproc(clock))
+
+
+class TestTiers(ClientContract):
+    def make_client(self, clock: ManualClock) -> CacheClient:
+        return TieredInclusiveClient(inproc(clock), inproc(clock), inproc(clock))
+
+
+class TestTiersWithFractions(ClientContract):
+    exact_ttl = False
+
+    def make_client(self, clock: ManualClock) -> CacheClient:
+        return TieredInclusiveClient(
+            inproc(clock), inproc(clock), ttl_fractions=(0.1, 1.0)
+        )
+
+
+class TestTiersWithATinyFirst(ClientContract):
+    def make_client(self, clock: ManualClock) -> CacheClient:
+        return TieredInclusiveClient(InprocCacheClient(1, clock=clock), inproc(clock))
+
+
+class TestNamespacedTiers(ClientContract):
+    def make_client(self, clock: ManualClock) -> CacheClient:
+        return namespaced(TieredInclusiveClient(inproc(clock), inproc(clock)))
+
+
+class OnTheServer:
+    """For the clients that end at a real memcached."""
+
+    server: PrivateMemcached
+    claims_follow_clock = False
+
+    @pytest.fixture(autouse=True)
+    def _server(self, memcached: PrivateMemcached) -> None:
+        self.server = memcached
+
+    def remote(self, clock: ManualClock) -> MemcachedClient:
+        return MemcachedClient(
+            [self.server.address], checksum_key=SECRET, prefix=unique_prefix(), clock=clock
+        )
+
+
+class TestMemcached(OnTheServer, ClientContract):
+    def make_client(self, clock: ManualClock) -> CacheClient:
+        return self.remote(clock)
+
+
+class TestTwoMemcached(OnTheServer, ClientContract):
+    second: PrivateMemcached
+
+    @pytest.fixture(autouse=True)
+    def _second(self, second_memcached: PrivateMemcached) -> None:
+        self.second = second_memcached
+
+    def make_client(self, clock: ManualClock) -> CacheClient:
+        return MemcachedClient(
+            [self.server.address, self.second.address],
+            checksum_key=SECRET,
+            prefix=unique_prefix(),
+            clock=clock,
+        )
+
+
+class TestJsonMemcached(OnTheServer, ClientContract):
+    values = [None, False, 0, 1.5, "text", [1, [2]], {"a": {"b": 1}}]
+
+    def make_client(self, clock: ManualClock) -> CacheClient:
+        # The suite stores tuples here and there; the decorator makes them JSON's lists.
+        return DecoratedWrapper(
+            MemcachedClient(
+                [self.server.address], serializer="json", prefix=unique_prefix(), clock=clock
+            ),
+            value_decorator=lambda v: {"tuple": list(v)} if isinstance(v, tuple) else v,
+            value_undecorator=lambda v: tuple(v["tuple"])
+            if isinstance(v, dict) and "tuple" in v
+            else v,
+        )
+
+
+class TestNamespacedMemcached(OnTheServer, ClientContract):
+    def make_client(self, clock: ManualClock) -> CacheClient:
+        return namespaced(self.remote(clock))
+
+
+class TestTieredMemcached(OnTheServer, ClientContract):
+    def make_client(self, clock: ManualClock) -> CacheClient:
+        return TieredInclusiveClient(inproc(clock), self.remote(clock))
+
+
+class TestNamespacedTieredMemcached(OnTheServer, ClientContract):
+    def make_client(self, clock: ManualClock) -> CacheClient:
+        return namespaced(TieredInclusiveClient(inproc(clock), self.remote(clock)))

@@ -1,0 +1,108 @@
+"""The hypothesis state machine, on every client."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from tests.conftest import SECRET, unique_prefix
+from tiered.cli.demo.server import PrivateMemcached
+from tiered.clients.base import CacheClient
+from tiered.clients.decorating import DecoratedWrapper
+from tiered.clients.inproc import InprocCacheClient
+from tiered.clients.memcached import MemcachedClient
+from tiered.clients.namespace import NamespaceMirrorWrapper, NamespaceWrapper
+from tiered.clients.synced import ReadWriteSyncAdapter, SyncAdapter
+from tiered.clients.tiered import TieredInclusiveClient
+from tiered.clients.wrapper import Wrapper
+from tiered.testing import ClientMachine, ManualClock
+
+EXAMPLES = int(os.environ.get("TIERED_EXAMPLES", "40"))
+STEPS = settings(
+    max_examples=EXAMPLES,
+    stateful_step_count=40,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)
+
+
+def inproc(clock: ManualClock, **options: Any) -> InprocCacheClient:
+    return InprocCacheClient(100, clock=clock, **options)
+
+
+def tiny(clock: ManualClock) -> InprocCacheClient:
+    return InprocCacheClient(2, clock=clock)
+
+
+IN_PROCESS = {
+    "lru": inproc,
+    "lfu": lambda clock: inproc(clock, policy="lfu"),
+    "fifo": lambda clock: inproc(clock, policy="fifo"),
+    "rr": lambda clock: inproc(clock, policy="rr"),
+    "dict": lambda clock: inproc(clock, store={}),
+    "weighed": lambda clock: inproc(clock, weigher=lambda key, value: 1.5),
+    "wrapper": lambda clock: Wrapper(inproc(clock)),
+    "sync": lambda clock: SyncAdapter(inproc(clock)),
+    "rwsync": lambda clock: ReadWriteSyncAdapter(inproc(clock)),
+    "namespace": lambda clock: NamespaceWrapper("ns", inproc(clock)),
+    "mirror": lambda clock: NamespaceMirrorWrapper(
+        NamespaceWrapper("ns", inproc(clock)), inproc(clock)
+    ),
+    "decorated": lambda clock: DecoratedWrapper(
+        inproc(clock), lambda key: (key,), lambda value: [value], lambda boxed: boxed[0]
+    ),
+    "one tier": lambda clock: TieredInclusiveClient(inproc(clock)),
+    "tiers": lambda clock: TieredInclusiveClient(inproc(clock), inproc(clock), inproc(clock)),
+    "tiers, tiny first": lambda clock: TieredInclusiveClient(tiny(clock), inproc(clock)),
+    "namespaced tiers": lambda clock: NamespaceWrapper(
+        "ns", TieredInclusiveClient(tiny(clock), inproc(clock))
+    ),
+}
+
+ON_THE_SERVER = {
+    "memcached": lambda clock, remote: remote,
+    "namespaced memcached": lambda clock, remote: NamespaceWrapper("ns", remote),
+    "tiered memcached": lambda clock, remote: TieredInclusiveClient(tiny(clock), remote),
+    "namespaced tiered memcached": lambda clock, remote: NamespaceWrapper(
+        "ns", TieredInclusiveClient(tiny(clock), remote)
+    ),
+}
+
+
+@pytest.mark.parametrize("name", IN_PROCESS)
+def test_clients_in_process(name: str) -> None:
+    class Machine(ClientMachine):
+        def make_client(self, clock: ManualClock) -> CacheClient:
+            return IN_PROCESS[name](clock)
+
+    run_state_machine_as_test(Machine, settings=STEPS)  # type: ignore[no-untyped-call]
+
+
+def test_tiers_with_fractions() -> None:
+    class Machine(ClientMachine):
+        exact_ttl = False
+        # The nearer copy goes stale first, and is purged first.
+        keeps_stale = False
+
+        def make_client(self, clock: ManualClock) -> CacheClient:
+            return TieredInclusiveClient(
+                tiny(clock), inproc(clock), ttl_fractions=(0.25, 1.0)
+            )
+
+    run_state_machine_as_test(Machine, settings=STEPS)  # type: ignore[no-untyped-call]
+
+
+@pytest.mark.parametrize("name", ON_THE_SERVER)
+def test_clients_on_a_server(name: str, memcached: PrivateMemcached) -> None:
+    class Machine(ClientMachine):
+        def make_client(self, clock: ManualClock) -> CacheClient:
+            remote = MemcachedClient(
+                [memcached.address], checksum_key=SECRET, prefix=unique_prefix(), clock=clock
+            )
+            return ON_THE_SERVER[name](clock, remote)
+
+    run_state_machine_as_test(Machine, settings=STEPS)  # type: ignore[no-untyped-call]

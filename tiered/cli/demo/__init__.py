@@ -1,0 +1,1 @@
+"""``python -m tiered demo``: a real job on tiers, in a minute, on this machine."""
