@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, ClassVar
+
 import cachetools
 import pytest
 
@@ -120,9 +122,7 @@ class TestTiersWithFractions(ClientContract):
     exact_ttl = False
 
     def make_client(self, clock: ManualClock) -> CacheClient:
-        return TieredInclusiveClient(
-            inproc(clock), inproc(clock), ttl_fractions=(0.1, 1.0)
-        )
+        return TieredInclusiveClient(inproc(clock), inproc(clock), ttl_fractions=(0.1, 1.0))
 
 
 class TestTiersWithATinyFirst(ClientContract):
@@ -173,7 +173,7 @@ class TestTwoMemcached(OnTheServer, ClientContract):
 
 
 class TestJsonMemcached(OnTheServer, ClientContract):
-    values = [None, False, 0, 1.5, "text", [1, [2]], {"a": {"b": 1}}]
+    values: ClassVar[list[Any]] = [None, False, 0, 1.5, "text", [1, [2]], {"a": {"b": 1}}]
 
     def make_client(self, clock: ManualClock) -> CacheClient:
         # The suite stores tuples here and there; the decorator makes them JSON's lists.
@@ -182,9 +182,9 @@ class TestJsonMemcached(OnTheServer, ClientContract):
                 [self.server.address], serializer="json", prefix=unique_prefix(), clock=clock
             ),
             value_decorator=lambda v: {"tuple": list(v)} if isinstance(v, tuple) else v,
-            value_undecorator=lambda v: tuple(v["tuple"])
-            if isinstance(v, dict) and "tuple" in v
-            else v,
+            value_undecorator=lambda v: (
+                tuple(v["tuple"]) if isinstance(v, dict) and "tuple" in v else v
+            ),
         )
 
 

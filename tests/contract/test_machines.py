@@ -89,9 +89,7 @@ def test_tiers_with_fractions() -> None:
         keeps_stale = False
 
         def make_client(self, clock: ManualClock) -> CacheClient:
-            return TieredInclusiveClient(
-                tiny(clock), inproc(clock), ttl_fractions=(0.25, 1.0)
-            )
+            return TieredInclusiveClient(tiny(clock), inproc(clock), ttl_fractions=(0.25, 1.0))
 
     run_state_machine_as_test(Machine, settings=STEPS)  # type: ignore[no-untyped-call]
 

@@ -49,10 +49,10 @@ class Claim:
         """The same right, filled through *client*, which knows the key as *key*."""
         return Claim(client, key, self.token, self._use, self._release)
 
-    def fill(self, value: Any, ttl: float) -> bool:
-        """Store *value* for *ttl* seconds if the claim still holds, and release it."""
+    def fill(self, value: Any, ttl: float, *, keep: float = 0.0) -> bool:
+        """``put`` the value if the claim still holds, and release it; whether it was written."""
         try:
-            return self._use(lambda: self._client.put(self.key, value, ttl))
+            return self._use(lambda: self._client.put(self.key, value, ttl, keep=keep))
         finally:
             self._release()
 

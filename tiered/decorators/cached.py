@@ -24,6 +24,7 @@ def cached(
     namespace: str | None = None,
     async_ttl: float | None = None,
     keep: float = 0.0,
+    claim_ttl: float = 10.0,
     typed: bool = False,
     ignore: Sequence[str] = (),
 ) -> Callable[[Callable[P, R]], CachedFunction[P, R]]:
@@ -43,6 +44,9 @@ def cached(
         async_ttl: seconds left at which a refresh is due, in the modes that refresh;
             negative counts from the creation of the value.
         keep: seconds past *ttl* for which a stale value stays readable, at least.
+        claim_ttl: where processes share *client*, one of them computes a value while the
+            others wait for it; a computing process that died is replaced after this
+            many seconds.
         typed: tell ``f(1)``, ``f(1.0)`` and ``f(True)`` apart, which are equal.
         ignore: parameters that are no part of the key, e.g. ``("self",)``.
 
@@ -61,6 +65,7 @@ def cached(
                 namespace=namespace,
                 async_ttl=async_ttl,
                 keep=keep,
+                claim_ttl=claim_ttl,
                 typed=typed,
                 ignore=ignore,
             )

@@ -7,21 +7,29 @@ the codec or the key does, the caller gets the function's own value or exception
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
-from tiered.clients.base import CacheClient, Entry
+from tiered.clients.base import CacheClient, Claim, Entry
 from tiered.concurrency.flight import CircularWait, Flight, Flights
 from tiered.decorators.plan import Plan
 from tiered.decorators.stats import CallCounters
 from tiered.decorators.verdict import Action, Row, judge
 from tiered.errors import CacheMissError
 from tiered.keys.call import BoundCall
+from tiered.sentinels import MISSING, MissingType
 from tiered.stats.reports import Reports
 
 __all__ = ["Engine"]
 
 T = TypeVar("T")
+
+_NO_CLAIMS: Final = MISSING
+"""In place of a claim, where asking for one failed."""
+_FIRST_PAUSE: Final = 0.002
+_LONGEST_PAUSE: Final = 0.015
+"""Seconds between two looks for a value that another process is computing."""
 
 
 class Engine:
@@ -42,6 +50,7 @@ class Engine:
         self._client = client
         self._bind = bind
         self._monotonic = client.clock.monotonic
+        self._sleep = client.clock.sleep
         self._reports = Reports("tiered.decorators", client.clock)
 
     # -- Calls that may compute -------------------------------------------------
@@ -72,6 +81,8 @@ class Engine:
         if call is None:
             return self._compute(args, kwargs)
         flight = self.flights.restart(call.key)
+        # Who is computing it elsewhere started earlier, on older data.
+        self._guarded(lambda: self._client.revoke(call.key), None)
         return self._lead(flight, call, lambda: self._compute_and_store(flight, call))
 
     def _fly(self, flight: Flight, call: BoundCall) -> Any:
@@ -94,12 +105,50 @@ class Engine:
         return value
 
     def _read_or_compute(self, flight: Flight, call: BoundCall) -> Any:
-        entry = self._guarded(lambda: self._client.entry(call.key), None)
-        if entry is not None and entry.deadline > self._monotonic():
+        entry = self._read_fresh(call)
+        if entry is not None:
             self.counters.far_hits += 1
             return entry.value
         self.counters.misses += 1
-        return self._compute_and_store(flight, call)
+        if not self._client.capabilities.shared:
+            return self._compute_and_store(flight, call)
+        return self._compute_once(flight, call)
+
+    def _compute_once(self, flight: Flight, call: BoundCall) -> Any:
+        """Compute under a claim, or wait for the value of whoever holds it.
+
+        A holder that dies is replaced when its claim ends. Waiting holds no lock and
+        no connection.
+        """
+        pause = _FIRST_PAUSE
+        while True:
+            claim: Claim | MissingType | None = self._guarded(
+                lambda: self._client.claim(call.key, self._plan.claim_ttl), _NO_CLAIMS
+            )
+            # Also with the claim in hand: it may have come free because the value is there.
+            entry = self._read_fresh(call)
+            if entry is not None:
+                if isinstance(claim, Claim):
+                    self._guarded(claim.release, False)
+                self.counters.shared += 1
+                return entry.value
+            if isinstance(claim, Claim):
+                return self._compute_and_fill(flight, call, claim)
+            if claim is _NO_CLAIMS:
+                return self._compute_and_store(flight, call)
+            self._sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311
+            pause = min(pause * 1.5, _LONGEST_PAUSE)
+
+    def _compute_and_fill(self, flight: Flight, call: BoundCall, claim: Claim) -> Any:
+        plan = self._plan
+        try:
+            value = self._compute(call.args, call.kwargs)
+            self._guarded(
+                lambda: flight.publish(lambda: claim.fill(value, plan.ttl, keep=plan.keep)), False
+            )
+        finally:
+            self._guarded(claim.release, False)
+        return value
 
     def _compute_and_store(self, flight: Flight, call: BoundCall) -> Any:
         value = self._compute(call.args, call.kwargs)
@@ -111,6 +160,10 @@ class Engine:
             False,
         )
         return value
+
+    def _read_fresh(self, call: BoundCall) -> Entry | None:
+        entry = self._guarded(lambda: self._client.entry(call.key), None)
+        return entry if entry is not None and entry.deadline > self._monotonic() else None
 
     def _compute(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         self.counters.computations += 1
@@ -146,9 +199,12 @@ class Engine:
     def put(self, value: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
         """Hold *value* for the call, in place of what is being computed for it."""
         plan = self._plan
-        return self._changed(
-            args, kwargs, lambda key: self._client.put(key, value, plan.ttl, keep=plan.keep)
-        )
+
+        def put(key: Any) -> bool:
+            self._client.revoke(key)  # what is being computed elsewhere is older than this
+            return self._client.put(key, value, plan.ttl, keep=plan.keep)
+
+        return self._changed(args, kwargs, put)
 
     def invalidate(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
         """Forget the call; a computation that is running for it will not be stored."""

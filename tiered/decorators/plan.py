@@ -26,6 +26,7 @@ class Plan:
         ttl: seconds for which a value is fresh.
         due_below: seconds left at which a refresh is due; 0 for never before the end.
         keep: seconds past the ttl for which stale values are wanted.
+        claim_ttl: seconds after which a process that is computing is given up.
         key: computes keys from arguments, or ``None`` for the arguments themselves.
         typed: tell arguments of different types apart although they are equal.
         ignore: parameters that are left out of the key.
@@ -37,6 +38,7 @@ class Plan:
     ttl: float
     due_below: float
     keep: float
+    claim_ttl: float
     key: Callable[..., Key] | None
     typed: bool
     ignore: tuple[str, ...]
@@ -52,6 +54,7 @@ class Plan:
         namespace: Any,
         async_ttl: Any,
         keep: Any,
+        claim_ttl: Any,
         typed: bool,
         ignore: Sequence[str],
     ) -> Plan:
@@ -85,6 +88,9 @@ class Plan:
             ttl=ttl,
             due_below=_due_below(ttl, async_ttl),
             keep=check_number("keep", keep, low=0.0, hint="seconds, 0 or more"),
+            claim_ttl=check_number(
+                "claim_ttl", claim_ttl, low=0.0, hint="a number of seconds, 0 or more"
+            ),
             key=key,
             typed=bool(typed),
             ignore=tuple(ignore),

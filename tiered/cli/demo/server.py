@@ -63,7 +63,7 @@ class PrivateMemcached:
         if binary is None:
             raise FileNotFoundError("memcached is not installed")
         folder = Path(tempfile.mkdtemp(prefix="tiered-memcached-"))
-        folder.chmod(0o1777)  # noqa: S103 - the server writes here as another user
+        folder.chmod(0o1777)  # the server writes here as another user
         noted = folder / "port"
         command = [binary, "-l", "127.0.0.1", "-p", str(port or -1), "-U", "0"]
         command += ["-m", str(self._memory), *self._options]

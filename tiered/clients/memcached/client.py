@@ -299,17 +299,21 @@ class MemcachedClient(CacheClient):
         if not self._servers.ask(server, lambda s: s.add(wire, mark, _life(life, 0.0)), True):
             return None
 
-        def holds(server: Connection) -> Stored | None:
+        def mine(server: Connection) -> Stored | None:
             stored = server.read([wire]).get(wire)
             return stored if stored is not None and stored.data == mark else None
 
         def use(action: Callable[[], bool]) -> bool:
-            held = self.clock.monotonic() < ends and self._servers.ask(server, holds, None)
-            return held is not None and held is not False and action()
+            if self.clock.monotonic() >= ends:
+                return False
+            # A server that cannot be asked cannot have given the claim to another; what
+            # is computed meanwhile still belongs into the tiers that can be reached.
+            held = self._servers.ask(server, lambda server: mine(server) is not None, True)
+            return held and action()
 
         def release() -> bool:
             def give_back(server: Connection) -> bool:
-                stored = holds(server)
+                stored = mine(server)
                 # Only what is still ours, or a late holder would free its successor.
                 return stored is not None and server.swap(wire, b"", stored.token, -1)
 

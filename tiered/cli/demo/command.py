@@ -1,0 +1,208 @@
+"""The ``demo`` subcommand: starts workers and, if there is none, a server; shows; cleans up."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import multiprocessing
+import multiprocessing.connection
+import secrets
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from multiprocessing.connection import Connection
+from types import FrameType
+from typing import Any, Final, TextIO
+
+from tiered.cli.demo.report import Report
+from tiered.cli.demo.server import PrivateMemcached, answers
+from tiered.cli.demo.worker import Job, Progress, serve
+from tiered.cli.demo.workload import find_modules
+from tiered.routing.addresses import parse_address
+
+__all__ = ["add_to"]
+
+_USUAL_ADDRESS: Final = "127.0.0.1:11211"
+_INTERRUPTED: Final = 130
+_STOP_WITHIN: Final = 5.0
+
+_DESCRIPTION = """\
+Several worker processes answer requests for metrics of the Python modules on this
+machine, through a small cache in each process and one that they share. Popular modules
+are asked for more often, as on any web site. The shared cache is a memcached: the one at
+--memcached or 127.0.0.1:11211 if it answers, else a private one, started for the demo and
+stopped with it. Without any, each worker has its own cache only.
+"""
+
+
+def add_to(commands: Any) -> None:
+    """Add the subcommand to an argparse collection of subparsers."""
+    parser = commands.add_parser(
+        "demo", help="a real job on tiers, measured", description=_DESCRIPTION
+    )
+    parser.add_argument("--workers", type=_count, default=4, help="processes (default 4)")
+    parser.add_argument(
+        "--seconds", type=_seconds, default=10.0, help="how long to serve (default 10)"
+    )
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument(
+        "--memcached", type=_address, metavar="HOST:PORT", help="use this server as shared tier"
+    )
+    where.add_argument(
+        "--no-memcached", action="store_true", help="no shared tier: one cache per worker"
+    )
+    parser.add_argument("--json", action="store_true", help="print the results as JSON")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the demo; 0, or 130 when interrupted, or 1 when it could not run."""
+    # With --json, standard output is for the data alone.
+    say = sys.stderr if options.json else sys.stdout
+    with _ending_on_signals(), contextlib.ExitStack() as cleanup:
+        try:
+            address, shared_tier = _shared_tier(options, cleanup)
+        except OSError as error:
+            print(f"tiered demo: {error}", file=sys.stderr)
+            return 1
+        print(f"shared tier: {shared_tier}", file=say, flush=True)
+        modules = find_modules()
+        report = Report(options.workers, len(modules), shared_tier)
+        secret = secrets.token_hex(8)
+        jobs = [
+            Job(number, modules, address, secret, options.seconds)
+            for number in range(options.workers)
+        ]
+        interrupted = _watch(jobs, report, say)
+    if options.json:
+        print(json.dumps(report.data(), indent=2))
+    else:
+        print(f"\n{report.table()}")
+    return _INTERRUPTED if interrupted else 0
+
+
+def _shared_tier(
+    options: argparse.Namespace, cleanup: contextlib.ExitStack
+) -> tuple[str | None, str]:
+    """The address of the server to use, if any, and what to call it."""
+    if options.no_memcached:
+        return None, "none (--no-memcached): each worker has only its own cache"
+    if options.memcached is not None:
+        if not answers(options.memcached):
+            raise OSError(f"no memcached answers at {options.memcached}")
+        return options.memcached, f"memcached at {options.memcached}"
+    if answers(_USUAL_ADDRESS):
+        return _USUAL_ADDRESS, f"memcached at {_USUAL_ADDRESS}"
+    if PrivateMemcached.installed():
+        server = cleanup.enter_context(PrivateMemcached())
+        return server.address, f"a private memcached at {server.address}"
+    return None, (
+        "none: no memcached answers at 127.0.0.1:11211 and none is installed, "
+        "so each worker has only its own cache"
+    )
+
+
+def _watch(jobs: list[Job], report: Report, say: TextIO) -> bool:
+    """Run the workers and show their progress; whether it was interrupted."""
+    context = multiprocessing.get_context("spawn")
+    started = time.monotonic()
+    interrupted = False
+    with contextlib.ExitStack() as cleanup:
+        pipes: list[Connection] = []
+        for job in jobs:
+            ours, theirs = context.Pipe()
+            worker = context.Process(target=serve, args=(job, theirs), daemon=True)
+            worker.start()
+            theirs.close()
+            cleanup.callback(_end, worker, ours)
+            pipes.append(ours)
+        try:
+            _follow(pipes, report, started, say)
+        except KeyboardInterrupt:
+            interrupted = True
+            print("\ninterrupted", file=say)
+        report.seconds = time.monotonic() - started
+    return interrupted
+
+
+def _follow(pipes: list[Connection], report: Report, started: float, say: TextIO) -> None:
+    live = list(pipes)
+    shown = started
+    screen = say.isatty()
+    while live:
+        for pipe in multiprocessing.connection.wait(live, timeout=0.5):
+            assert isinstance(pipe, Connection)
+            try:
+                progress: Progress = pipe.recv()
+            except EOFError:
+                live.remove(pipe)
+                continue
+            report.take(progress)
+        now = time.monotonic()
+        report.seconds = now - started
+        if now - shown >= (0.2 if screen else 1.0):
+            shown = now
+            print(
+                f"\r{report.line()}" if screen else report.line(),
+                end="" if screen else "\n",
+                file=say,
+                flush=True,
+            )
+    if screen:
+        print(file=say)
+
+
+def _end(worker: Any, pipe: Connection) -> None:
+    with contextlib.suppress(OSError):
+        pipe.send("stop")
+    # Read on, so that a worker with a full pipe comes to see that it should stop.
+    deadline = time.monotonic() + _STOP_WITHIN
+    with contextlib.suppress(EOFError, OSError):
+        while pipe.poll(max(0.0, deadline - time.monotonic())):
+            pipe.recv()
+    pipe.close()
+    worker.join(max(0.1, deadline - time.monotonic()))
+    if worker.is_alive():
+        worker.kill()
+        worker.join()
+
+
+@contextlib.contextmanager
+def _ending_on_signals() -> Iterator[None]:
+    """SIGTERM and SIGHUP end the demo as Ctrl-C does: with everything cleaned up."""
+
+    def interrupt(_signal: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    signals = (signal.SIGTERM, signal.SIGHUP)
+    previous = [signal.signal(one, interrupt) for one in signals]
+    try:
+        yield
+    finally:
+        for one, handler in zip(signals, previous, strict=True):
+            signal.signal(one, handler)
+
+
+def _count(text: str) -> int:
+    if not text.isdigit() or not 1 <= int(text) <= 256:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1 to 256, not {text!r}")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0.0 < seconds < 86_400.0:
+        raise argparse.ArgumentTypeError(f"must be a positive number of seconds, not {text!r}")
+    return seconds
+
+
+def _address(text: str) -> str:
+    try:
+        return str(parse_address(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None

@@ -1,0 +1,119 @@
+"""One worker process of the demo: serves requests and says how it went."""
+
+from __future__ import annotations
+
+import signal
+import time
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from typing import Final
+
+from tiered.cli.demo.workload import ModuleMetrics, module_metrics, zipf_requests
+from tiered.clients.base import CacheClient
+from tiered.clients.inproc import InprocCacheClient
+from tiered.clients.memcached import MemcachedClient
+from tiered.clients.tiered import TieredInclusiveClient
+from tiered.decorators import CachedFunction, cached
+from tiered.stats.histogram import TimingHistogram
+
+__all__ = ["SOURCES", "Job", "Progress", "serve"]
+
+SOURCES: Final = ("L1", "L2", "waited", "computed")
+"""Where an answer may come from: a tier, a computation that another process was
+making just then, or the function itself."""
+
+_REPORT_EVERY: Final = 0.2
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a worker is told.
+
+    Attributes:
+        number: from 0; seeds its choice of requests.
+        modules: the keys, the most popular first.
+        memcached: ``host:port`` of the shared tier, or ``None`` for none.
+        secret: signs the values on the server; also keeps runs apart.
+        seconds: how long to serve.
+    """
+
+    number: int
+    modules: list[str]
+    memcached: str | None
+    secret: str
+    seconds: float
+
+
+@dataclass
+class Progress:
+    """What a worker says of itself, as often as it likes: the counts since it started."""
+
+    number: int
+    done: bool = False
+    errors: int = 0
+    saved: float = 0.0
+    timings: dict[str, tuple[dict[int, int], float]] = field(default_factory=dict)
+    computed: list[str] = field(default_factory=list)
+    """The keys computed since the last report."""
+
+
+def serve(job: Job, pipe: Connection) -> None:
+    """Serve until the time is over, or until the other end of *pipe* says or is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches us through the pipe
+    client = _client(job)
+    metrics = cached(client, ttl=3600, namespace=f"demo/{job.secret}")(module_metrics)
+    try:
+        _serve(job, metrics, pipe)
+    except (BrokenPipeError, EOFError):
+        pass  # whoever asked for this is gone
+    finally:
+        client.close()
+
+
+def _client(job: Job) -> CacheClient:
+    near = InprocCacheClient(max(len(job.modules) // 4, 1))
+    if job.memcached is None:
+        return near
+    far = MemcachedClient([job.memcached], checksum_key=job.secret)
+    return TieredInclusiveClient(near, far)
+
+
+def _serve(job: Job, metrics: CachedFunction[[str], ModuleMetrics], pipe: Connection) -> None:
+    timings = {source: TimingHistogram() for source in SOURCES}
+    saved = 0.0
+    computed: list[str] = []
+    started = reported = time.perf_counter()
+    before = metrics.stats
+    for path in zipf_requests(job.modules, seed=job.number):
+        asked = time.perf_counter()
+        answer = metrics(path)
+        answered = time.perf_counter()
+        after = metrics.stats
+        if after.near_hits > before.near_hits:
+            source = "L1"
+        elif after.computations > before.computations:
+            source = "computed"
+            computed.append(path)
+        elif after.shared > before.shared:
+            source = "waited"
+        else:
+            source = "L2"
+        before = after
+        timings[source].record(answered - asked)
+        saved += answer["seconds"] - (answered - asked)
+        done = answered - started >= job.seconds
+        if done or answered - reported >= _REPORT_EVERY:
+            reported = answered
+            pipe.send(
+                Progress(
+                    number=job.number,
+                    done=done,
+                    errors=after.errors,
+                    saved=saved,
+                    timings={name: (t.counts(), t.total) for name, t in timings.items()},
+                    computed=computed,
+                )
+            )
+            computed = []
+            if done or pipe.poll():
+                return
