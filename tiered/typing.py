@@ -68,7 +68,7 @@ class Store(Protocol):
         """``(lookup, note)`` for callers who count nanoseconds.
 
         ``entry(key)`` equals ``lookup(key)`` followed, on a hit, by
-        ``note(found.key)``, which may raise ``KeyError`` if the entry has just
+        ``note(found.place)``, which may raise ``KeyError`` if the entry has just
         gone. *note* is ``None`` where *lookup* does all there is to do.
         """
         ...

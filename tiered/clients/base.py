@@ -13,7 +13,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, Final, NamedTuple, Self
 
 from tiered.clients.claims import Claim, ClaimTable
 from tiered.clients.explanation import Explanation
@@ -27,6 +27,7 @@ from tiered.validation import check_number, check_ttl
 
 __all__ = [
     "ALWAYS",
+    "ANY",
     "FOREVER",
     "IF_ABSENT",
     "IF_OLDER",
@@ -70,8 +71,12 @@ class Search(NamedTuple):
     on_promote: PromoteCallback | None = None
 
 
+ANY: Final = Search()
+"""Any fresh copy will do, and nobody wants to hear of promotions: the usual search."""
+
+
 class HotPath(NamedTuple):
-    """``lookup(key)``, then on a hit ``note(found.key)`` unless *note* is ``None``."""
+    """``lookup(key)``, then on a hit ``note(found.place)`` unless *note* is ``None``."""
 
     lookup: Callable[[Any], Entry | None]
     note: Callable[[Any], None] | None
@@ -323,7 +328,7 @@ class CacheClient(ABC):
     def contains(self, key: Key, ttl: float | None = None, *, max_tiers: int | None = None) -> bool:
         """Whether a fresh value is there, with more than *ttl* seconds left."""
         margin = 0.0 if ttl is None else check_ttl("ttl", ttl)
-        entry = self._limited(max_tiers).find(key, Search(ttl_skip=ttl))
+        entry = self._limited(max_tiers).find(key, _search(ttl, None))
         return entry is not None and entry.deadline > self.clock.monotonic() + max(margin, 0.0)
 
     def promote(
@@ -499,7 +504,7 @@ class CacheClient(ABC):
 
 def _search(ttl_skip: float | None, on_promote: PromoteCallback | None) -> Search:
     if ttl_skip is None and on_promote is None:
-        return _ANY
+        return ANY
     return Search(None if ttl_skip is None else check_ttl("ttl_skip", ttl_skip), on_promote)
 
 
@@ -507,6 +512,3 @@ def _keep(keep: float) -> float:
     if keep == 0.0:
         return 0.0
     return check_number("keep", keep, low=0.0, hint="seconds, 0 or more")
-
-
-_ANY = Search()

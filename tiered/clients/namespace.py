@@ -25,7 +25,7 @@ import threading
 from collections.abc import Iterable
 from typing import Final
 
-from tiered.clients.base import CacheClient, Capabilities, Entry, Search
+from tiered.clients.base import ANY, CacheClient, Capabilities, Entry, Search
 from tiered.clients.wrapper import Wrapper
 from tiered.concurrency import fork
 from tiered.sentinels import FOREVER
@@ -36,8 +36,6 @@ __all__ = ["NamespaceMirrorWrapper", "NamespaceState", "NamespaceWrapper"]
 
 _MARK: Final = "tiered.namespace"
 """First part of the keys under which revisions are stored."""
-
-_ANY: Final = Search()
 
 
 class NamespaceState:
@@ -162,28 +160,36 @@ class NamespaceWrapper(Wrapper):
 
     def entry(self, key: Key) -> Entry | None:
         if self._asks_each_time:
-            return self.find_many((key,), _ANY).get(key)
+            return self._with_revision((key,), ANY).get(key)
         return super().entry(key)
 
     def entries(self, keys: Iterable[Key]) -> dict[Key, Entry]:
-        return self.find_many(keys, _ANY)
+        if self._asks_each_time:
+            return self._with_revision(keys, ANY)
+        return super().entries(keys)
 
     def find(self, key: Key, search: Search) -> Entry | None:
         if self._asks_each_time:
-            return self.find_many((key,), search).get(key)
+            return self._with_revision((key,), search).get(key)
         return super().find(key, search)
 
     def find_many(self, keys: Iterable[Key], search: Search) -> dict[Key, Entry]:
+        if self._asks_each_time:
+            return self._with_revision(keys, search)
+        return super().find_many(keys, search)
+
+    def _with_revision(self, keys: Iterable[Key], search: Search) -> dict[Key, Entry]:
+        """Ask for *keys* and the revision together; again if the revision is a new one."""
         wanted = list(keys)
-        if not self._asks_each_time or not wanted:
-            return super().find_many(wanted, search)
         state = self.state
         prefix = state.current()
         for _ in range(2):
             inner: dict[Key, Key] = {key: (prefix, key) for key in wanted}
-            found = self.client.find_many(
-                [state.revision_key, *inner.values()], self._inner_search_many(inner, search)
-            )
+            asked = [state.revision_key, *inner.values()] if wanted else []
+            if search is ANY:
+                found = self.client.entries(asked)
+            else:
+                found = self.client.find_many(asked, self._inner_search(inner, search))
             revision = found.get(state.revision_key)
             if revision is None or not state.adopt(revision.value):
                 return self._outer_many(inner, found)

@@ -25,6 +25,7 @@ from typing import Any, TypeVar
 
 from tiered.clients.base import (
     ALWAYS,
+    ANY,
     IF_ABSENT,
     CacheClient,
     Capabilities,
@@ -37,6 +38,7 @@ from tiered.clients.base import (
 from tiered.clients.explanation import Explanation
 from tiered.concurrency.generations import Generations, Watch
 from tiered.errors import KeyEncodingError
+from tiered.sentinels import MISSING, MissingType
 from tiered.stats.counters import ClientStats
 from tiered.stats.reports import Reports
 from tiered.typing import Key
@@ -45,8 +47,6 @@ from tiered.validation import check_number
 __all__ = ["TierStats", "TieredInclusiveClient", "TieredStats"]
 
 T = TypeVar("T")
-
-_ANY = Search()
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,15 +142,15 @@ class TieredInclusiveClient(CacheClient):
         try:
             found = first.client.entry(key)
         except Exception:
-            return self.find(key, _ANY)
+            return self.find(key, ANY)
         if found is not None and found.deadline > self.clock.monotonic():
             first.hits += 1
             return found
         first.misses += 1
-        return self._find_beyond(key, found, _ANY)
+        return self._find_beyond(key, found, ANY)
 
     def entries(self, keys: Iterable[Key]) -> dict[Key, Entry]:
-        return self.find_many(keys, _ANY)
+        return self.find_many(keys, ANY)
 
     def near(self, key: Key) -> Entry | None:
         return self._tiers[0].client.near(key)
@@ -429,11 +429,21 @@ class TieredInclusiveClient(CacheClient):
         )
 
     def claim(self, key: Key, ttl: float = 10.0) -> Claim | None:
-        inner = self._tiers[-1].client.claim(key, ttl)
+        farthest = self._tiers[-1]
+        inner: Claim | MissingType | None = self._ask(
+            farthest,
+            lambda: farthest.client.claim(key, ttl),
+            # What cannot reach the others can still keep the threads here apart.
+            MISSING,
+        )
+        if inner is MISSING:
+            return super().claim(key, ttl)
         return None if inner is None else inner.through(self, key)
 
     def revoke(self, key: Key) -> None:
-        self._tiers[-1].client.revoke(key)
+        farthest = self._tiers[-1]
+        super().revoke(key)
+        self._ask(farthest, lambda: farthest.client.revoke(key), None)
 
     def wait(self, key: Key, timeout: float | None = None) -> bool:
         ends = math.inf if timeout is None else self.clock.monotonic() + timeout

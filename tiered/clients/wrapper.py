@@ -6,7 +6,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from tiered.clients.base import ALWAYS, CacheClient, Capabilities, Claim, Condition, Entry, Search
+from tiered.clients.base import (
+    ALWAYS,
+    ANY,
+    CacheClient,
+    Capabilities,
+    Claim,
+    Condition,
+    Entry,
+    Search,
+)
 from tiered.clients.explanation import Explanation
 from tiered.sentinels import MISSING
 from tiered.typing import Key
@@ -65,12 +74,16 @@ class Wrapper(CacheClient):
         return self._outer_many(inner, self.client.entries(inner.values()))
 
     def find(self, key: Key, search: Search) -> Entry | None:
+        if search is ANY:
+            return self.entry(key)  # ours, which a subclass may have changed
         inner = {key: self.inner_key(key)}
-        return self._outer(self.client.find(inner[key], self._inner_search_many(inner, search)))
+        return self._outer(self.client.find(inner[key], self._inner_search(inner, search)))
 
     def find_many(self, keys: Iterable[Key], search: Search) -> dict[Key, Entry]:
+        if search is ANY:
+            return self.entries(keys)
         inner = {key: self.inner_key(key) for key in keys}
-        search = self._inner_search_many(inner, search)
+        search = self._inner_search(inner, search)
         return self._outer_many(inner, self.client.find_many(inner.values(), search))
 
     def store(
@@ -181,7 +194,7 @@ class Wrapper(CacheClient):
         mapped = ((key, self._outer(found.get(inner_key))) for key, inner_key in inner.items())
         return {key: entry for key, entry in mapped if entry is not None}
 
-    def _inner_search_many(self, inner: Mapping[Key, Key], search: Search) -> Search:
+    def _inner_search(self, inner: Mapping[Key, Key], search: Search) -> Search:
         """*search* with a callback that is told the outer keys and values."""
         callback = search.on_promote
         if callback is None:

@@ -29,7 +29,7 @@ try:
         _tiered_hits += 1
         return _tiered_entry.value
 except (TypeError, KeyError):
-    pass  # an argument that cannot be hashed; an entry evicted since it was found
+    pass  # an argument that cannot be hashed; an entry replaced or evicted since it was found
 """
 
 _SETTLE: Final = "return _tiered_settle({args}, {kwargs})"
@@ -70,7 +70,7 @@ def front_door(
     hit = _HIT.format(
         key=shape.key,
         horizon=" < _tiered_space.horizon" if shared else "",
-        note="        _tiered_note(_tiered_entry.key)\n" if path.note else "",
+        note="        _tiered_note(_tiered_entry.place)\n" if path.note else "",
     )
     counts: list[Callable[[], int]] = []
     scope |= {

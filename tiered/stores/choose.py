@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from typing import Any
 
 from tiered.stores.lru import lru_store
@@ -31,10 +31,12 @@ def choose_store(
         if function is not None and not callable(function):
             raise TypeError(f"{name} must be callable, not {function!r}")
     if store is not None:
-        mapping = store(size) if isinstance(store, type) else store
-        if not isinstance(mapping, MutableMapping):
+        if isinstance(store, type) and issubclass(store, MutableMapping):
+            make: Callable[[float], Any] = store
+            store = make(size)
+        if not isinstance(store, MutableMapping):
             raise TypeError(f"store must be a mutable mapping or the class of one, not {store!r}")
-        return MappingStore(mapping, size, weigher, on_evict)
+        return MappingStore(store, size, weigher, on_evict)
     if policy == "lru":
         return lru_store(size, weigher, on_evict)
     if policy in POLICIES:

@@ -1,13 +1,19 @@
 """The exact LRU store.
 
-Threads. Writes are serialised by a re-entrant lock: re-entrant, because the
-cyclic garbage collector may run a finaliser that calls back into the cache in
-the middle of a write. A hit takes no lock under the GIL: ``OrderedDict.get`` and
-``move_to_end`` are single C calls, and if the entry goes between the two,
-``move_to_end`` says so. (A lock around these two costs more than both, and makes
-threads queue: four then run at a fifth of the speed of one.) Without the GIL
-:class:`LockedLRUStore` takes the lock. Victims are kept alive until the lock is
-released, so their finalisers run outside it.
+Two dictionaries: entries by key, and entries by *place*, a serial number, in the
+order of their use. Only the first ever hashes or compares a key. Keys may run any
+Python code when they are compared, use this very cache, or switch threads; a
+``dict`` stands that, an ``OrderedDict`` does not. Moving an entry by its place is
+also cheaper than hashing its key again.
+
+Threads. Writes are serialised by a re-entrant lock: re-entrant, because a key's
+comparison or a finaliser may call back into the cache in the middle of a write.
+The usage always is the weight of what is in the order; the two change together.
+A hit takes no lock under the GIL: it is two C calls, and if the entry goes
+between them, the second says so. (A lock around these costs more than both, and
+makes threads queue: four then run at a fifth of the speed of one.) Without the
+GIL :class:`LockedLRUStore` takes the lock. Victims are kept alive until the lock
+is released, so their finalisers run outside it.
 
 Rejected: lazily sorted access times make hits cheaper still, but an eviction
 must then sort, which is a pause of a second with a million entries.
@@ -15,6 +21,7 @@ must then sort, which is a pause of a second with a million entries.
 
 from __future__ import annotations
 
+import itertools
 import sys
 import threading
 from collections import OrderedDict
@@ -47,7 +54,9 @@ class LRUStore:
         self.capacity = capacity
         self._weigher = weigher
         self._on_evict = on_evict
-        self._nodes: OrderedDict[Key, Node] = OrderedDict()
+        self._nodes: dict[Key, Node] = {}
+        self._order: OrderedDict[int, Node] = OrderedDict()
+        self._places = itertools.count()
         self._usage: float = 0
         self._lock = threading.RLock()
         fork.register(self)
@@ -55,7 +64,7 @@ class LRUStore:
     def after_fork(self) -> None:
         """A new lock; and the count again, as a writer may have been between two steps."""
         self._lock = threading.RLock()
-        self._usage = sum(node.weight for node in self._nodes.values())
+        self._usage = sum(node.weight for node in self._order.values())
 
     @property
     def usage(self) -> float:
@@ -63,21 +72,21 @@ class LRUStore:
         return self._usage
 
     def __len__(self) -> int:
-        return len(self._nodes)
+        return len(self._order)
 
     def entry(self, key: Key) -> Entry | None:
         """What is held, now the most recently used."""
         node = self._nodes.get(key)
         if node is not None:
             try:
-                self._nodes.move_to_end(node.key)
+                self._order.move_to_end(node.place)
             except KeyError:
-                pass  # evicted since; it was there when it was asked for
+                pass  # replaced or evicted since; it was there when it was asked for
         return node
 
     def hot_path(self) -> tuple[Callable[[Any], Entry | None], Callable[[Any], None] | None]:
         """The two C calls of :meth:`entry`."""
-        return self._nodes.get, self._nodes.move_to_end
+        return self._nodes.get, self._order.move_to_end
 
     def put(
         self, key: Key, value: Any, deadline: float, now: float, condition: Condition = ALWAYS
@@ -94,20 +103,22 @@ class LRUStore:
             if not admits(condition, old, deadline, now):
                 return False
             fits = weight <= self.capacity
-            if old is not None:
-                self._usage -= old.weight
-                key = old.key
-                if not fits:
-                    del self._nodes[key]
             if fits:
-                self._nodes[key] = Node(value, deadline, key, weight)
+                kept = key if old is None else old.key
+                node = Node(value, deadline, kept, next(self._places), weight)
+                self._nodes[kept] = node
+                self._order[node.place] = node
                 self._usage += weight
-                if old is not None:
-                    self._nodes.move_to_end(key)
-                while self._usage > self.capacity and len(self._nodes) > 1:
-                    _, victim = self._nodes.popitem(last=False)
-                    self._usage -= victim.weight
-                    victims.append(victim)
+            elif old is not None:
+                self._nodes.pop(old.key, None)
+            if old is not None:
+                self._forget(old)
+            while self._usage > self.capacity and len(self._order) > 1:
+                victim = next(iter(self._order.values()))
+                self._forget(victim)
+                if self._nodes.get(victim.key) is victim:
+                    self._nodes.pop(victim.key, None)
+                victims.append(victim)
         announce(self._on_evict, victims, SIZE)
         return fits
 
@@ -117,7 +128,7 @@ class LRUStore:
             node = self._nodes.get(key)
             if node is None or node.deadline >= deadline:
                 return False
-            self._nodes[node.key] = node.until(deadline)
+            self._replace(node, deadline)
             return True
 
     def expire(self, key: Key, now: float) -> bool:
@@ -126,7 +137,7 @@ class LRUStore:
             node = self._nodes.get(key)
             if node is None or node.deadline <= now:
                 return False
-            self._nodes[node.key] = node.until(now)
+            self._replace(node, now)
             return True
 
     def remove(self, key: Key) -> bool:
@@ -134,27 +145,41 @@ class LRUStore:
         with self._lock:
             node = self._nodes.pop(key, None)
             if node is not None:
-                self._usage -= node.weight
+                self._forget(node)
         return node is not None
 
     def sweep(self, before: float) -> int:
         """Forget what has a deadline before *before*; how many."""
         with self._lock:
-            victims = [node for node in self._nodes.values() if node.deadline < before]
+            victims = [node for node in self._order.values() if node.deadline < before]
             for node in victims:
-                del self._nodes[node.key]
-                self._usage -= node.weight
+                self._forget(node)
+                if self._nodes.get(node.key) is node:
+                    self._nodes.pop(node.key, None)
         announce(self._on_evict, victims, EXPIRED)
         return len(victims)
 
     def clear(self) -> int:
         """Forget everything; how much it was."""
         with self._lock:
-            # The dictionary itself stays: hot_path() has handed out its methods.
-            forgotten = list(self._nodes.values())
+            # The dictionaries themselves stay: hot_path() has handed out their methods.
+            forgotten = list(self._order.values())
             self._nodes.clear()
+            self._order.clear()
             self._usage = 0
         return len(forgotten)
+
+    def _replace(self, node: Node, deadline: float) -> None:
+        """The same entry in the same place with another deadline; the lock is held."""
+        dated = node.until(deadline)
+        self._nodes[node.key] = dated
+        if node.place in self._order:  # else a key's comparison has removed it just now
+            self._order[node.place] = dated
+
+    def _forget(self, node: Node) -> None:
+        """Take *node* out of the order and the count; the lock is held."""
+        if self._order.pop(node.place, None) is not None:
+            self._usage -= node.weight
 
 
 class LockedLRUStore(LRUStore):

@@ -16,6 +16,7 @@ import cachetools
 
 from tiered.concurrency import fork
 from tiered.entry import ALWAYS, Condition, Entry, admits
+from tiered.sentinels import MISSING
 from tiered.stores.weighing import EXPIRED, SIZE, Node, announce, weigh
 from tiered.typing import Key, OnEvict, Weigher
 
@@ -93,7 +94,7 @@ class MappingStore:
         self, key: Key, value: Any, deadline: float, now: float, condition: Condition = ALWAYS
     ) -> bool:
         """Hold *value*; ``False`` if *condition* forbids, or it outweighs the capacity."""
-        node = Node(value, deadline, key, weigh(self._weigher, key, value))
+        node = Node(value, deadline, key, 0, weigh(self._weigher, key, value))
         victims: list[Node] = []
         with self._lock:
             old = self._read(key)
@@ -129,8 +130,8 @@ class MappingStore:
     def remove(self, key: Key) -> bool:
         """Forget *key*; whether it was held."""
         with self._lock:
-            found = self._mapping.pop(key, None)
-        return found is not None
+            found = self._mapping.pop(key, MISSING)
+        return found is not MISSING
 
     def sweep(self, before: float) -> int:
         """Forget what has a deadline before *before*; how many."""
@@ -155,7 +156,7 @@ class MappingStore:
             return None
         if type(found) is Node:
             return found
-        return Node(found, math.inf, key, weigh(self._weigher, key, found))
+        return Node(found, math.inf, key, 0, weigh(self._weigher, key, found))
 
     def _insert(self, key: Key, node: Node, victims: list[Node]) -> bool:
         try:

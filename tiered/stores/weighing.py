@@ -24,25 +24,27 @@ class Node(Entry):
     """An entry as a store keeps it.
 
     Attributes:
-        key: the very object that the store's dictionary holds, so that finding the
-            entry again compares by identity.
+        key: the very object that the store's dictionary holds.
+        place: names the entry in the store's order, where it keeps one; else 0.
         weight: its share of the capacity.
     """
 
-    __slots__ = ("key", "weight")
+    __slots__ = ("key", "place", "weight")
 
     key: Key
+    place: int
     weight: float
 
-    def __init__(self, value: Any, deadline: float, key: Key, weight: float) -> None:
+    def __init__(self, value: Any, deadline: float, key: Key, place: int, weight: float) -> None:
         self.value = value
         self.deadline = deadline
         self.key = key
+        self.place = place
         self.weight = weight
 
     def until(self, deadline: float) -> Node:
         """The same with another deadline; nodes do not change, readers hold them."""
-        return Node(self.value, deadline, self.key, self.weight)
+        return Node(self.value, deadline, self.key, self.place, self.weight)
 
 
 def weigh(weigher: Weigher | None, key: Key, value: Any) -> float:

@@ -1,0 +1,145 @@
+"""Clients that fail, wait or write down what is asked of them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from tiered.clients.base import ALWAYS, CacheClient, Capabilities, Condition, Entry
+from tiered.clients.inproc import InprocCacheClient
+from tiered.clients.wrapper import Wrapper
+from tiered.testing import ManualClock
+from tiered.typing import Key
+
+
+class FailingClient(Wrapper):
+    """Raises what it is told to, in every operation, while it is told to."""
+
+    def __init__(self, client: CacheClient, error: Exception | None = None) -> None:
+        super().__init__(client)
+        self.error = error
+
+    def inner_key(self, key: Key) -> Key:
+        if self.error is not None:
+            raise self.error
+        return key
+
+    def sweep(self, before: float | None) -> int:
+        self.inner_key(None)
+        return super().sweep(before)
+
+
+class RecordingClient(Wrapper):
+    """Writes down the primitives that are called."""
+
+    def __init__(self, client: CacheClient) -> None:
+        super().__init__(client)
+        self.calls: list[tuple[Any, ...]] = []
+
+    def entry(self, key: Key) -> Entry | None:
+        self.calls.append(("entry", key))
+        return super().entry(key)
+
+    def entries(self, keys: Iterable[Key]) -> dict[Key, Entry]:
+        wanted = list(keys)
+        self.calls.append(("entries", *wanted))
+        return super().entries(wanted)
+
+    def store(
+        self,
+        key: Key,
+        value: Any,
+        deadline: float,
+        *,
+        keep: float = 0.0,
+        condition: Condition = ALWAYS,
+    ) -> bool:
+        self.calls.append(("store", key, value))
+        return super().store(key, value, deadline, keep=keep, condition=condition)
+
+    def store_many(
+        self, items: Mapping[Key, Any], deadline: float, *, keep: float = 0.0
+    ) -> dict[Key, bool]:
+        self.calls.append(("store_many", *items))
+        return super().store_many(items, deadline, keep=keep)
+
+    def discard(self, key: Key) -> bool:
+        self.calls.append(("discard", key))
+        return super().discard(key)
+
+    def discard_many(self, keys: Iterable[Key]) -> dict[Key, bool]:
+        wanted = list(keys)
+        self.calls.append(("discard_many", *wanted))
+        return super().discard_many(wanted)
+
+
+class RemoteFake(Wrapper):
+    """Memory that behaves like a server: shared, blocking, never near.
+
+    Several of these around one client are the clients of several processes.
+    """
+
+    def __init__(self, client: CacheClient) -> None:
+        super().__init__(client)
+
+    def entry(self, key: Key) -> Entry | None:
+        return self._copied(super().entry(key))
+
+    def near(self, key: Key) -> Entry | None:
+        return None
+
+    @property
+    def authority(self) -> CacheClient:
+        return self
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return Capabilities(shared=True, near=False, blocking=True, clearable=False)
+
+    @staticmethod
+    def _copied(entry: Entry | None) -> Entry | None:
+        return None if entry is None else Entry(entry.value, entry.deadline)
+
+
+class Interposed(Wrapper):
+    """Runs a function right after each read of an entry: the moment when others may write."""
+
+    def __init__(self, client: CacheClient, after_read: Callable[[], None] = lambda: None) -> None:
+        super().__init__(client)
+        self.after_read = after_read
+
+    def entry(self, key: Key) -> Entry | None:
+        entry = super().entry(key)
+        self.after_read()
+        return entry
+
+    def entries(self, keys: Iterable[Key]) -> dict[Key, Entry]:
+        entries = super().entries(keys)
+        self.after_read()
+        return entries
+
+
+def inproc(clock: ManualClock, size: float = 100) -> InprocCacheClient:
+    return InprocCacheClient(size, clock=clock)
+
+
+def together(work: Callable[[int], Any], count: int) -> list[Any]:
+    """*work* in *count* threads that start at one moment; what each returned or raised."""
+    barrier = threading.Barrier(count)
+    results: list[Any] = [None] * count
+
+    def run(number: int) -> None:
+        barrier.wait()
+        try:
+            results[number] = work(number)
+        except Exception as error:
+            results[number] = error
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+        assert not thread.is_alive(), "a thread is stuck"
+    return results
