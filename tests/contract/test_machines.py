@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -38,7 +39,7 @@ def tiny(clock: ManualClock) -> InprocCacheClient:
     return InprocCacheClient(2, clock=clock)
 
 
-IN_PROCESS = {
+IN_PROCESS: dict[str, Callable[[ManualClock], CacheClient]] = {
     "lru": inproc,
     "lfu": lambda clock: inproc(clock, policy="lfu"),
     "fifo": lambda clock: inproc(clock, policy="fifo"),
@@ -63,7 +64,7 @@ IN_PROCESS = {
     ),
 }
 
-ON_THE_SERVER = {
+ON_THE_SERVER: dict[str, Callable[[ManualClock, MemcachedClient], CacheClient]] = {
     "memcached": lambda clock, remote: remote,
     "namespaced memcached": lambda clock, remote: NamespaceWrapper("ns", remote),
     "tiered memcached": lambda clock, remote: TieredInclusiveClient(tiny(clock), remote),
@@ -79,7 +80,7 @@ def test_clients_in_process(name: str) -> None:
         def make_client(self, clock: ManualClock) -> CacheClient:
             return IN_PROCESS[name](clock)
 
-    run_state_machine_as_test(Machine, settings=STEPS)  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(Machine, settings=STEPS)
 
 
 def test_tiers_with_fractions() -> None:
@@ -91,7 +92,7 @@ def test_tiers_with_fractions() -> None:
         def make_client(self, clock: ManualClock) -> CacheClient:
             return TieredInclusiveClient(tiny(clock), inproc(clock), ttl_fractions=(0.25, 1.0))
 
-    run_state_machine_as_test(Machine, settings=STEPS)  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(Machine, settings=STEPS)
 
 
 @pytest.mark.parametrize("name", ON_THE_SERVER)
@@ -103,4 +104,4 @@ def test_clients_on_a_server(name: str, memcached: PrivateMemcached) -> None:
             )
             return ON_THE_SERVER[name](clock, remote)
 
-    run_state_machine_as_test(Machine, settings=STEPS)  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(Machine, settings=STEPS)

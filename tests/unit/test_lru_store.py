@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import math
+import sys
 import weakref
 from typing import Any
 
@@ -12,7 +13,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tiered.entry import ALWAYS, IF_ABSENT, IF_OLDER
-from tiered.stores import lru
 from tiered.stores.lru import LockedLRUStore, LRUStore, lru_store
 from tiered.stores.weighing import Node
 
@@ -268,5 +268,5 @@ def test_after_a_fork_the_lock_is_free_and_the_count_is_right() -> None:
 
 def test_without_the_gil_a_hit_takes_the_lock(monkeypatch: pytest.MonkeyPatch) -> None:
     assert type(lru_store(1)) is LRUStore
-    monkeypatch.setattr(lru.sys, "_is_gil_enabled", lambda: False, raising=False)
+    monkeypatch.setattr(sys, "_is_gil_enabled", lambda: False, raising=False)
     assert type(lru_store(1)) is LockedLRUStore

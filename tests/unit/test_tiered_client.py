@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -190,12 +191,13 @@ def test_writes_go_from_far_to_near(clock: ManualClock) -> None:
     client = TieredInclusiveClient(near, far)
     near.inner_key = lambda key: (order.append("near"), key)[1]  # type: ignore[method-assign, func-returns-value]
     far.inner_key = lambda key: (order.append("far"), key)[1]  # type: ignore[method-assign, func-returns-value]
-    for act in (
+    acts: list[Callable[[], object]] = [
         lambda: client.put("k", "v", 10),
         lambda: client.renew("k", 20),
         lambda: client.expire("k"),
         lambda: client.delete("k"),
-    ):
+    ]
+    for act in acts:
         order.clear()
         act()
         tiers = [step for step in order if step in ("near", "far")]

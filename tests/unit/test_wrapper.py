@@ -81,7 +81,7 @@ def test_a_wrapper_is_what_its_client_is(clock: ManualClock) -> None:
 
 
 def test_only_clients_are_wrapped() -> None:
-    with pytest.raises(TypeError, match="client must be a CacheClient, not {}"):
+    with pytest.raises(TypeError, match=r"client must be a CacheClient, not {}"):
         Wrapper({})  # type: ignore[arg-type]
 
 
@@ -200,6 +200,8 @@ def test_every_delegated_operation_holds_the_lock(
     adapter.get("k")
     adapter.get_ttl("k")
     adapter.get_multi(["k"])
+    adapter.get("k", ttl_skip=1)
+    adapter.get_multi(["k"], ttl_skip=1)
     adapter.near("k")
     adapter.entries(["k"])
     adapter.put_multi({"k": 1}, 100)

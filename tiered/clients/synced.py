@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
-from tiered.clients.base import ALWAYS, CacheClient, Claim, Condition, Entry, Search
+from tiered.clients.base import ALWAYS, ANY, CacheClient, Claim, Condition, Entry, Search
 from tiered.clients.wrapper import Wrapper
 from tiered.concurrency import fork
 from tiered.concurrency.rwlock import ReadWriteLock
@@ -64,11 +64,15 @@ class SyncAdapter(Wrapper):
             return super().entries(keys)
 
     def find(self, key: Key, search: Search) -> Entry | None:
-        # A search may promote, which writes.
+        if search is ANY:
+            return self.entry(key)
+        # A search through tiers may promote, which writes.
         with self.writing():
             return super().find(key, search)
 
     def find_many(self, keys: Iterable[Key], search: Search) -> dict[Key, Entry]:
+        if search is ANY:
+            return self.entries(keys)
         with self.writing():
             return super().find_many(keys, search)
 

@@ -17,7 +17,7 @@ from tiered.decorators.plan import Plan
 from tiered.decorators.stats import CallCounters
 from tiered.decorators.verdict import Action, Row, judge
 from tiered.errors import CacheMissError
-from tiered.keys.call import BoundCall
+from tiered.keys.call import BoundCall, CallShape
 from tiered.sentinels import MISSING, MissingType
 from tiered.stats.reports import Reports
 
@@ -38,17 +38,18 @@ class Engine:
     Args:
         plan: the options.
         client: ``plan.client`` within the function's namespace.
-        bind: from the arguments of a call to its key and canonical spelling.
+        shape: the calls of the function.
 
     Threads: safe. No lock is held while the function runs.
     """
 
-    def __init__(self, plan: Plan, client: CacheClient, bind: Callable[..., BoundCall]) -> None:
+    def __init__(self, plan: Plan, client: CacheClient, shape: CallShape) -> None:
         self.counters = CallCounters()
         self.flights = Flights()
         self._plan = plan
         self._client = client
-        self._bind = bind
+        self.bind = shape.binder()
+        self._check = shape.checker()
         self._monotonic = client.clock.monotonic
         self._sleep = client.clock.sleep
         self._reports = Reports("tiered.decorators", client.clock)
@@ -236,9 +237,10 @@ class Engine:
     def _keyed(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> BoundCall | None:
         """The call with its key; ``None`` if it has none that a cache could use."""
         try:
-            call = self._bind(*args, **kwargs)
+            call = self.bind(*args, **kwargs)
             hash(call.key)
         except Exception as error:
+            self._check(*args, **kwargs)  # a wrong call is the caller's mistake, not the key's
             self.counters.errors += 1
             self._reports.warn(
                 "key", "%s is called without the cache: %r", self._plan.namespace, error

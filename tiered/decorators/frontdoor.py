@@ -28,8 +28,8 @@ try:
 {note}\
         _tiered_hits += 1
         return _tiered_entry.value
-except (TypeError, KeyError):
-    pass  # an argument that cannot be hashed; an entry replaced or evicted since it was found
+except Exception:
+    pass  # a key that cannot be made or hashed, a failing client, an entry just evicted: settle it
 """
 
 _SETTLE: Final = "return _tiered_settle({args}, {kwargs})"

@@ -41,7 +41,6 @@ class CachedFunction(Generic[P, R]):
         "__call__",
         "__dict__",
         "__weakref__",
-        "_bind",
         "_engine",
         "_hits",
         "_plan",
@@ -53,14 +52,16 @@ class CachedFunction(Generic[P, R]):
         shape = CallShape.of(plan.function, ignore=plan.ignore, typed=plan.typed, key=plan.key)
         self._plan = plan
         self._space = NamespaceWrapper(plan.namespace, plan.client)
-        self._bind = shape.binder()
-        self._engine = Engine(plan, self._space, self._bind)
+        self._engine = Engine(plan, self._space, shape)
         # The generated function itself is what is called: no frame of ours in between.
         self.__call__, self._hits = front_door(  # type: ignore[method-assign]
             shape, self._space, self._engine.settle
         )
 
     if TYPE_CHECKING:
+        __name__: str
+        __qualname__: str
+        __wrapped__: Callable[P, R]
 
         def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R: ...
 
@@ -151,7 +152,7 @@ class CachedFunction(Generic[P, R]):
 
     def callkey(self, *args: P.args, **kwargs: P.kwargs) -> Key:
         """The key of a call in :attr:`client`."""
-        return self._bind(*args, **kwargs).key
+        return self._engine.bind(*args, **kwargs).key
 
     @property
     def stats(self) -> CallStats:

@@ -123,6 +123,11 @@ class CallShape:
         exec(compile(source, f"<tiered key of {self.name}>", "exec"), made)  # noqa: S102
         return made[f"{_OWN}build"](**names)
 
+    def checker(self) -> Callable[..., None]:
+        """A function that raises the ``TypeError`` of a call that the signature refuses."""
+        checker: Callable[..., None] = self.build("pass", {})
+        return checker
+
     def binder(self) -> Callable[..., BoundCall]:
         """A function from the arguments of a call to its :class:`BoundCall`."""
         binder: Callable[..., BoundCall] = self.build(
