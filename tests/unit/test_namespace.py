@@ -169,9 +169,9 @@ def test_clearing_while_others_clear_is_a_miss(fleet: Fleet) -> None:
     theirs = NamespaceWrapper("ns", fleet.remote())
 
     class Contended(RemoteFake):
-        def find_many(self, keys: Any, search: Any) -> Any:
+        def entries(self, keys: Any) -> Any:
             theirs.clear()
-            return super().find_many(keys, search)
+            return super().entries(keys)
 
     ours = NamespaceWrapper("ns", Contended(fleet.server))
     ours.put("k", "v", 100)

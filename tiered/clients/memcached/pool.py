@@ -9,6 +9,7 @@ in the child (which the server does not see) and never used by it.
 from __future__ import annotations
 
 import threading
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -34,6 +35,8 @@ class ConnectionPool:
         self._size = size
         self._patience = patience
         self._idle: deque[Connection] = deque()
+        # A pool that is dropped without close() gives its sockets back all the same.
+        weakref.finalize(self, _close_all, self._idle)
         fork.register(self)
         self._renew()
 
@@ -43,9 +46,7 @@ class ConnectionPool:
 
     def after_fork(self) -> None:
         """Close what the parent had idle; what its threads were using is not ours either."""
-        idle, self._idle = self._idle, deque()
-        for connection in idle:
-            connection.close()
+        _close_all(self._idle)
         self._renew()
 
     @contextmanager
@@ -64,11 +65,8 @@ class ConnectionPool:
             except IndexError:
                 connection = self._connect()
             try:
+                # A connection whose exchange was interrupted has closed its socket itself.
                 yield connection
-            except BaseException:
-                # Whatever went wrong, an exchange may be half done.
-                connection.close()
-                raise
             finally:
                 if generation is self._generation:
                     self._idle.append(connection)
@@ -79,8 +77,12 @@ class ConnectionPool:
 
     def close(self) -> None:
         """Close what is idle; what is in use is closed by nobody and goes on working."""
-        while self._idle:
-            try:
-                self._idle.pop().close()
-            except IndexError:
-                return  # another thread took the last one
+        _close_all(self._idle)
+
+
+def _close_all(idle: deque[Connection]) -> None:
+    while True:
+        try:
+            idle.pop().close()
+        except IndexError:
+            return

@@ -1,0 +1,39 @@
+"""Runs the Python examples of the README and of the documentation.
+
+The examples name ``localhost:11211``, as their readers would, so that is where a server
+has to be: the one that answers there already, or one that is started for the examples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from sybil import Sybil
+from sybil.parsers.markdown import PythonCodeBlockParser
+
+from tests.conftest import memcached as memcached  # noqa: PLC0414 - also for the examples
+from tiered.cli.demo.server import PrivateMemcached, answers
+
+USUAL_PORT = 11211
+
+
+@pytest.fixture(scope="session")
+def usual_memcached(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A memcached on the usual port of this machine."""
+    if answers(f"localhost:{USUAL_PORT}"):
+        yield
+        return
+    request.getfixturevalue("memcached")  # fails or skips where there is none to run
+    server = PrivateMemcached().start(USUAL_PORT)
+    try:
+        yield
+    finally:
+        server.stop()
+
+
+pytest_collect_file = Sybil(
+    parsers=[PythonCodeBlockParser()],
+    patterns=["README.md", "docs/**/*.md"],
+    fixtures=["usual_memcached"],
+).pytest()
