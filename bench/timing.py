@@ -2,7 +2,9 @@
 
 Machines are shared and noisy, so single figures mean little. In each round every
 contender runs once, in an order that rotates; the figure of a contender is the
-median of its rounds, and what is compared are ratios within one run.
+median of its rounds, and what is compared are ratios within one run. A contender is
+called with some keys before its clock starts, or the first ones would be timed with
+the processor's caches full of the contender before it.
 """
 
 from __future__ import annotations
@@ -18,6 +20,9 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 __all__ = ["Contender", "Result", "environment", "table", "time_calls", "time_threads"]
+
+
+_WARM_UP = 20_000
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,8 @@ def _nothing(_: Any) -> None:
 
 
 def _once(call: Callable[[Any], Any], keys: Sequence[Any]) -> float:
+    for key in keys[:_WARM_UP]:
+        call(key)
     started = time.perf_counter_ns()
     for key in keys:
         call(key)
