@@ -15,10 +15,10 @@ Key: TypeAlias = Hashable
 Weigher: TypeAlias = Callable[[Any, Any], float]
 """``weigher(key, value)`` -> the share of the capacity that the entry takes, >= 0."""
 
-OnEvict: TypeAlias = Callable[[Any, Any, str], None]
+OnEvict: TypeAlias = Callable[[Any, Any, str], object]
 """``on_evict(key, value, cause)``; *cause* is ``"size"`` or ``"expired"``."""
 
-PromoteCallback: TypeAlias = Callable[[Any, Any, float], None]
+PromoteCallback: TypeAlias = Callable[[Any, Any, float], object]
 """``callback(key, value, ttl)``: the value was copied to a nearer tier."""
 
 
