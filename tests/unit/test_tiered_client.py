@@ -542,3 +542,50 @@ def test_searching_beyond_works_in_namespaces_too(clock: ManualClock) -> None:
     near.clear()
     assert client.get("k", None, max_tiers=1) is None
     assert client.get("k", max_tiers=2) == "v"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda client: client.delete("k"),
+        lambda client: client.delete_multi(["k"]),
+        lambda client: client.put("k", "new", 100),
+        lambda client: client.put_multi({"k": "new"}, 100),
+        lambda client: client.expire("k"),
+        lambda client: client.purge(),
+    ],
+)
+def test_a_reader_between_the_steps_of_a_write_brings_nothing_back(
+    clock: ManualClock, change: Any
+) -> None:
+    """Whoever reads just before the far tier is written finds the near one as it was."""
+
+    class BeforeWrite(InprocCacheClient):
+        read: Callable[[], object] = staticmethod(lambda: None)
+
+        def store(self, *args: Any, **options: Any) -> bool:
+            self.read()
+            return super().store(*args, **options)
+
+        def discard(self, key: Any) -> bool:
+            self.read()
+            return super().discard(key)
+
+        def outdate(self, key: Any) -> bool:
+            self.read()
+            return super().outdate(key)
+
+        def sweep(self, before: float | None) -> int:
+            self.read()
+            return super().sweep(before)
+
+    near, far = inproc(clock), BeforeWrite(100, clock=clock)
+    client = TieredInclusiveClient(near, far)
+    client.put("k", "old", 1 if change.__code__.co_names == ("purge",) else 100)
+    if change.__code__.co_names == ("purge",):
+        clock.advance(2)
+    far.read = lambda: client.get("k", None)
+    change(client)
+    far.read = lambda: None
+    assert near.get_ttl("k", "none")[0] == far.get_ttl("k", "none")[0]
+    assert client.get("k", None) == far.get("k", None) != "old"
