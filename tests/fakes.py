@@ -143,3 +143,16 @@ def together(work: Callable[[int], Any], count: int) -> list[Any]:
         thread.join(30)
         assert not thread.is_alive(), "a thread is stuck"
     return results
+
+
+class Held:
+    """A job that says when it has started, and ends when it is told to."""
+
+    def __init__(self) -> None:
+        self.started = threading.Event()
+        self.go = threading.Event()
+
+    def __call__(self) -> str:
+        self.started.set()
+        assert self.go.wait(20)
+        return "done"

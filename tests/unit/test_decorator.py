@@ -21,7 +21,7 @@ from tiered.clients.namespace import NamespaceWrapper
 from tiered.clients.null import NullCacheClient
 from tiered.clients.tiered import TieredInclusiveClient
 from tiered.decorators import CachedFunction
-from tiered.decorators.verdict import CALL, LAZY, PEEK, REFRESH, Action, Verdict, judge
+from tiered.decorators.verdict import CALL, LAZY, PEEK, REFRESHING, Action, Verdict, judge
 from tiered.entry import Entry
 from tiered.errors import CacheMissError
 from tiered.sentinels import FOREVER
@@ -833,10 +833,11 @@ def test_verdicts() -> None:
 
 
 def test_every_row_answers_every_verdict() -> None:
-    for row in (CALL, PEEK, LAZY, REFRESH):
+    for row in (CALL, PEEK, LAZY, REFRESHING):
         assert set(row) == set(Verdict)
-    assert set(REFRESH.values()) == {Action.COMPUTE}
-    assert Action.COMPUTE not in PEEK.values()
+        assert row[Verdict.FRESH] is Action.VALUE
+    assert Action.COMPUTE not in [*PEEK.values(), *LAZY.values()]
+    assert not any(action.refreshes for action in [*CALL.values(), *PEEK.values()])
 
 
 # -- Bad input --------------------------------------------------------------------

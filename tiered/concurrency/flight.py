@@ -2,8 +2,10 @@
 
 What this guarantees:
 
-- At most one flight per key is in the table. Whoever put it there leads: it
-  computes and must call :meth:`Flight.land` exactly once, however it ends.
+- At most one flight per key is in the table. Whoever begins it leads: it computes
+  and must call :meth:`Flight.land` or :meth:`Flight.abandon`, however it ends.
+- A flight may be queued for a thread of a pool. Whoever needs its value before a
+  thread comes free begins it himself: nobody ever waits for what nobody does.
 - A flight that is *superseded* (by an invalidation, a put or a refresh) leaves
   the table at once, so that later callers start anew. Its waiters, who asked
   before, still get its answer, but :meth:`Flight.publish` refuses to write it.
@@ -33,19 +35,42 @@ __all__ = ["CircularWait", "Flight", "Flights"]
 class Flight:
     """One running computation.
 
-    Threads: :meth:`wait` and :meth:`supersede` from any; the rest from the leader's only.
+    Attributes:
+        leader: the identity of the thread that computes; ``None`` before one begins.
+        abandoned: ended without a value or an error; compete for a new one.
+
+    Threads: :meth:`begin`, :meth:`wait`, :meth:`then` and :meth:`supersede` from any; the
+    rest from the leader's only.
     """
 
-    __slots__ = ("_error", "_gate", "_landed", "_superseded", "_value", "abandoned", "leader")
+    __slots__ = (
+        "_callbacks",
+        "_error",
+        "_gate",
+        "_landed",
+        "_superseded",
+        "_value",
+        "abandoned",
+        "leader",
+    )
 
     def __init__(self) -> None:
-        self.leader = threading.get_ident()
+        self.leader: int | None = None
         self.abandoned = False
+        self._callbacks: list[Callable[[Flight], object]] = []
         self._landed = threading.Event()
         self._gate = threading.RLock()
         self._superseded = False
         self._value: Any = None
         self._error: Exception | None = None
+
+    def begin(self) -> bool:
+        """Lead, if nobody does yet; whether the caller leads now."""
+        with self._gate:
+            if self.leader is not None:
+                return False
+            self.leader = threading.get_ident()
+            return True
 
     def publish(self, write: Callable[[], object]) -> bool:
         """Run *write*, unless the flight was superseded; whether it ran."""
@@ -64,12 +89,27 @@ class Flight:
         """Give the waiters *value*, or raise *error* in each of them."""
         self._value = value
         self._error = error
-        self._landed.set()
+        self._end()
 
     def abandon(self) -> None:
         """Send the waiters back to compete for a new flight."""
         self.abandoned = True
-        self._landed.set()
+        self._end()
+
+    def _end(self) -> None:
+        with self._gate:
+            self._landed.set()
+            callbacks, self._callbacks = self._callbacks, []
+        for callback in callbacks:
+            callback(self)
+
+    def then(self, callback: Callable[[Flight], object]) -> None:
+        """Call *callback* with this flight when it has ended; at once if it has."""
+        with self._gate:
+            if not self._landed.is_set():
+                self._callbacks.append(callback)
+                return
+        callback(self)
 
     def wait(self) -> Any:
         """The leader's value, once it has landed.
@@ -115,7 +155,7 @@ class _Waits:
             while step is not None:
                 if step.leader == me:
                     raise CircularWait
-                step = self._flights.get(step.leader)
+                step = None if step.leader is None else self._flights.get(step.leader)
             self._flights[me] = flight
         try:
             yield
@@ -146,16 +186,25 @@ class Flights:
         """The flight of *key*, and whether the caller leads it."""
         with self._lock:
             flight = self._running.get(key)
-            if flight is not None:
-                return flight, False
+            if flight is None:
+                flight = self._running[key] = Flight()
+        return flight, flight.begin()
+
+    def queue(self, key: Hashable) -> Flight | None:
+        """A flight of *key* for somebody to begin, or ``None`` if there is one already."""
+        with self._lock:
+            if key in self._running:
+                return None
             flight = self._running[key] = Flight()
-            return flight, True
+            return flight
 
     def restart(self, key: Hashable) -> Flight:
         """A new flight of *key*, led by the caller, superseding the one that runs."""
+        flight = Flight()
+        flight.begin()
         with self._lock:
             previous = self._running.get(key)
-            flight = self._running[key] = Flight()
+            self._running[key] = flight
         if previous is not None:
             previous.supersede()
         return flight

@@ -6,8 +6,10 @@ from collections.abc import Callable, Sequence
 from typing import ParamSpec, TypeVar
 
 from tiered.clients.base import CacheClient
+from tiered.concurrency.pool import WorkerPool
 from tiered.decorators.function import CachedFunction
 from tiered.decorators.plan import Plan
+from tiered.decorators.refresher import default_pool
 from tiered.typing import Key
 
 __all__ = ["cached"]
@@ -27,6 +29,7 @@ def cached(
     claim_ttl: float = 10.0,
     typed: bool = False,
     ignore: Sequence[str] = (),
+    pool: WorkerPool | None = None,
 ) -> Callable[[Callable[P, R]], CachedFunction[P, R]]:
     """Cache what a function returns.
 
@@ -50,6 +53,9 @@ def cached(
         typed: tell ``f(1)``, ``f(1.0)`` and ``f(True)`` apart, which are equal.
         ignore: parameters that are no part of the key, e.g. ``("self",)``.
 
+        pool: the threads for ``bg()`` and ``future()``; by default one of eight threads
+            that all functions share.
+
     Raises:
         TypeError, ValueError: an option that cannot be right, or a function that
             cannot be cached (a generator, a coroutine function).
@@ -68,6 +74,7 @@ def cached(
                 claim_ttl=claim_ttl,
                 typed=typed,
                 ignore=ignore,
+                pool=default_pool() if pool is None else pool,
             )
         )
 

@@ -11,11 +11,11 @@ import random
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
-from tiered.clients.base import CacheClient, Claim, Entry
+from tiered.clients.base import ANY, CacheClient, Claim, Entry, Search
 from tiered.concurrency.flight import CircularWait, Flight, Flights
 from tiered.decorators.plan import Plan
 from tiered.decorators.stats import CallCounters
-from tiered.decorators.verdict import Action, Row, judge
+from tiered.decorators.verdict import Action, Row, Verdict, judge
 from tiered.errors import CacheMissError
 from tiered.keys.call import BoundCall, CallShape
 from tiered.sentinels import MISSING, MissingType
@@ -58,13 +58,15 @@ class Engine:
 
     def settle(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Answer a plain call."""
-        call = self._keyed(args, kwargs)
-        if call is None:
-            return self._compute(args, kwargs)
+        call = self.keyed(args, kwargs)
+        return self._compute(args, kwargs) if call is None else self.settle_call(call)
+
+    def settle_call(self, call: BoundCall) -> Any:
+        """Answer a plain call whose key is known: compute, or wait for who does."""
         while True:
             flight, leads = self.flights.join(call.key)
             if leads:
-                return self._fly(flight, call)
+                return self.fly(flight, call)
             try:
                 value = flight.wait()
             except CircularWait:
@@ -78,7 +80,7 @@ class Engine:
 
     def refresh(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Compute now, whatever is held; stores and returns the value."""
-        call = self._keyed(args, kwargs)
+        call = self.keyed(args, kwargs)
         if call is None:
             return self._compute(args, kwargs)
         flight = self.flights.restart(call.key)
@@ -86,8 +88,9 @@ class Engine:
         self._guarded(lambda: self._client.revoke(call.key), None)
         return self._lead(flight, call, lambda: self._compute_and_store(flight, call))
 
-    def _fly(self, flight: Flight, call: BoundCall) -> Any:
-        return self._lead(flight, call, lambda: self._read_or_compute(flight, call))
+    def fly(self, flight: Flight, call: BoundCall, margin: float = 0.0) -> Any:
+        """Lead *flight*: find a value with more than *margin* seconds left, or compute."""
+        return self._lead(flight, call, lambda: self._read_or_compute(flight, call, margin))
 
     def _lead(self, flight: Flight, call: BoundCall, work: Callable[[], Any]) -> Any:
         """Run *work* and land *flight* with its outcome, on every exit."""
@@ -105,17 +108,17 @@ class Engine:
         flight.land(value)
         return value
 
-    def _read_or_compute(self, flight: Flight, call: BoundCall) -> Any:
-        entry = self._read_fresh(call)
+    def _read_or_compute(self, flight: Flight, call: BoundCall, margin: float) -> Any:
+        entry = self._read_fresh(call, margin)
         if entry is not None:
             self.counters.far_hits += 1
             return entry.value
         self.counters.misses += 1
         if not self._client.capabilities.shared:
             return self._compute_and_store(flight, call)
-        return self._compute_once(flight, call)
+        return self._compute_once(flight, call, margin)
 
-    def _compute_once(self, flight: Flight, call: BoundCall) -> Any:
+    def _compute_once(self, flight: Flight, call: BoundCall, margin: float) -> Any:
         """Compute under a claim, or wait for the value of whoever holds it.
 
         A holder that dies is replaced when its claim ends. Waiting holds no lock and
@@ -127,7 +130,7 @@ class Engine:
                 lambda: self._client.claim(call.key, self._plan.claim_ttl), _NO_CLAIMS
             )
             # Also with the claim in hand: it may have come free because the value is there.
-            entry = self._read_fresh(call)
+            entry = self._read_fresh(call, margin)
             if entry is not None:
                 if isinstance(claim, Claim):
                     self._guarded(claim.release, False)
@@ -162,9 +165,13 @@ class Engine:
         )
         return value
 
-    def _read_fresh(self, call: BoundCall) -> Entry | None:
-        entry = self._guarded(lambda: self._client.entry(call.key), None)
-        return entry if entry is not None and entry.deadline > self._monotonic() else None
+    def _read_fresh(self, call: BoundCall, margin: float) -> Entry | None:
+        # With a margin, a farther tier may hold what another process has refreshed.
+        search = Search(ttl_skip=margin) if margin else ANY
+        entry = self._guarded(lambda: self._client.find(call.key, search), None)
+        if entry is None or entry.deadline - self._monotonic() <= margin:
+            return None
+        return entry
 
     def _compute(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         self.counters.computations += 1
@@ -174,25 +181,69 @@ class Engine:
             self.counters.failures += 1
             raise
 
-    # -- Calls that never compute -----------------------------------------------
+    # -- Calls that look first ---------------------------------------------------
 
-    def look(self, row: Row, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def serve(
+        self,
+        row: Row,
+        call: BoundCall,
+        refresh: Callable[[BoundCall], object] | None = None,
+        compute: Callable[[BoundCall], Any] | None = None,
+    ) -> Any:
         """Answer from the cache as *row* says.
+
+        Args:
+            row: of the table.
+            call: the call.
+            refresh: starts a computation behind the caller; ``None`` where none can be.
+            compute: gets the value where the row says so; by default in this thread, or
+                from whoever computes already.
 
         Raises:
             CacheMissError: nothing that the row takes is there.
         """
-        entry = self.find(args, kwargs)
+        entry = self._guarded(lambda: self._client.entry(call.key), None)
         verdict = judge(entry, self._monotonic(), self._plan.due_below)
-        if entry is not None and row[verdict] is Action.VALUE:
-            self.counters.far_hits += 1
+        action = row[verdict]
+        if action.refreshes and refresh is not None:
+            refresh(call)
+        if action.serves and entry is not None:
+            if verdict is Verdict.STALE:
+                self.counters.stale += 1
+            else:
+                self.counters.far_hits += 1
             return entry.value
+        if action is Action.COMPUTE:
+            return self.settle_call(call) if compute is None else compute(call)
         self.counters.misses += 1
-        raise CacheMissError(self._plan.namespace, args, kwargs)
+        raise CacheMissError(self._plan.namespace, call.args, call.kwargs)
+
+    def look(self, row: Row, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Answer from the cache and never compute. Raises ``CacheMissError``."""
+        call = self.keyed(args, kwargs)
+        if call is None:
+            self.counters.misses += 1
+            raise CacheMissError(self._plan.namespace, args, kwargs)
+        return self.serve(row, call)
+
+    def near(self, call: BoundCall) -> Entry | None:
+        """What can be had without blocking, if it is fresh and not due for a refresh."""
+        entry = self._guarded(lambda: self._client.near(call.key), None)
+        if judge(entry, self._monotonic(), self._plan.due_below) is not Verdict.FRESH:
+            return None
+        self.counters.far_hits += 1
+        return entry
+
+    def get_ttl(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, float]:
+        """``(value, seconds left)``; never computes. Raises ``CacheMissError``."""
+        entry = self.find(args, kwargs)
+        if entry is None:
+            raise CacheMissError(self._plan.namespace, args, kwargs)
+        return entry.value, entry.deadline - self._monotonic()
 
     def find(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Entry | None:
         """What is held for the call, fresh or stale."""
-        call = self._keyed(args, kwargs)
+        call = self.keyed(args, kwargs)
         if call is None:
             return None
         return self._guarded(lambda: self._client.entry(call.key), None)
@@ -226,7 +277,7 @@ class Engine:
         kwargs: dict[str, Any],
         change: Callable[[Any], bool],
     ) -> bool:
-        call = self._keyed(args, kwargs)
+        call = self.keyed(args, kwargs)
         if call is None:
             return False
         self.flights.supersede(call.key)
@@ -234,7 +285,7 @@ class Engine:
 
     # -- Keeping the cache's troubles from the caller ----------------------------
 
-    def _keyed(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> BoundCall | None:
+    def keyed(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> BoundCall | None:
         """The call with its key; ``None`` if it has none that a cache could use."""
         try:
             call = self.bind(*args, **kwargs)

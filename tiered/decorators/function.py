@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar,
 from tiered.clients.base import CacheClient
 from tiered.clients.explanation import Explanation
 from tiered.clients.namespace import NamespaceWrapper
+from tiered.decorators.background import BackgroundCalls
 from tiered.decorators.engine import Engine
 from tiered.decorators.frontdoor import front_door
+from tiered.decorators.futures import FutureCalls
 from tiered.decorators.plan import Plan
+from tiered.decorators.refresher import Refresher
 from tiered.decorators.stats import CallStats
 from tiered.decorators.verdict import LAZY, PEEK
-from tiered.errors import CacheMissError
 from tiered.keys.call import CallShape
 from tiered.typing import Key
 
@@ -44,6 +46,7 @@ class CachedFunction(Generic[P, R]):
         "_engine",
         "_hits",
         "_plan",
+        "_refresher",
         "_space",
     )
 
@@ -53,6 +56,9 @@ class CachedFunction(Generic[P, R]):
         self._plan = plan
         self._space = NamespaceWrapper(plan.namespace, plan.client)
         self._engine = Engine(plan, self._space, shape)
+        self._refresher = Refresher(
+            self._engine, plan.pool, plan.client.clock, plan.namespace, plan.due_below
+        )
         # The generated function itself is what is called: no frame of ours in between.
         self.__call__, self._hits = front_door(  # type: ignore[method-assign]
             shape, self._space, self._engine.settle
@@ -88,7 +94,7 @@ class CachedFunction(Generic[P, R]):
         return value
 
     def lazy(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Like :meth:`peek`; where computing behind the caller is possible, a miss starts it.
+        """Like :meth:`peek`; as ``f.bg().lazy`` or ``f.future().lazy``, a miss starts computing.
 
         Raises:
             CacheMissError: there is no fresh value.
@@ -123,10 +129,15 @@ class CachedFunction(Generic[P, R]):
         Raises:
             CacheMissError: nothing is held.
         """
-        entry = self._engine.find(args, kwargs)
-        if entry is None:
-            raise CacheMissError(self._plan.namespace, args, kwargs)
-        return entry.value, entry.deadline - self._space.clock.monotonic()
+        return self._engine.get_ttl(args, kwargs)
+
+    def bg(self) -> BackgroundCalls[P, R]:
+        """The function with its computations in the background: ``f.bg()(...)``."""
+        return BackgroundCalls(self._engine, self._refresher)
+
+    def future(self) -> FutureCalls[P, R]:
+        """The function with futures for answers: ``f.future()(...).result()``."""
+        return FutureCalls(self._engine, self._refresher)
 
     # -- What it is made of ----------------------------------------------------
 
@@ -191,6 +202,14 @@ class BoundCachedFunction(Generic[P, R]):
 
         def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R: ...
 
+    def bg(self) -> BoundCalls:
+        """As of the function, with the instance given."""
+        return BoundCalls(self.__func__.bg(), self.__self__)
+
+    def future(self) -> BoundCalls:
+        """As of the function, with the instance given."""
+        return BoundCalls(self.__func__.future(), self.__self__)
+
     def __getattr__(self, name: str) -> Any:
         attribute = getattr(self.__func__, name)
         if name in _TAKE_ARGUMENTS:
@@ -199,6 +218,22 @@ class BoundCachedFunction(Generic[P, R]):
 
     def __repr__(self) -> str:
         return f"<bound {self.__func__!r} of {self.__self__!r}>"
+
+
+class BoundCalls:
+    """The background or future calls of a bound method: each takes the instance first."""
+
+    __slots__ = ("_calls", "_instance")
+
+    def __init__(self, calls: Any, instance: Any) -> None:
+        self._calls = calls
+        self._instance = instance
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._calls(self._instance, *args, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        return functools.partial(getattr(self._calls, name), self._instance)
 
 
 _TAKE_ARGUMENTS = frozenset(

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tiered.clients.base import CacheClient
+from tiered.concurrency.pool import WorkerPool
 from tiered.typing import Key
 from tiered.validation import check_number, check_ttl
 
@@ -30,6 +31,7 @@ class Plan:
         key: computes keys from arguments, or ``None`` for the arguments themselves.
         typed: tell arguments of different types apart although they are equal.
         ignore: parameters that are left out of the key.
+        pool: where computations behind a caller's back run.
     """
 
     function: Callable[..., Any]
@@ -42,6 +44,7 @@ class Plan:
     key: Callable[..., Key] | None
     typed: bool
     ignore: tuple[str, ...]
+    pool: WorkerPool
 
     @classmethod
     def checked(
@@ -57,6 +60,7 @@ class Plan:
         claim_ttl: Any,
         typed: bool,
         ignore: Sequence[str],
+        pool: Any,
     ) -> Plan:
         """A plan, if the options make sense together.
 
@@ -81,6 +85,8 @@ class Plan:
             raise TypeError(
                 f"ignore must be a tuple of parameter names such as ('self',), not {ignore!r}"
             )
+        if not isinstance(pool, WorkerPool):
+            raise TypeError(f"pool must be a WorkerPool, not {pool!r}")
         return cls(
             function=function,
             client=client,
@@ -94,6 +100,7 @@ class Plan:
             key=key,
             typed=bool(typed),
             ignore=tuple(ignore),
+            pool=pool,
         )
 
 

@@ -2,15 +2,16 @@
 
 ::
 
-    mode    FRESH   DUE     STALE     ABSENT
-    call    value   value   compute   compute
-    peek    value   value   miss      miss
-    lazy    value   value   miss      miss
-    refresh compute compute compute   compute
+    mode         FRESH   DUE               STALE             ABSENT
+    call         value   value             compute           compute
+    peek         value   value             miss              miss
+    refreshing   value   value + refresh   value + refresh   compute
+    lazy         value   value + refresh   miss + refresh    miss + refresh
 
 ``DUE`` is fresh with less than ``async_ttl`` left: time to compute anew, while
-the value still serves. The modes that refresh behind the caller's back add rows,
-not branches.
+the value still serves. *compute* joins the flight of whoever computes already, and
+*refresh* starts one behind the caller's back. A blocking ``lazy`` has no such back,
+and answers as ``peek``.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from typing import Final, TypeAlias
 
 from tiered.entry import Entry
 
-__all__ = ["CALL", "LAZY", "PEEK", "REFRESH", "Action", "Row", "Verdict", "judge"]
+__all__ = ["CALL", "LAZY", "PEEK", "REFRESHING", "Action", "Row", "Verdict", "judge"]
 
 
 class Verdict(enum.Enum):
@@ -38,8 +39,20 @@ class Action(enum.Enum):
     """What to do for the caller."""
 
     VALUE = "return the value"
+    VALUE_AND_REFRESH = "return the value and start a computation"
     COMPUTE = "compute, store and return"
     MISS = "raise CacheMissError"
+    MISS_AND_REFRESH = "raise CacheMissError and start a computation"
+
+    @property
+    def serves(self) -> bool:
+        """Whether the caller gets what was found."""
+        return self in (Action.VALUE, Action.VALUE_AND_REFRESH)
+
+    @property
+    def refreshes(self) -> bool:
+        """Whether a computation is started behind the caller's back."""
+        return self in (Action.VALUE_AND_REFRESH, Action.MISS_AND_REFRESH)
 
 
 Row: TypeAlias = Mapping[Verdict, Action]
@@ -51,9 +64,12 @@ def _row(fresh: Action, due: Action, stale: Action, absent: Action) -> Row:
 
 CALL: Final = _row(Action.VALUE, Action.VALUE, Action.COMPUTE, Action.COMPUTE)
 PEEK: Final = _row(Action.VALUE, Action.VALUE, Action.MISS, Action.MISS)
-LAZY: Final = PEEK
-"""Blocking, ``lazy`` has nowhere to compute behind the caller, so it is ``peek``."""
-REFRESH: Final = _row(Action.COMPUTE, Action.COMPUTE, Action.COMPUTE, Action.COMPUTE)
+REFRESHING: Final = _row(
+    Action.VALUE, Action.VALUE_AND_REFRESH, Action.VALUE_AND_REFRESH, Action.COMPUTE
+)
+LAZY: Final = _row(
+    Action.VALUE, Action.VALUE_AND_REFRESH, Action.MISS_AND_REFRESH, Action.MISS_AND_REFRESH
+)
 
 
 def judge(entry: Entry | None, now: float, due_below: float) -> Verdict:
