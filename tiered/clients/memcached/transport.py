@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 from pymemcache.client.base import Client
 from pymemcache.exceptions import (
-    MemcacheError,
     MemcacheServerError,
     MemcacheUnexpectedCloseError,
 )
@@ -96,8 +95,9 @@ class Connection:
         except (MemcacheUnexpectedCloseError, OSError) as error:
             self._client.close()
             raise BackendError(f"{self.address} cannot be reached: {error!r}") from error
-        except (MemcacheError, ValueError, IndexError) as error:
-            # An answer that pymemcache cannot read: what follows it cannot be trusted.
+        except Exception as error:
+            # An answer that pymemcache cannot read, which shows as any kind of error (a
+            # KeyError for the answer to another question). What follows it cannot be trusted.
             self._client.close()
             raise BackendError(f"{self.address} answers nonsense: {error!r}") from error
         except BaseException:
