@@ -1,0 +1,380 @@
+"""Every exchange with a server, spoilt in every way: what is answered, counted and closed."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import pytest
+
+from tests.conftest import SECRET
+from tests.fakes import together
+from tests.integration.peers import Cut, Peer, honest
+from tiered.clients.base import Claim
+from tiered.clients.memcached import MemcachedClient
+from tiered.decorators import cached
+from tiered.testing import ManualClock
+
+PAUSE_IS_OVER = 20.0
+"""Longer than any pause after failures."""
+
+
+class Act(NamedTuple):
+    """An operation, the command that it ends with, and its answer when that one fails."""
+
+    command: bytes
+    call: Callable[[MemcachedClient], Any]
+    failed: Any
+
+
+def released(client: MemcachedClient) -> bool:
+    claim = client.claim("k")
+    assert claim is not None
+    return claim.release()
+
+
+ACTS = {
+    "get": Act(b"gets", lambda client: client.get("k", "miss"), "miss"),
+    "get_multi": Act(b"gets", lambda client: client.get_multi(["k", "l"], 0), {"k": 0, "l": 0}),
+    "put": Act(b"set", lambda client: client.put("k", "new", 100), False),
+    "add": Act(b"add", lambda client: client.add("free", "new", 100), False),
+    "renew": Act(b"cas", lambda client: client.renew("k", 1_000_000), False),
+    "expire": Act(b"cas", lambda client: client.expire("k"), False),
+    "delete": Act(b"delete", lambda client: client.discard("k"), False),
+    # Who cannot ask must compute for itself, or nobody would.
+    "claim": Act(b"add", lambda client: isinstance(client.claim("k"), Claim), True),
+    "release": Act(b"cas", released, False),
+    "usage": Act(b"stats", lambda client: client.usage, 0),
+}
+
+
+@pytest.fixture
+def peer() -> Iterator[Peer]:
+    with Peer() as peer:
+        yield peer
+
+
+@pytest.fixture
+def client(peer: Peer, clock: ManualClock) -> Iterator[MemcachedClient]:
+    """A client that holds "value" under "k", over one connection."""
+    with MemcachedClient(
+        [peer.address],
+        checksum_key=SECRET,
+        timeout=5,
+        pool_size=1,
+        pool_timeout=0.01,
+        clock=clock,
+    ) as client:
+        assert client.put("k", "value", 100_000)
+        yield client
+
+
+@pytest.fixture(params=ACTS)
+def act(request: pytest.FixtureRequest) -> Act:
+    return ACTS[request.param]
+
+
+def spoiling(act: Act, spoilt: Callable[[bytes], bytes | Cut]) -> Callable[..., bytes | Cut]:
+    """Spoils the answers to *act*'s command only."""
+    return lambda request, answer: spoilt(answer) if request.startswith(act.command) else answer
+
+
+def test_the_peer_serves_what_a_server_would(client: MemcachedClient, act: Act) -> None:
+    done = act.call(client)
+    assert client.stats.errors == 0
+    assert done in (True, "value", {"k": "value", "l": 0}, 5)
+
+
+def test_an_answer_that_breaks_off_anywhere_is_a_counted_failure(
+    peer: Peer, client: MemcachedClient, clock: ManualClock, act: Act
+) -> None:
+    kept = dict(peer.items)
+    answers: list[bytes] = []
+
+    def noted(answer: bytes) -> bytes:
+        answers.append(answer)
+        return answer
+
+    def cut(length: int) -> Callable[[bytes], Cut]:
+        return lambda answer: Cut(answer[:length])
+
+    peer.spoil = spoiling(act, noted)
+    act.call(client)
+    assert answers
+    for length in range(len(answers[0])):
+        peer.items = dict(kept)
+        peer.spoil = spoiling(act, cut(length))
+        errors, accepted = client.stats.errors, peer.accepted
+        assert act.call(client) == act.failed
+        assert client.stats.errors == errors + 1
+        clock.advance(PAUSE_IS_OVER)
+        peer.items, peer.spoil = dict(kept), honest
+        assert client.get("k") == "value"
+        assert peer.accepted == accepted + 1
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    [
+        b"\r\n",
+        b"HELLO\r\n",
+        b"\xff\xfe\x00\r\n",
+        b"ERROR\r\n",
+        b"CLIENT_ERROR bad data chunk\r\n",
+        b"VALUE\r\n",
+        b"VALUE another 0 5 1\r\nvalue\r\nEND\r\n",
+        b"VALUE s1:k 0 x 1\r\n\r\nEND\r\n",
+        b"VALUE s1:k 0 -5 1\r\nvalue\r\n",
+        b"TOUCHED\r\n",
+    ],
+)
+def test_nonsense_is_a_counted_failure_and_ends_the_connection(
+    peer: Peer, client: MemcachedClient, clock: ManualClock, act: Act, nonsense: bytes
+) -> None:
+    kept = dict(peer.items)
+    peer.spoil = spoiling(act, lambda answer: nonsense)
+    assert act.call(client) == act.failed
+    assert client.stats.errors == 1
+    clock.advance(PAUSE_IS_OVER)
+    peer.items, peer.spoil = kept, honest
+    # What follows the nonsense would be taken for the answer to this.
+    assert client.get("k") == "value"
+    assert peer.accepted == 2
+
+
+@pytest.mark.parametrize(
+    "figures",
+    [b"STAT bytes many\r\n", b"STAT \xff 1\r\n", b"STAT bytes\r\n", b"STAT bytes 1 2\r\n"],
+)
+def test_figures_that_are_none_are_left_out_of_the_sum(
+    peer: Peer, client: MemcachedClient, figures: bytes
+) -> None:
+    peer.spoil = lambda request, answer: figures + b"END\r\n"
+    assert client.usage in (0, 1)
+
+
+def test_a_write_that_the_server_did_not_make_is_not_reported_as_made(
+    peer: Peer, client: MemcachedClient
+) -> None:
+    peer.spoil = lambda request, answer: b"NOT_STORED\r\n"
+    assert not client.put("k", "new", 100)
+    assert client.stats.drops == 1
+
+
+def test_more_than_the_answer_ends_the_connection(
+    peer: Peer, client: MemcachedClient, clock: ManualClock
+) -> None:
+    # Two answers to one question: the second must not meet the next question.
+    peer.spoil = lambda request, answer: answer + b"DELETED\r\n"
+    client.get("k", "miss")
+    peer.spoil = honest
+    clock.advance(PAUSE_IS_OVER)
+    assert client.get("k") == "value"
+    assert peer.accepted == 2
+
+
+OUT_OF_MEMORY = b"SERVER_ERROR out of memory storing object\r\n"
+
+
+def test_a_clean_error_line_is_counted_and_leaves_the_connection_open(
+    peer: Peer, client: MemcachedClient, clock: ManualClock, act: Act
+) -> None:
+    kept = dict(peer.items)
+    peer.spoil = spoiling(act, lambda answer: OUT_OF_MEMORY)
+    assert act.call(client) == act.failed
+    assert client.stats.errors == 1
+    clock.advance(PAUSE_IS_OVER)
+    peer.items, peer.spoil = kept, honest
+    assert client.get("k") == "value"
+    # Under memory pressure a reconnect after each refusal would be a storm.
+    assert peer.accepted == 1
+
+
+def test_a_server_that_refuses_a_write_is_still_read(peer: Peer, client: MemcachedClient) -> None:
+    peer.spoil = spoiling(ACTS["put"], lambda answer: OUT_OF_MEMORY)
+    assert not client.put("l", "new", 100)
+    assert client.get("k") == "value"
+
+
+def test_a_value_that_is_too_large_leaves_the_connection_open(
+    peer: Peer, client: MemcachedClient
+) -> None:
+    peer.spoil = spoiling(
+        ACTS["put"], lambda answer: b"SERVER_ERROR object too large for cache\r\n"
+    )
+    assert not client.put("k", "new", 100)
+    assert client.get("k", "gone") == "gone"
+    assert client.stats.unstorable == 1
+    assert peer.accepted == 1
+
+
+class Timeout(BaseException):
+    """What cooperative schedulers throw into a function that waits for a socket."""
+
+
+@pytest.fixture
+def interruption() -> Iterator[Callable[[type[BaseException]], Callable[[], None]]]:
+    """Makes a function that has an exception raised in the main thread, where it waits."""
+    previous = signal.getsignal(signal.SIGUSR1)
+    main = threading.main_thread().ident
+    assert main is not None
+
+    def of(error: type[BaseException]) -> Callable[[], None]:
+        def handler(*_: object) -> None:
+            raise error
+
+        signal.signal(signal.SIGUSR1, handler)
+        return lambda: signal.pthread_kill(main, signal.SIGUSR1)
+
+    yield of
+    signal.signal(signal.SIGUSR1, previous)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, Timeout])
+def test_an_interruption_closes_the_socket_and_gives_the_place_back(
+    peer: Peer,
+    client: MemcachedClient,
+    interruption: Callable[[type[BaseException]], Callable[[], None]],
+    act: Act,
+    error: type[BaseException],
+) -> None:
+    kept = dict(peer.items)
+    interrupt, noticed = interruption(error), threading.Event()
+
+    def late(answer: bytes) -> bytes:
+        interrupt()
+        assert noticed.wait(10)
+        return answer
+
+    peer.spoil = spoiling(act, late)
+    with pytest.raises(error):
+        act.call(client)
+    peer.items, peer.spoil = kept, honest
+    noticed.set()
+    # The pool has one place; it is free, and the late answer meets no question.
+    assert client.get("k") == "value"
+    assert peer.accepted == 2
+    assert client.stats.errors == 0
+
+
+def test_an_interrupted_call_is_the_callers_and_the_next_one_is_served(
+    peer: Peer,
+    client: MemcachedClient,
+    interruption: Callable[[type[BaseException]], Callable[[], None]],
+) -> None:
+    f = cached(client, 60)(lambda x: x + 1)
+    interrupt, noticed = interruption(KeyboardInterrupt), threading.Event()
+
+    def late(request: bytes, answer: bytes) -> bytes:
+        interrupt()
+        assert noticed.wait(10)
+        return answer
+
+    peer.spoil = late
+    with pytest.raises(KeyboardInterrupt):
+        f(1)
+    peer.spoil = honest
+    noticed.set()
+    assert f(1) == 2
+    assert f.peek(1) == 2
+
+
+def connected(peer: Peer, clock: ManualClock, connections: int) -> MemcachedClient:
+    """A client with so many idle connections, and "value" under "k"."""
+    client = MemcachedClient([peer.address], checksum_key=SECRET, clock=clock)
+    assert client.put("k", "value", 100_000)
+    meet = threading.Barrier(connections)
+
+    def together_only(request: bytes, answer: bytes) -> bytes:
+        meet.wait(10)
+        return answer
+
+    peer.spoil = together_only
+    assert together(lambda _: client.get("k"), connections) == ["value"] * connections
+    peer.spoil = honest
+    assert peer.accepted == connections
+    return client
+
+
+def test_a_restarted_server_costs_one_failure_not_one_for_each_idle_connection(
+    peer: Peer, clock: ManualClock
+) -> None:
+    with connected(peer, clock, 4) as client:
+        peer.hang_up()
+        client.get("k", "miss")
+        clock.advance(PAUSE_IS_OVER)
+        assert together(lambda _: client.get("k", "miss"), 4) == ["value"] * 4
+        assert client.stats.errors <= 1
+
+
+def test_one_outage_that_many_threads_meet_is_one_failure_for_the_pause(
+    peer: Peer, clock: ManualClock
+) -> None:
+    with connected(peer, clock, 8) as client:
+        meet = threading.Barrier(8)
+
+        def all_break_off(request: bytes, answer: bytes) -> Cut:
+            meet.wait(10)
+            return Cut(b"")
+
+        peer.spoil = all_break_off
+        assert together(lambda _: client.get("k", "miss"), 8) == ["miss"] * 8
+        peer.spoil = honest
+        clock.advance(0.25)  # the pause after a first failure
+        assert client.get("k", "still left alone") == "value"
+
+
+@pytest.mark.parametrize(
+    "first", [(socket.AF_INET, "closed"), (9999, "a family that this machine does not know")]
+)
+def test_each_address_of_a_name_is_tried(
+    peer: Peer, clock: ManualClock, monkeypatch: pytest.MonkeyPatch, first: tuple[int, str]
+) -> None:
+    # As where "localhost" is ::1 first, and the server listens on 127.0.0.1 only.
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        closed = listener.getsockname()
+    port = int(peer.address.rpartition(":")[2])
+    tcp = (socket.SOCK_STREAM, socket.IPPROTO_TCP, "")
+    answers = [(first[0], *tcp, closed), (socket.AF_INET, *tcp, ("127.0.0.1", port))]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *args: answers)
+    with MemcachedClient([f"cache:{port}"], checksum_key=SECRET, clock=clock) as client:
+        assert client.put("k", "value", 100)
+        assert client.get("k") == "value"
+
+
+@pytest.mark.parametrize("host", ["x" * 70, "a..b", "nowhere.invalid"])
+def test_a_name_that_means_nothing_is_a_counted_miss(
+    clock: ManualClock, monkeypatch: pytest.MonkeyPatch, host: str
+) -> None:
+    if host == "nowhere.invalid":  # the others fail before anybody is asked
+
+        def unknown(*_: object) -> Any:
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+        monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    client = MemcachedClient([host], checksum_key=SECRET, clock=clock)
+    assert client.get("k", "miss") == "miss"
+    assert client.stats.errors == 1
+
+
+def test_a_stalling_server_holds_a_caller_for_the_timeout_only(
+    peer: Peer, clock: ManualClock
+) -> None:
+    noticed = threading.Event()
+
+    def late(request: bytes, answer: bytes) -> bytes:
+        assert noticed.wait(10)
+        return answer
+
+    with MemcachedClient([peer.address], checksum_key=SECRET, timeout=0.05, clock=clock) as client:
+        client.put("k", "value", 100)
+        peer.spoil = late
+        assert client.get("k", "miss") == "miss"
+        peer.spoil = honest
+        noticed.set()
+        clock.advance(PAUSE_IS_OVER)
+        assert client.get("k") == "value"
+        assert peer.accepted == 2
