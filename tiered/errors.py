@@ -13,6 +13,7 @@
           │    ├── ValueTooLarge                    ... because of its size
           │    └── CorruptValue                     ... because of the bytes found (the far side)
           └── BackendError                          a server did not do its part
+               ├── ServerRefusal                    it said no: ``SERVER_ERROR ...``
                ├── NoServersError                   none could be asked
                └── PoolTimeout                      no connection came free in time
 
@@ -32,6 +33,7 @@ __all__ = [
     "MissingDependency",
     "NoServersError",
     "PoolTimeout",
+    "ServerRefusal",
     "UnserializableValue",
     "UnsupportedOperation",
     "ValueTooLarge",
@@ -79,6 +81,10 @@ class CorruptValue(CodecError):
 
 class BackendError(CacheError):
     """A server failed, answered nonsense, or could not be reached."""
+
+
+class ServerRefusal(BackendError):
+    """The server answered with an error line; the connection is as good as before."""
 
 
 class NoServersError(BackendError):

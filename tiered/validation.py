@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-__all__ = ["check_number", "check_ttl"]
+__all__ = ["check_count", "check_number", "check_ttl"]
 
 
 def check_number(name: str, value: Any, *, low: float, hint: str) -> float:
@@ -19,6 +19,15 @@ def check_number(name: str, value: Any, *, low: float, hint: str) -> float:
         raise TypeError(f"{name} must be {hint}, not {value!r} ({type(value).__name__})")
     if math.isnan(value) or value < low:
         raise ValueError(f"{name} must be {hint}, not {value!r}")
+    return value
+
+
+def check_count(name: str, value: Any, *, low: int) -> int:
+    """*value* if it is an ``int`` of at least *low*. Raises as :func:`check_number`."""
+    hint = f"a whole number, {low} or more"
+    check_number(name, value, low=low, hint=hint)
+    if not isinstance(value, int):
+        raise TypeError(f"{name} must be {hint}, not {value!r}")
     return value
 
 

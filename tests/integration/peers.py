@@ -62,6 +62,11 @@ class Peer:
             except OSError:
                 pass  # the client was faster
 
+    def say(self, words: bytes) -> None:
+        """Send *words*, which nobody asked for, over all connections."""
+        for connection in self._open:
+            connection.sendall(words)
+
     def _run(self, work: Callable[..., None], *args: Any) -> None:
         thread = threading.Thread(target=work, args=args, daemon=True)
         self._threads.append(thread)

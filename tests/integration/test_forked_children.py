@@ -42,7 +42,7 @@ def fork() -> int:
     if pid:
         sys.settrace(tracer)
     else:
-        threading.settrace(None)  # type: ignore[arg-type]
+        threading.settrace(None)
     return pid
 
 

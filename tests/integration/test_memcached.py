@@ -246,7 +246,7 @@ def test_it_says_what_it_knows(remote: MemcachedClient, memcached: PrivateMemcac
     remote.put("k", "v", 100)
     detail = dict(remote.explain("k").detail)
     assert detail["server"] == memcached.address
-    assert detail["size"] == 28 + len(pickle.dumps("v", pickle.HIGHEST_PROTOCOL)) + 16
+    assert detail["size"] == 32 + len(pickle.dumps("v", pickle.HIGHEST_PROTOCOL)) + 16
     assert detail["age"] == pytest.approx(0, abs=0.01)
     assert remote.capacity == 256 * 1024 * 1024
     assert remote.usage > 0

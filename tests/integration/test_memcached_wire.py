@@ -164,16 +164,24 @@ def test_a_write_that_the_server_did_not_make_is_not_reported_as_made(
     assert client.stats.drops == 1
 
 
-def test_more_than_the_answer_ends_the_connection(
+def test_what_a_server_says_unasked_is_not_the_next_answer(
     peer: Peer, client: MemcachedClient, clock: ManualClock
 ) -> None:
-    # Two answers to one question: the second must not meet the next question.
-    peer.spoil = lambda request, answer: answer + b"DELETED\r\n"
-    client.get("k", "miss")
-    peer.spoil = honest
+    assert client.claim("k") is not None
+    peer.say(b"STORED\r\n")
+    # Taken for an answer, this would be the second claim on one key.
+    assert client.claim("k") is None
     clock.advance(PAUSE_IS_OVER)
     assert client.get("k") == "value"
     assert peer.accepted == 2
+
+
+def test_a_connection_that_breaks_off_is_told_as_what_it_is(
+    peer: Peer, client: MemcachedClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    peer.spoil = lambda request, answer: Cut(answer[:3])
+    assert client.get("k", "miss") == "miss"
+    assert f"{peer.address} cannot be reached" in caplog.text
 
 
 OUT_OF_MEMORY = b"SERVER_ERROR out of memory storing object\r\n"

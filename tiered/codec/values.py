@@ -9,10 +9,10 @@
          3     1  compressor (see codec.compress), 0 for none
          4     8  created, wall-clock seconds, float64 big-endian
         12     8  expires, wall-clock seconds, float64; inf for never
-        20     4  keep, seconds past expires for which stale readers want it, float32
-        24     4  cost, seconds that the value took to compute, float32
-        28     n  payload
-      28+n    16  signature over the name (canonical key), and all bytes above
+        20     8  keep, seconds past expires for which stale readers want it, float64
+        28     4  cost, seconds that the value took to compute, float32
+        32     n  payload
+      32+n    16  signature over the name (prefix and canonical key), and all bytes above
 
 Nothing but the length is looked at before the signature is verified, and the
 envelope is never empty, so an empty value on a server is never taken for one.
@@ -29,7 +29,7 @@ from tiered.codec.compress import COMPRESSORS, Compressor
 from tiered.codec.serialize import SERIALIZERS, Serializer
 from tiered.codec.sign import Signer
 from tiered.errors import CorruptValue, ValueTooLarge
-from tiered.validation import check_number
+from tiered.validation import check_count, check_number
 
 __all__ = ["Header", "ValueCodec"]
 
@@ -37,7 +37,7 @@ T = TypeVar("T")
 
 _MAGIC: Final = 0xC5
 _FORMAT: Final = 1
-_LAYOUT: Final = struct.Struct(">BBBBddff")
+_LAYOUT: Final = struct.Struct(">BBBBdddf")
 
 
 class Header(NamedTuple):
@@ -103,9 +103,7 @@ class ValueCodec:
         self._compress_from = check_number(
             "compress_from", compress_from, low=0, hint="a number of bytes, 0 or more"
         )
-        self._limit = int(
-            check_number("max_value_size", max_value_size, low=1, hint="a positive size in bytes")
-        )
+        self._limit = check_count("max_value_size", max_value_size, low=1)
 
     def encode(self, name: bytes, value: Any, header: Header) -> bytes:
         """The envelope of *value* to be stored under *name*.

@@ -73,7 +73,7 @@ def parse_addresses(addresses: Any) -> tuple[Address, ...]:
         TypeError: not a list or tuple of addresses (a lone string is a frequent slip).
         ValueError: none, one twice, or one that does not parse.
     """
-    if isinstance(addresses, str) or not isinstance(addresses, Iterable):
+    if isinstance(addresses, (str, bytes)) or not isinstance(addresses, Iterable):
         raise TypeError(f"addresses must be a list such as ['localhost:11211'], not {addresses!r}")
     parsed = tuple(parse_address(address) for address in addresses)
     if not parsed:

@@ -40,6 +40,8 @@ class NodeHealth:
 
     def failed(self) -> None:
         """The server could not be reached, or broke off."""
+        if not self.usable:
+            return  # the same outage, met by a request that was under way when it began
         pause = min(self.FIRST_PAUSE * 2.0**self._failures, self.LONGEST_PAUSE)
         self._failures = min(self._failures + 1, 16)
         self._resume = self._clock.monotonic() + pause * random.uniform(0.75, 1.0)  # noqa: S311

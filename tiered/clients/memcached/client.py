@@ -31,7 +31,7 @@ from tiered.routing.addresses import Address, parse_addresses
 from tiered.stats.counters import ClientStats
 from tiered.stats.reports import Reports
 from tiered.typing import Clock, Key
-from tiered.validation import check_number
+from tiered.validation import check_count, check_number
 
 __all__ = ["MemcachedClient", "MemcachedStats"]
 
@@ -56,9 +56,14 @@ class MemcachedStats(ClientStats):
 
 
 class _Name(NamedTuple):
-    """A key in the two forms in which it leaves the process."""
+    """A key in the two forms that matter outside the process.
 
-    canonical: bytes
+    Attributes:
+        signed: prefix and canonical key, as they are bound into the signature.
+        wire: the server's key.
+    """
+
+    signed: bytes
     wire: bytes
 
 
@@ -125,7 +130,7 @@ class MemcachedClient(CacheClient):
             self.addresses,
             connect_timeout=_seconds("connect_timeout", connect_timeout),
             timeout=_seconds("timeout", timeout),
-            pool_size=int(check_number("pool_size", pool_size, low=1, hint="1 or more")),
+            pool_size=check_count("pool_size", pool_size, low=1),
             pool_timeout=_seconds("pool_timeout", pool_timeout),
             strict=strict,
             clock=clock,
@@ -161,7 +166,7 @@ class MemcachedClient(CacheClient):
 
     def _decoded(self, name: _Name, data: bytes) -> Entry | None:
         try:
-            value, header = self._codec.decode(name.canonical, data)
+            value, header = self._codec.decode(name.signed, data)
         except CorruptValue as error:
             self._note_corrupt(error)
             return None
@@ -169,7 +174,7 @@ class MemcachedClient(CacheClient):
 
     def _header(self, name: _Name, data: bytes) -> Header | None:
         try:
-            return self._codec.header(name.canonical, data)
+            return self._codec.header(name.signed, data)
         except CorruptValue as error:
             self._note_corrupt(error)
             return None
@@ -213,7 +218,7 @@ class MemcachedClient(CacheClient):
         now = self.clock.wall()
         remaining = deadline - self.clock.monotonic()
         header = Header(now, now + remaining, keep)
-        return self._codec.encode(name.canonical, value, header), _life(remaining, keep)
+        return self._codec.encode(name.signed, value, header), _life(remaining, keep)
 
     def _store_if(
         self, name: _Name, sealed: bytes, life: int, deadline: float, condition: Condition
@@ -258,9 +263,7 @@ class MemcachedClient(CacheClient):
                 remaining = deadline - self.clock.monotonic()
                 # A stale reader may want it for as long as it would have lived.
                 keep = max(header.keep, present - deadline) if remaining <= 0 else header.keep
-                dated = self._codec.redate(
-                    name.canonical, stored.data, self.clock.wall() + remaining
-                )
+                dated = self._codec.redate(name.signed, stored.data, self.clock.wall() + remaining)
                 life = _life(remaining, keep)
                 if server.swap(name.wire, dated, stored.token, life):
                     return True
@@ -296,7 +299,9 @@ class MemcachedClient(CacheClient):
         mark = token.encode()
         ends = self.clock.monotonic() + life
         server = self._servers.of(wire)
-        if not self._servers.ask(server, lambda s: s.add(wire, mark, _life(life, 0.0)), True):
+        if not self._servers.ask(
+            server, lambda s: s.add(wire, mark, _life(max(life, 0.1), 0.0)), True
+        ):
             return None
 
         def mine(server: Connection) -> Stored | None:
@@ -326,13 +331,15 @@ class MemcachedClient(CacheClient):
         self._servers.ask(self._servers.of(wire), lambda server: server.delete(wire), False)
 
     def _claim_wire(self, key: Key) -> bytes:
-        return wire_key(self._prefix + b"claim/", self._name(key).canonical)
+        return wire_key(self._prefix + b"claim/", canonical(key))
 
     # -- What it is ------------------------------------------------------------
 
     def _name(self, key: Key) -> _Name:
         name = canonical(key)
-        return _Name(name, wire_key(self._prefix, name))
+        # The signature covers the prefix too: a value is not to be moved between those.
+        signed = bytes([len(self._prefix)]) + self._prefix + name
+        return _Name(signed, wire_key(self._prefix, name))
 
     def _ask(self, name: _Name, exchange: Callable[[Connection], T], fallback: T) -> T:
         return self._servers.ask(self._servers.of(name.wire), exchange, fallback)
@@ -352,7 +359,7 @@ class MemcachedClient(CacheClient):
         return self._summed("bytes")
 
     def _summed(self, figure: str) -> float:
-        return sum(float(stats.get(figure, 0)) for stats in self.server_stats().values())
+        return sum(_figure(stats.get(figure)) for stats in self.server_stats().values())
 
     def server_stats(self) -> dict[str, dict[str, Any]]:
         """The counters of each server, by its address; empty for one that does not answer."""
@@ -397,6 +404,13 @@ class MemcachedClient(CacheClient):
         return f"<MemcachedClient {', '.join(map(str, self.addresses))}>"
 
 
+def _figure(value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return 0.0  # a server that does not tell it, or tells nonsense
+
+
 def _checked_prefix(prefix: Any) -> bytes:
     if not isinstance(prefix, str) or not _PREFIX.fullmatch(prefix):
         raise ValueError(
@@ -422,5 +436,4 @@ def _reading(wires: Sequence[bytes]) -> Callable[[Connection], dict[bytes, Store
 
 
 def _set(connection: Connection, wire: bytes, data: bytes, life: int) -> bool:
-    connection.set(wire, data, life)
-    return True
+    return connection.set(wire, data, life)

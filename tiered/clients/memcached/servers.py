@@ -11,7 +11,13 @@ from typing import Any, Final, TypeVar
 
 from tiered.clients.memcached.pool import ConnectionPool
 from tiered.clients.memcached.transport import Connection
-from tiered.errors import BackendError, NoServersError, PoolTimeout, ValueTooLarge
+from tiered.errors import (
+    BackendError,
+    NoServersError,
+    PoolTimeout,
+    ServerRefusal,
+    ValueTooLarge,
+)
 from tiered.routing.addresses import Address
 from tiered.routing.health import NodeHealth
 from tiered.routing.ring import HashRing
@@ -97,8 +103,14 @@ class Servers:
         except PoolTimeout as error:
             self._report(server, error)  # our own threads were too many, not the server's fault
             return self._failed(error, fallback)
+        except ServerRefusal as error:
+            server.health.succeeded()
+            self._report(server, error)
+            return self._failed(error, fallback)
         except BackendError as error:
             server.health.failed()
+            # What is idle was opened before, and would fail one request each.
+            server.pool.close()
             self._report(server, error)
             return self._failed(error, fallback)
         except ValueTooLarge:

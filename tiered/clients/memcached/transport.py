@@ -7,6 +7,7 @@ to the next question; a clean error line from the server does not.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -16,10 +17,23 @@ from pymemcache.exceptions import (
     MemcacheUnexpectedCloseError,
 )
 
-from tiered.errors import BackendError, ValueTooLarge
+from tiered.errors import BackendError, ServerRefusal, ValueTooLarge
 from tiered.routing.addresses import Address
 
 __all__ = ["Connection", "Stored"]
+
+
+class _Client(Client):  # type: ignore[misc]  # pymemcache ships no types
+    """pymemcache's client, but for when it closes.
+
+    It closes on every error. After a line ``SERVER_ERROR ...`` the exchange is over and
+    the connection as good as before; to close it adds a storm of connects to whatever
+    the server's trouble is.
+    """
+
+    def close(self) -> None:
+        if not _is_refusal(sys.exc_info()[1]):
+            super().close()
 
 
 class Stored(NamedTuple):
@@ -41,7 +55,7 @@ class Connection:
     def __init__(self, address: Address, *, connect_timeout: float, timeout: float) -> None:
         self.address = address
         where = address.host if address.is_unix else (address.host, address.port)
-        self._client = Client(
+        self._client = _Client(
             where,
             connect_timeout=connect_timeout,
             timeout=timeout,
@@ -61,9 +75,13 @@ class Connection:
             for key, item in found.items()
         }
 
-    def set(self, key: bytes, data: bytes, exptime: int) -> None:
-        """Write, whatever is there. Raises ``ValueTooLarge`` if the server says so."""
-        self._exchange("set", key, data, expire=exptime)
+    def set(self, key: bytes, data: bytes, exptime: int) -> bool:
+        """Write, whatever is there; whether it wrote.
+
+        Raises:
+            ValueTooLarge: the server says so.
+        """
+        return bool(self._exchange("set", key, data, expire=exptime))
 
     def add(self, key: bytes, data: bytes, exptime: int) -> bool:
         """Write if nothing is there; whether it wrote."""
@@ -75,26 +93,31 @@ class Connection:
 
     def delete(self, key: bytes) -> bool:
         """Remove; whether there was one."""
-        return bool(self._exchange("delete", key))
+        command = b"delete " + key + b"\r\n"
+        [line] = self._exchange("_misc_cmd", [command], "delete", False)
+        if line not in (b"DELETED", b"NOT_FOUND"):
+            self._client.close()
+            raise BackendError(f"{self.address} answers nonsense to a delete: {line[:80]!r}")
+        return bool(line == b"DELETED")
 
     def server_stats(self) -> dict[str, Any]:
         """The server's own counters, by name."""
         raw = self._exchange("stats")
         return {
-            name.decode() if isinstance(name, bytes) else str(name): value
+            name.decode(errors="replace") if isinstance(name, bytes) else str(name): value
             for name, value in raw.items()
         }
 
     def _exchange(self, command: str, *args: Any, **options: Any) -> Any:
         try:
             return getattr(self._client, command)(*args, **options)
-        except MemcacheServerError as error:
-            if b"too large" in _text(error):
-                raise ValueTooLarge(f"{self.address} refuses the value: {error}") from error
-            raise BackendError(f"{self.address} answers {error}") from error
         except (MemcacheUnexpectedCloseError, OSError) as error:
             self._client.close()
             raise BackendError(f"{self.address} cannot be reached: {error!r}") from error
+        except MemcacheServerError as error:
+            if b"too large" in _text(error):
+                raise ValueTooLarge(f"{self.address} refuses the value: {error}") from error
+            raise ServerRefusal(f"{self.address} answers {error}") from error
         except Exception as error:
             # An answer that pymemcache cannot read, which shows as any kind of error (a
             # KeyError for the answer to another question). What follows it cannot be trusted.
@@ -103,6 +126,13 @@ class Connection:
         except BaseException:
             self._client.close()  # interrupted between question and answer
             raise
+
+
+def _is_refusal(error: BaseException | None) -> bool:
+    # pymemcache counts a connection that the server closed among the server's errors.
+    return isinstance(error, MemcacheServerError) and not isinstance(
+        error, MemcacheUnexpectedCloseError
+    )
 
 
 def _text(error: Exception) -> bytes:
