@@ -335,24 +335,6 @@ def test_one_outage_that_many_threads_meet_is_one_failure_for_the_pause(
         assert client.get("k", "still left alone") == "value"
 
 
-@pytest.mark.parametrize(
-    "first", [(socket.AF_INET, "closed"), (9999, "a family that this machine does not know")]
-)
-def test_each_address_of_a_name_is_tried(
-    peer: Peer, clock: ManualClock, monkeypatch: pytest.MonkeyPatch, first: tuple[int, str]
-) -> None:
-    # As where "localhost" is ::1 first, and the server listens on 127.0.0.1 only.
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        closed = listener.getsockname()
-    port = int(peer.address.rpartition(":")[2])
-    tcp = (socket.SOCK_STREAM, socket.IPPROTO_TCP, "")
-    answers = [(first[0], *tcp, closed), (socket.AF_INET, *tcp, ("127.0.0.1", port))]
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *args: answers)
-    with MemcachedClient([f"cache:{port}"], checksum_key=SECRET, clock=clock) as client:
-        assert client.put("k", "value", 100)
-        assert client.get("k") == "value"
-
-
 @pytest.mark.parametrize("host", ["x" * 70, "a..b", "nowhere.invalid"])
 def test_a_name_that_means_nothing_is_a_counted_miss(
     clock: ManualClock, monkeypatch: pytest.MonkeyPatch, host: str
