@@ -7,6 +7,7 @@ import functools
 import inspect
 import pickle
 import sys
+import types
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
@@ -903,3 +904,65 @@ def test_ttls_without_an_end(client: CacheClient, clock: ManualClock, function: 
     f(1)
     assert len(function.calls) == 1
     assert cached(client, FOREVER, async_ttl=5)(function).async_ttl == 5
+
+
+# -- Functions of one name ----------------------------------------------------------
+
+
+def multiplier(client: CacheClient, factor: int, namespace: str | None = None) -> Any:
+    @cached(client, 60, namespace=namespace)
+    def multiply(x: int) -> int:
+        return x * factor
+
+    return multiply
+
+
+def test_closures_of_one_name_do_not_share_values(client: CacheClient) -> None:
+    double, triple = multiplier(client, 2), multiplier(client, 3)
+    assert (double(5), triple(5)) == (10, 15)
+    assert (double.peek(5), triple.peek(5)) == (10, 15)
+    lambdas = [cached(client, 60)(lambda x, n=n: x * n) for n in range(3)]
+    assert [one(5) for one in lambdas] == [0, 5, 10]
+
+
+def test_redefined_functions_do_not_share_values(client: CacheClient) -> None:
+    def f(x: int) -> str:
+        return "first"
+
+    first = cached(client, 60)(f)
+
+    def f(x: int) -> str:  # type: ignore[no-redef]
+        return "second"
+
+    second = cached(client, 60)(f)
+    assert (first(1), second(1)) == ("first", "second")
+
+
+def test_one_function_decorated_twice_shares_its_values(client: CacheClient) -> None:
+    calls: list[int] = []
+
+    def f(x: int) -> int:
+        calls.append(x)
+        return x
+
+    assert cached(client, 60)(f)(1) == cached(client, 60)(f)(1) == 1
+    assert calls == [1]
+
+
+def test_on_a_shared_client_a_taken_name_is_refused(clock: ManualClock) -> None:
+    shared = RemoteFake(inproc(clock))
+    multiplier(shared, 2)
+    with pytest.raises(ValueError, match="give each a namespace"):
+        multiplier(shared, 3)
+    double, triple = multiplier(shared, 2, "double"), multiplier(shared, 3, "triple")
+    assert (double(5), triple(5)) == (10, 15)
+    # A module that is loaded again brings its functions again.
+    again: Any = types.FunctionType(compile("def identity_of(): 1", "x", "exec").co_consts[0], {})
+    again.__qualname__ = "identity_of"
+    again.__module__ = __name__
+    cached(shared, 60)(identity_of)
+    cached(shared, 60)(again)
+
+
+def identity_of() -> None:
+    """A function of this module."""

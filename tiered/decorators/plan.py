@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -90,7 +91,7 @@ class Plan:
         return cls(
             function=function,
             client=client,
-            namespace=namespace or default_namespace(function),
+            namespace=namespace or default_namespace(function, client),
             ttl=ttl,
             due_below=_due_below(ttl, async_ttl),
             keep=check_number("keep", keep, low=0.0, hint="seconds, 0 or more"),
@@ -104,10 +105,46 @@ class Plan:
         )
 
 
-def default_namespace(function: Callable[..., Any]) -> str:
-    """``module.qualname``: the same in every process and on every host."""
-    name = getattr(function, "__qualname__", type(function).__qualname__)
-    return f"{getattr(function, '__module__', None) or '?'}.{name}"
+def default_namespace(function: Callable[..., Any], client: CacheClient) -> str:
+    """``module.qualname``: the same in every process and on every host.
+
+    Closures, lambdas and redefined functions may bear the name of another function, whose
+    values would be wrong for them. On a private client the later one gets a number; on a
+    shared one there is no number that all processes would agree on.
+
+    Raises:
+        ValueError: the name is taken by another function, and *client* is shared.
+    """
+    qualname = getattr(function, "__qualname__", type(function).__qualname__)
+    name = f"{getattr(function, '__module__', None) or '?'}.{qualname}"
+    taken: dict[str, Any] = client.authority.attachments.setdefault("tiered.functions", {})
+    identity = _identity(function)
+    known = taken.setdefault(name, identity)
+    if known is identity or known == identity:
+        return name
+    if not client.capabilities.shared:
+        return f"{name}#{next(_numbers)}"
+    if inspect.isfunction(function) and "<" not in qualname:
+        return name  # a function of a module that was loaded again
+    raise ValueError(
+        f"another function is cached as {name!r} on this shared client, and its values would be "
+        f"taken for those of {function!r}; give each a namespace=... of its own"
+    )
+
+
+_numbers = itertools.count(2)
+
+
+def _identity(function: Callable[..., Any]) -> object:
+    """Equal for functions that are the same code and nothing else."""
+    code: object = getattr(function, "__code__", None)
+    bound = (
+        getattr(function, "__closure__", None),
+        getattr(function, "__defaults__", None),
+        getattr(function, "__kwdefaults__", None),
+        getattr(function, "__self__", None),
+    )
+    return function if code is None or any(bound) else code
 
 
 def _check_function(function: Any) -> None:
