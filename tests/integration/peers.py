@@ -78,6 +78,8 @@ class Peer:
                 connection, _ = self._listener.accept()
             except OSError:
                 return
+            # Or unasked words would wait for the client to acknowledge the answer before.
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self.accepted += 1
             self._open.append(connection)
             self._run(self._serve, connection)

@@ -112,6 +112,16 @@ def test_the_size_of_a_value_is_the_callers_matter_and_no_failure(
     assert fleet.ask("answer") == "answer"
 
 
+def test_a_server_that_refuses_a_size_has_answered(fleet: Fleet, clock: ManualClock) -> None:
+    fleet.ask(BROKEN)
+    clock.advance(NodeHealth.FIRST_PAUSE)
+    with pytest.raises(ValueTooLarge):
+        fleet.ask(ValueTooLarge("2 MB"))
+    fleet.ask(BROKEN)
+    clock.advance(NodeHealth.FIRST_PAUSE)  # it is a first failure again
+    assert fleet.ask("answer") == "answer"
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
 def test_an_interruption_is_nobodys_failure(fleet: Fleet, error: type[BaseException]) -> None:
     with pytest.raises(error):

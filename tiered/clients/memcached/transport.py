@@ -7,6 +7,8 @@ to the next question; a clean error line from the server does not.
 
 from __future__ import annotations
 
+import select
+import socket
 import sys
 from collections.abc import Iterable
 from typing import Any, NamedTuple
@@ -110,6 +112,8 @@ class Connection:
 
     def _exchange(self, command: str, *args: Any, **options: Any) -> Any:
         try:
+            if _has_something_to_say(self._client.sock):
+                self._client.close()
             return getattr(self._client, command)(*args, **options)
         except (MemcacheUnexpectedCloseError, OSError) as error:
             self._client.close()
@@ -126,6 +130,19 @@ class Connection:
         except BaseException:
             self._client.close()  # interrupted between question and answer
             raise
+
+
+def _has_something_to_say(idle: socket.socket | None) -> bool:
+    """Whether *idle* is readable before anything was asked.
+
+    Then it was closed by the server, and would fail a request for nothing; or there are
+    bytes that nobody asked for, and would be taken for the next answer.
+    """
+    if idle is None:
+        return False
+    poll = select.poll()
+    poll.register(idle, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def _is_refusal(error: BaseException | None) -> bool:
