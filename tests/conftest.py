@@ -7,12 +7,18 @@ import secrets
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from tiered.cli.demo.server import PrivateMemcached
 from tiered.clients.memcached import MemcachedClient
 from tiered.testing import ManualClock
 
 SECRET = "a secret for tests"
+
+# No deadlines: how long an example takes is the machine's affair. In CI the examples are the
+# same each time, so that a change does not fail for what another one brought in.
+settings.register_profile("tiered", deadline=None, derandomize=os.environ.get("CI") == "true")
+settings.load_profile("tiered")
 
 
 @pytest.fixture

@@ -18,8 +18,8 @@ import datetime
 import decimal
 import enum
 import fractions
+import functools
 import math
-import numbers
 import pathlib
 import struct
 import sys
@@ -51,11 +51,18 @@ def canonical(key: Any) -> bytes:
     except _Refusal as refusal:
         where = "".join(reversed(refusal.path))
         raise KeyEncodingError(
-            f"key{where} is {refusal.part!r} ({type(refusal.part).__qualname__}), "
+            f"key{where} is {_shown(refusal.part)} ({type(refusal.part).__qualname__}), "
             f"which {refusal.reason}"
         ) from None
     except RecursionError:
         raise KeyEncodingError("the key is nested too deeply") from None
+
+
+def _shown(part: Any) -> str:
+    try:
+        return repr(part)
+    except Exception:  # a repr is user code
+        return "an object without a working repr"
 
 
 def register(kind: type, parts: Callable[[Any], Any]) -> None:
@@ -157,35 +164,51 @@ def _set(value: frozenset[Any]) -> bytes:
 
 
 def _range(value: range) -> bytes:
-    # Ranges are equal when they are equal as sequences.
-    if not value:
+    # Ranges are equal when they are equal as sequences. len() would stop at 2**63.
+    length = max(0, -((value.start - value.stop) // value.step))
+    if not length:
         return b"r0;"
-    step = value.step if len(value) > 1 else 0
-    return b"r%d;%b%b" % (len(value), _int(value[0]), _int(step))
+    step = value.step if length > 1 else 0
+    return b"r%d;%b%b" % (length, _int(value.start), _int(step))
+
+
+def _view(value: memoryview) -> bytes:
+    data = value.tobytes()
+    if value != data:
+        raise _Refusal(value, "is not equal to its bytes")
+    return _framed(b"b", data)
+
+
+def _iso(value: datetime.datetime) -> bytes:
+    # The class's own method: a subclass may show itself otherwise.
+    return datetime.datetime.isoformat(value).encode()
 
 
 def _datetime(value: datetime.datetime) -> bytes:
     offset = value.utcoffset()
     if offset is None:
-        return _framed(b"d", value.replace(tzinfo=None, fold=0).isoformat().encode())
+        return _framed(b"d", _iso(value.replace(tzinfo=None, fold=0)))
     other = value.replace(fold=1 - value.fold).utcoffset()
     if other != offset:
         # A wall time that comes twice (or never) when clocks change. Python calls it
         # equal to its twin in the same zone, and unequal to every time elsewhere.
-        offsets = f"{value.replace(fold=0).utcoffset()} {value.replace(fold=1).utcoffset()}"
-        return _framed(b"v", f"{value.replace(tzinfo=None, fold=0)} {offsets}".encode())
+        zone = getattr(value.tzinfo, "key", None)
+        if zone is None:
+            raise _Refusal(value, "comes twice (or never) in a zone that has no name")
+        offsets = f"{zone} {value.replace(fold=0).utcoffset()} {value.replace(fold=1).utcoffset()}"
+        return _framed(b"v", _iso(value.replace(tzinfo=None, fold=0)) + f" {offsets}".encode())
     try:
         instant = value.replace(tzinfo=None, fold=0) - offset
     except OverflowError:
         raise _Refusal(value, "lies outside the calendar in UTC") from None
-    return _framed(b"u", instant.isoformat().encode())
+    return _framed(b"u", _iso(instant))
 
 
 def _time(value: datetime.time) -> bytes:
     offset = value.utcoffset()
     plain = value.replace(tzinfo=None, fold=0)
     if offset is None:
-        return _framed(b"h", plain.isoformat().encode())
+        return _framed(b"h", datetime.time.isoformat(plain).encode())
     since = datetime.timedelta(
         hours=plain.hour,
         minutes=plain.minute,
@@ -212,9 +235,9 @@ def _named(value: Any) -> bytes:
     found: Any = sys.modules.get(module) if isinstance(module, str) else None
     for step in name.split(".") if isinstance(name, str) else ():
         found = getattr(found, step, None)
-    if found is not value:
+    if found is not value and value not in _UNNAMED:
         raise _Refusal(value, "cannot be found by its name in another process")
-    return _framed(b"n", f"{module}.{name}".encode())
+    return b"n" + _text(str(module)) + _text(str(name))
 
 
 def _enum(value: enum.Enum) -> bytes:
@@ -247,12 +270,12 @@ _ENCODERS: Final[dict[type, Encoder]] = {
     fractions.Fraction: _rational,
     str: _text,
     bytes: lambda value: _framed(b"b", value),
-    memoryview: lambda value: _framed(b"b", value.tobytes()),
+    memoryview: _view,
     tuple: _tuple,
     frozenset: _set,
     range: _range,
     datetime.datetime: _datetime,
-    datetime.date: lambda value: _framed(b"y", value.isoformat().encode()),
+    datetime.date: lambda value: _framed(b"y", datetime.date.isoformat(value).encode()),
     datetime.time: _time,
     datetime.timedelta: _timedelta,
     uuid.UUID: lambda value: _framed(b"g", value.bytes),
@@ -279,23 +302,51 @@ _BASES: Final[tuple[type, ...]] = (
 )
 
 
+_UNNAMED: Final = frozenset({type(None), type(Ellipsis), type(NotImplemented)})
+"""Classes that ``builtins`` does not show under their names."""
+
+_PLAIN: Final[dict[type, Callable[[Any], Any]]] = {
+    str: lambda value: str.__getitem__(value, slice(None)),
+    bytes: lambda value: bytes.__getitem__(value, slice(None)),
+    int: lambda value: int.__add__(value, 0),
+    float: lambda value: float.__add__(value, 0.0),
+    complex: lambda value: complex.__add__(value, 0j),
+    tuple: lambda value: tuple.__getitem__(value, slice(None)),
+    frozenset: frozenset.union,
+}
+"""From an object of a subclass to the plain one that it equals."""
+
+
+def _numpy_scalar(value: Any) -> bytes:
+    if value.dtype.kind not in "biufSU":
+        raise _Refusal(value, "has no canonical form")
+    if value != value:  # noqa: PLR0124 - this is what NaN means
+        raise _Refusal(value, "is not equal to itself")
+    plain = value.item()
+    if type(plain).__module__ != "numpy":
+        return _encode(plain)
+    # A long double has no plain twin, but a value.
+    return _float(float(value)) if math.isinf(value) else _rational(value)
+
+
 def _encoder_of_kin(value: Any) -> Encoder:
     """The encoder of an object whose exact class is not in the table."""
     kind = type(value)
     for base in _BASES:
         if isinstance(value, base) and _inherits_equality(kind, base):
-            return _ENCODERS[base]
+            # What a subclass shows of itself is not what it is compared by.
+            plain = _PLAIN.get(base)
+            encoder = _ENCODERS[base]
+            return encoder if plain is None else functools.partial(_through, plain, encoder)
     if isinstance(value, enum.Enum) and _inherits_equality(kind, object):
         return _enum
-    if isinstance(value, pathlib.PurePath):
+    if isinstance(value, pathlib.PurePath) and _inherits_equality(kind, pathlib.PurePath):
         return _path
     if isinstance(value, type):
         return _named
-    if isinstance(value, numbers.Integral):
-        return lambda number: _int(int(number))
-    if isinstance(value, numbers.Real) and hasattr(value, "is_integer"):
-        return lambda number: _float(float(number))
-    if _is_frozen_record(kind):
+    if kind.__module__ == "numpy" and getattr(value, "dtype", None) is not None:
+        return _numpy_scalar
+    if _is_frozen_record(kind):  # type: ignore[arg-type]  # a class is hashable
         return _dataclass
     raise _Refusal(
         value,
@@ -310,11 +361,27 @@ def _inherits_equality(kind: type, base: type) -> bool:
     return own is base.__eq__
 
 
+def _through(plain: Callable[[Any], Any], encoder: Encoder, value: Any) -> bytes:
+    return encoder(plain(value))
+
+
+@functools.lru_cache(maxsize=1024)
 def _is_frozen_record(kind: type) -> bool:
     """Whether *kind* is a frozen dataclass whose ``==`` compares its fields and class."""
     params = getattr(kind, "__dataclass_params__", None)
     if params is None or not (params.frozen and params.eq):
         return False
-    code = getattr(kind.__eq__, "__code__", None)
-    # An __eq__ that the user wrote may mean anything; the generated one says what it is.
-    return code is not None and code.co_filename == "<string>"
+    # An __eq__ that the user wrote may mean anything: it must be the generated one.
+    twin = dataclasses.make_dataclass(
+        "Twin",
+        [
+            (field.name, object, dataclasses.field(compare=field.compare))
+            for field in dataclasses.fields(kind)
+        ],
+    )
+    own, generated = (getattr(one.__eq__, "__code__", None) for one in (kind, twin))
+    return (
+        own is not None
+        and generated is not None
+        and (own.co_code, own.co_names) == (generated.co_code, generated.co_names)
+    )
