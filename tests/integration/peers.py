@@ -62,6 +62,12 @@ class Peer:
             except OSError:
                 pass  # the client was faster
 
+    def rewrite(self, key: bytes, data: bytes | None = None) -> None:
+        """What another client does that writes *key*: *data*, or what is there once more."""
+        if data is None and key not in self.items:
+            return
+        self.items[key] = (self.items[key][0] if data is None else data, next(self._serials))
+
     def say(self, words: bytes) -> None:
         """Send *words*, which nobody asked for, over all connections."""
         for connection in self._open:

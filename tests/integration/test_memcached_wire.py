@@ -219,6 +219,76 @@ def test_a_value_that_is_too_large_leaves_the_connection_open(
     assert peer.accepted == 1
 
 
+class Rival:
+    """Writes the key that was just read, so many times."""
+
+    def __init__(self, peer: Peer, times: int, data: bytes | None = None) -> None:
+        self.peer = peer
+        self.times = times
+        self.data = data
+        peer.spoil = self
+
+    def __call__(self, request: bytes, answer: bytes) -> bytes:
+        if request.startswith(b"gets ") and self.times:
+            self.times -= 1
+            self.peer.rewrite(request.split()[1], self.data)
+        return answer
+
+
+CHANGES: dict[str, Callable[[MemcachedClient], bool]] = {
+    "renew": lambda client: client.renew("k", 1_000_000),
+    "expire": lambda client: client.expire("k"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_change_that_a_rival_write_overtakes_is_tried_again(
+    peer: Peer, client: MemcachedClient, change: str
+) -> None:
+    rival = Rival(peer, times=3)
+    assert CHANGES[change](client)
+    assert rival.times == 0
+    assert sum(request.startswith(b"cas ") for request in peer.requests) == 4
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_change_that_is_always_overtaken_ends_without_one(
+    peer: Peer, client: MemcachedClient, change: str
+) -> None:
+    Rival(peer, times=1_000_000)
+    assert not CHANGES[change](client)
+    peer.spoil = honest
+    assert client.get("k") == "value"
+    assert client.get_ttl("k")[1] == pytest.approx(100_000)
+
+
+def test_an_add_that_a_rival_overtakes_adds_nothing(
+    peer: Peer, client: MemcachedClient, clock: ManualClock
+) -> None:
+    # The rival's value is fresh for the same key: what it writes there is a copy of our own.
+    assert client.put("l", "the rival's", 100)
+    data, _ = peer.items.pop(b"s1:l")
+    Rival(peer, times=1, data=data)
+    assert not client.add("l", "ours", 100)
+    assert client.get("l") == "the rival's"
+    clock.advance(101)  # stale by now: to be replaced, but not for ever
+    Rival(peer, times=2)
+    assert client.add("l", "ours", 100)
+    assert client.get("l") == "ours"
+    clock.advance(101)
+    Rival(peer, times=1_000_000)
+    assert not client.add("l", "never", 100)
+    assert client.stats.errors == 0
+
+
+def test_a_life_is_not_shortened_and_not_ended_twice(client: MemcachedClient) -> None:
+    assert not client.renew("k", 10)
+    assert client.get_ttl("k")[1] == pytest.approx(100_000)
+    assert client.expire("k")
+    assert not client.expire("k")
+    assert not client.renew("nothing", 10)
+
+
 class Timeout(BaseException):
     """What cooperative schedulers throw into a function that waits for a socket."""
 

@@ -365,7 +365,7 @@ class CacheClient(ABC):
 
     def put_multi(
         self,
-        items: Mapping[Key, Any],
+        items: Mapping[Any, Any],  # Mapping[Key, ...] would refuse a dict[str, ...]
         ttl: float,
         *,
         keep: float = 0.0,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import zlib
 from typing import Final, Protocol
 
@@ -40,7 +41,7 @@ class ZlibCompressor:
         try:
             # One byte over the limit is asked for: a value of just the limit's
             # size is not told from a longer one otherwise.
-            result = inflater.decompress(data, limit + 1)
+            result = inflater.decompress(data, min(limit + 1, sys.maxsize))
         except zlib.error as error:
             raise CorruptValue(f"not zlib data: {error}") from error
         if len(result) > limit:

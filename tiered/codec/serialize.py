@@ -77,6 +77,8 @@ class JsonSerializer:
             raise UnserializableValue("the value is nested too deeply for JSON") from error
         except UnicodeEncodeError as error:
             raise UnserializableValue(f"a str is not valid Unicode: {error}") from error
+        except ValueError as error:  # an int of more digits than the interpreter reads
+            raise UnserializableValue(f"the value cannot be written as JSON: {error}") from error
 
     def loads(self, data: bytes) -> Any:
         try:

@@ -85,15 +85,19 @@ class WorkerPool:
         self.name = name
         self._max_queue = check_number("max_queue", max_queue, low=1, hint="1 or more")
         self._closed = False
+        self._forgotten: weakref.finalize[..., WorkerPool] | None = None
         _pools.add(self)
         fork.register(self)
         self.after_fork()
 
     def after_fork(self) -> None:
         """None of the threads is in this process, and what was queued is the parent's work."""
+        if self._forgotten is not None:
+            self._forgotten.detach()  # a thread of the parent may hold the old queue's lock
         self._jobs = _Jobs(self.name)
         self._jobs.closed = self._closed
-        weakref.finalize(self, self._jobs.close).atexit = False
+        self._forgotten = weakref.finalize(self, self._jobs.close)
+        self._forgotten.atexit = False
 
     def submit(self, work: Callable[[], T]) -> Future[T]:
         """Run *work* in a thread of the pool.

@@ -15,7 +15,6 @@ key is found a fifth faster, and the namespace keeps functions apart.
 from __future__ import annotations
 
 import inspect
-import keyword
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from inspect import Parameter
@@ -43,7 +42,7 @@ class CallShape:
     """A signature as source text, to generate functions with.
 
     Attributes:
-        name: of the decorated function, as it can be written in source.
+        name: of the decorated function.
         qualname: in full; shows in the ``TypeError`` for a wrong call.
         parameters: source of the parameter list.
         key: source of an expression for the key, over the parameters.
@@ -77,11 +76,22 @@ class CallShape:
             key: computes the key from the arguments, in place of all that.
 
         Raises:
-            ValueError: *ignore* names a parameter that there is not.
+            ValueError: *ignore* names a parameter that there is not, or a parameter has a
+                name that generated code keeps for itself.
         """
         parameters = _parameters(function)
+        for parameter in parameters:
+            if parameter.name.startswith(_OWN):
+                raise ValueError(
+                    f"the parameter {parameter.name!r} of {function!r} must be renamed: names "
+                    f"that begin with {_OWN!r} are kept for generated code"
+                )
         ignored = _checked_ignore(function, ignore, parameters)
-        scope: dict[str, Any] = {f"{_OWN}pairs": _pairs}
+        scope: dict[str, Any] = {
+            f"{_OWN}pairs": _pairs,
+            f"{_OWN}type": type,
+            f"{_OWN}types": _types,
+        }
         args, kwargs = _call_sources(parameters)
         if key is not None:
             scope[f"{_OWN}key"] = key
@@ -89,9 +99,8 @@ class CallShape:
         else:
             source = _key_source([p for p in parameters if p.name not in ignored], typed)
         name = getattr(function, "__name__", "call")
-        usable = name.isidentifier() and not keyword.iskeyword(name)
         return cls(
-            name if usable else "call",
+            name,
             getattr(function, "__qualname__", name),
             _parameter_list(parameters, scope),
             source,
@@ -111,10 +120,13 @@ class CallShape:
             (
                 f"def {_OWN}build({', '.join(names)}):",
                 _indented(preamble, 1),
-                f"    def {self.name}({self.parameters}):",
+                # Any name of the function's own would hide a builtin or a parameter's default.
+                f"    def {_OWN}made({self.parameters}):",
                 _indented(body, 2),
-                f"    {self.name}.__qualname__ = {self.qualname!r}",
-                f"    return {self.name}",
+                f"    {_OWN}made.__name__ = {self.name!r}",
+                f"    {_OWN}made.__qualname__ = {self.qualname!r}",
+                f"    {_OWN}made.__code__ = {_OWN}made.__code__.replace(co_name={self.name!r})",
+                f"    return {_OWN}made",
             )
         )
         made: dict[str, Any] = {}
@@ -211,13 +223,13 @@ def _key_source(parameters: list[Parameter], typed: bool) -> str:
         name = parameter.name
         if parameter.kind is Parameter.VAR_KEYWORD:
             parts.append(f"{_OWN}pairs({name})")
-            types.append(f"tuple(type(value) for _, value in {_OWN}pairs({name}))")
+            types.append(f"{_OWN}types(value for _, value in {_OWN}pairs({name}))")
         elif parameter.kind is Parameter.VAR_POSITIONAL:
             parts.append(name)
-            types.append(f"tuple(map(type, {name}))")
+            types.append(f"{_OWN}types({name})")
         else:
             parts.append(name)
-            types.append(f"type({name})")
+            types.append(f"{_OWN}type({name})")
     if typed:
         return f"({_tuple_source(parts)}, {_tuple_source(types)})"
     plain = len(parameters) == 1 and parts[0] == parameters[0].name
@@ -232,6 +244,10 @@ def _tuple_source(parts: list[str]) -> str:
 
 def _pairs(kwargs: dict[str, Any]) -> tuple[tuple[str, Any], ...]:
     return tuple((name, kwargs[name]) for name in sorted(kwargs))
+
+
+def _types(values: Iterable[Any]) -> tuple[type, ...]:
+    return tuple(map(type, values))
 
 
 def _indented(source: str, levels: int) -> str:

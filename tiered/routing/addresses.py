@@ -29,6 +29,11 @@ class Address:
         """Whether this is a unix socket."""
         return not self.port
 
+    @property
+    def ring_name(self) -> str:
+        """What is hashed to place the server on a ring: as libmemcached writes it."""
+        return self.host if self.port == DEFAULT_PORT else f"{self.host}:{self.port}"
+
     def __str__(self) -> str:
         if self.is_unix:
             return self.host

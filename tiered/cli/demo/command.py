@@ -7,6 +7,7 @@ import contextlib
 import json
 import multiprocessing
 import multiprocessing.connection
+import re
 import secrets
 import signal
 import sys
@@ -61,26 +62,38 @@ def run(options: argparse.Namespace) -> int:
     """Run the demo; 0, or 130 when interrupted, or 1 when it could not run."""
     # With --json, standard output is for the data alone.
     say = sys.stderr if options.json else sys.stdout
-    with _ending_on_signals(), contextlib.ExitStack() as cleanup:
-        try:
-            address, shared_tier = _shared_tier(options, cleanup)
-        except OSError as error:
-            print(f"tiered demo: {error}", file=sys.stderr)
-            return 1
-        print(f"shared tier: {shared_tier}", file=say, flush=True)
-        modules = find_modules()
-        report = Report(options.workers, len(modules), shared_tier)
-        secret = secrets.token_hex(8)
-        jobs = [
-            Job(number, modules, address, secret, options.seconds)
-            for number in range(options.workers)
-        ]
-        interrupted = _watch(jobs, report, say)
-    if options.json:
-        print(json.dumps(report.data(), indent=2))
-    else:
-        print(f"\n{report.table()}")
-    return _INTERRUPTED if interrupted else 0
+    report: Report | None = None
+    interrupted, lost = False, 0
+    try:
+        # The signals first, and the server last to go: an interruption is met at any moment.
+        with _ending_on_signals(), contextlib.ExitStack() as cleanup:
+            try:
+                address, shared_tier = _shared_tier(options, cleanup)
+            except OSError as error:
+                print(f"tiered demo: {error}", file=sys.stderr)
+                return 1
+            print(f"shared tier: {shared_tier}", file=say, flush=True)
+            modules = find_modules()
+            report = Report(options.workers, len(modules), shared_tier)
+            secret = secrets.token_hex(8)
+            jobs = [
+                Job(number, modules, address, secret, options.seconds)
+                for number in range(options.workers)
+            ]
+            lost = _watch(jobs, report, say)
+    except KeyboardInterrupt:
+        interrupted = True
+        print("\ninterrupted", file=say)
+    if report is not None and not (interrupted and not report.data()["requests"]):
+        if options.json:
+            print(json.dumps(report.data(), indent=2))
+        else:
+            print(f"\n{report.table()}")
+    if interrupted:
+        return _INTERRUPTED
+    if lost:
+        print(f"tiered demo: {lost} of {options.workers} workers failed", file=sys.stderr)
+    return 1 if lost else 0
 
 
 def _shared_tier(
@@ -104,11 +117,10 @@ def _shared_tier(
     )
 
 
-def _watch(jobs: list[Job], report: Report, say: TextIO) -> bool:
-    """Run the workers and show their progress; whether it was interrupted."""
+def _watch(jobs: list[Job], report: Report, say: TextIO) -> int:
+    """Run the workers and show their progress; how many ended before their time."""
     context = multiprocessing.get_context("spawn")
     started = time.monotonic()
-    interrupted = False
     with contextlib.ExitStack() as cleanup:
         pipes: list[Connection] = []
         for job in jobs:
@@ -119,15 +131,14 @@ def _watch(jobs: list[Job], report: Report, say: TextIO) -> bool:
             cleanup.callback(_end, worker, ours)
             pipes.append(ours)
         try:
-            _follow(pipes, report, started, say)
-        except KeyboardInterrupt:
-            interrupted = True
-            print("\ninterrupted", file=say)
-        report.seconds = time.monotonic() - started
-    return interrupted
+            return len(jobs) - _follow(pipes, report, started, say)
+        finally:
+            report.seconds = time.monotonic() - started
 
 
-def _follow(pipes: list[Connection], report: Report, started: float, say: TextIO) -> None:
+def _follow(pipes: list[Connection], report: Report, started: float, say: TextIO) -> int:
+    """Until all workers have ended; how many of them were done."""
+    done = 0
     live = list(pipes)
     shown = started
     screen = say.isatty()
@@ -140,6 +151,7 @@ def _follow(pipes: list[Connection], report: Report, started: float, say: TextIO
                 live.remove(pipe)
                 continue
             report.take(progress)
+            done += progress.done
         now = time.monotonic()
         report.seconds = now - started
         if now - shown >= (0.2 if screen else 1.0):
@@ -152,6 +164,7 @@ def _follow(pipes: list[Connection], report: Report, started: float, say: TextIO
             )
     if screen:
         print(file=say)
+    return done
 
 
 def _end(worker: Any, pipe: Connection) -> None:
@@ -186,7 +199,7 @@ def _ending_on_signals() -> Iterator[None]:
 
 
 def _count(text: str) -> int:
-    if not text.isdigit() or not 1 <= int(text) <= 256:
+    if not re.fullmatch("[0-9]{1,3}", text) or not 1 <= int(text) <= 256:
         raise argparse.ArgumentTypeError(f"must be a whole number from 1 to 256, not {text!r}")
     return int(text)
 

@@ -44,7 +44,7 @@ def find_modules(limit: int = _MODULES) -> list[str]:
         )
     # Not in the order of folders, or the popular ones would all be of one package.
     random.Random("modules").shuffle(files)  # noqa: S311
-    small = (str(path) for path in files if 0 < path.stat().st_size < _LARGEST)
+    small = (str(path) for path in files if path.is_file() and 0 < path.stat().st_size < _LARGEST)
     return list(itertools.islice(small, limit))
 
 

@@ -79,7 +79,7 @@ class Servers:
             return Server(address, pool, NodeHealth(clock))
 
         self.all = [server(address) for address in addresses]
-        self._ring = HashRing([(str(one.address), one) for one in self.all])
+        self._ring = HashRing([(one.address.ring_name, one) for one in self.all])
 
     def of(self, wire: bytes) -> Server:
         """The server of a wire key."""

@@ -1,0 +1,314 @@
+"""The demo run as a program: its servers, its signals at any moment, and what it leaves behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.peers import Raw
+from tiered.cli.demo import command, server
+from tiered.cli.demo.server import PrivateMemcached, answers
+from tiered.cli.main import main
+
+PATIENCE = 20.0
+
+
+def until(condition: Callable[[], object]) -> bool:
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        if condition():
+            return True
+        time.sleep(0.01)
+    return False
+
+
+class Demo:
+    """``python -m tiered demo`` in a session of its own, as a shell starts it."""
+
+    def __init__(self, *options: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-u", "-m", "tiered", "demo", *options],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+        assert self.process.stderr is not None
+        self.said = b""
+
+    def await_words(self, words: bytes) -> None:
+        """Until *words* were said on standard error."""
+        stream = self.process.stderr
+        assert stream is not None
+        while words not in self.said:
+            assert select.select([stream], [], [], PATIENCE)[0], self.said
+            part = os.read(stream.fileno(), 65536)
+            assert part, self.said
+            self.said += part
+
+    def server(self) -> str:
+        """The address of its private memcached."""
+        self.await_words(b"\n")
+        words = self.said.splitlines()[0].decode()
+        assert "a private memcached at " in words
+        return words.rpartition(" ")[2]
+
+    def end(self) -> tuple[int, bytes, bytes]:
+        """Status, output and errors, once it has ended."""
+        output, errors = self.process.communicate(timeout=PATIENCE)
+        return self.process.returncode, output, self.said + errors
+
+    def family(self) -> list[int]:
+        """The processes that it has started, and theirs."""
+        found = [self.process.pid]
+        for pid in found:
+            path = Path(f"/proc/{pid}/task/{pid}/children")
+            found += [int(child) for child in path.read_text().split()] if path.exists() else []
+        return found[1:]
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.fixture
+def demo(memcached: PrivateMemcached) -> Iterator[Callable[..., Demo]]:
+    """Starts demos; none of them outlives the test."""
+    started: list[Demo] = []
+
+    def start(*options: str) -> Demo:
+        started.append(Demo("--workers", "2", "--json", *options))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.process.kill()
+        one.process.communicate()
+
+
+def check(data: dict[str, Any]) -> None:
+    """What holds for every run."""
+    answered, computations, spent = data["answers"], data["computations"], data["time"]
+    assert data["workers"] == 2
+    assert data["requests"] == sum(one["count"] for one in answered.values()) > 0
+    assert sum(one["share"] for one in answered.values()) == pytest.approx(1)
+    assert data["hits"] == {tier: answered[tier]["count"] for tier in ("L1", "L2")}
+    assert answered["computed"]["count"] == computations["total"]
+    assert computations["distinct_keys"] == data["keys"]["asked"] <= data["keys"]["known"]
+    assert computations["repeated"] == computations["total"] - computations["distinct_keys"]
+    assert all(0 < one["p50"] <= one["p99"] for one in answered.values() if one["count"])
+    assert spent["without_cache"] == pytest.approx(spent["spent"] + spent["saved"])
+    assert data["errors"] == 0
+
+
+def test_with_a_private_memcached_each_key_is_computed_once(demo: Callable[..., Demo]) -> None:
+    running = demo("--seconds", "1")
+    address = running.server()
+    status, output, errors = running.end()
+    assert status == 0, errors
+    data = json.loads(output)
+    check(data)
+    assert data["computations"]["repeated"] == 0
+    assert data["hits"]["L1"] > 0
+    assert data["hits"]["L2"] > 0
+    assert 1 <= data["seconds"] < 10
+    assert data["shared_tier"] == f"a private memcached at {address}"
+    assert not answers(address)
+
+
+def test_a_memcached_that_is_given_is_shared_and_goes_on(
+    demo: Callable[..., Demo], memcached: PrivateMemcached
+) -> None:
+    with Raw(memcached.address) as raw:
+        before = raw.figure("cmd_set")
+        status, output, errors = demo("--seconds", "1", "--memcached", memcached.address).end()
+        assert status == 0, errors
+        data = json.loads(output)
+        check(data)
+        assert data["computations"]["repeated"] == 0
+        assert data["hits"]["L2"] > 0
+        assert data["shared_tier"] == f"memcached at {memcached.address}"
+        assert raw.figure("cmd_set") - before >= data["computations"]["total"]
+    # Another run does not read what this one has left there.
+    status, output, errors = demo("--seconds", "0.2", "--memcached", memcached.address).end()
+    assert status == 0, errors
+    again = json.loads(output)
+    check(again)
+    assert again["computations"]["total"] == again["keys"]["asked"]
+
+
+def test_without_a_memcached_each_worker_has_its_own(demo: Callable[..., Demo]) -> None:
+    status, output, errors = demo("--seconds", "1", "--no-memcached").end()
+    assert status == 0, errors
+    data = json.loads(output)
+    check(data)
+    assert data["hits"]["L1"] > 0
+    assert data["hits"]["L2"] == data["answers"]["waited"]["count"] == 0
+    assert data["computations"]["repeated"] > 0
+    assert "none (--no-memcached)" in data["shared_tier"]
+
+
+def test_without_a_server_that_answers_and_a_program_to_start_it_says_so_and_runs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(command, "answers", lambda address: False)
+    monkeypatch.setattr(server, "_binary", lambda: None)
+    assert main(["demo", "--workers", "2", "--seconds", "0.2", "--json"]) == 0
+    said = capsys.readouterr()
+    data = json.loads(said.out)
+    check(data)
+    assert "none is installed, so each worker has only its own cache" in data["shared_tier"]
+    assert data["shared_tier"] in said.err
+
+
+INTERRUPTIONS = [
+    (signal.SIGINT, "process"),
+    (signal.SIGINT, "group"),  # as a terminal sends it: to the workers too
+    (signal.SIGTERM, "process"),
+    (signal.SIGHUP, "group"),
+]
+
+
+@pytest.mark.parametrize("moment", ["before a worker runs", "while workers run"])
+@pytest.mark.parametrize(("kind", "whom"), INTERRUPTIONS)
+def test_a_signal_at_any_moment_ends_it_cleanly(
+    demo: Callable[..., Demo], moment: str, kind: signal.Signals, whom: str
+) -> None:
+    running = demo("--seconds", "60")
+    address = running.server()
+    if moment == "while workers run":
+        running.await_words(b"requests")
+    family = running.family()
+    pid = running.process.pid
+    os.killpg(pid, kind) if whom == "group" else os.kill(pid, kind)
+    status, output, errors = running.end()
+    assert status == 130, errors
+    assert b"Traceback" not in errors
+    assert b"interrupted" in errors
+    if moment == "while workers run":
+        check(json.loads(output))
+    assert not answers(address)
+    assert until(lambda: not any(alive(one) for one in family))
+
+
+@pytest.mark.parametrize("moment", ["before a worker runs", "while workers run"])
+def test_a_kill_that_cannot_be_caught_leaves_nothing_behind(
+    demo: Callable[..., Demo], moment: str
+) -> None:
+    running = demo("--seconds", "60")
+    address = running.server()
+    if moment == "while workers run":
+        running.await_words(b"requests")
+    family = running.family()
+    assert family
+    running.process.kill()
+    assert running.end()[0] == -signal.SIGKILL
+    assert until(lambda: not answers(address))
+    assert until(lambda: not any(alive(one) for one in family))
+
+
+def test_a_worker_that_is_killed_is_noticed(demo: Callable[..., Demo]) -> None:
+    running = demo("--seconds", "2", "--no-memcached")
+    running.await_words(b"requests")
+    workers = [
+        pid
+        for pid in running.family()
+        if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    ]
+    assert len(workers) == 2
+    os.kill(workers[0], signal.SIGKILL)
+    status, _, errors = running.end()
+    # What is measured then is not what was asked for.
+    assert status == 1, errors
+
+
+def test_workers_that_fail_are_a_failure_of_the_demo(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(command, "find_modules", lambda: ["/there/is/no/such/module.py"])
+    assert main(["demo", "--workers", "1", "--seconds", "1", "--no-memcached"]) == 1
+    assert "/there/is/no/such/module.py" in capfd.readouterr().err
+
+
+# -- The private server ------------------------------------------------------------------
+
+
+def test_a_server_that_cannot_have_its_port_says_so(memcached: PrivateMemcached) -> None:
+    unlucky = PrivateMemcached()
+    with pytest.raises(OSError, match="memcached ended at once, with status"):
+        unlucky.start(memcached.port)
+    unlucky.stop()
+
+
+def test_a_server_that_starts_too_slowly_is_given_up_and_stopped(
+    memcached: PrivateMemcached, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "_START_TIMEOUT", 0.0)
+    started: list[int] = []
+    popen = subprocess.Popen
+
+    def noted(*arguments: Any, **options: Any) -> Any:
+        process = popen(*arguments, **options)
+        started.append(process.pid)
+        return process
+
+    monkeypatch.setattr(subprocess, "Popen", noted)
+    with pytest.raises(OSError, match="did not start within"):
+        PrivateMemcached().start()
+    assert len(started) == 1
+    assert not alive(started[0])
+
+
+def test_a_server_that_does_not_stop_is_killed(memcached: PrivateMemcached) -> None:
+    with PrivateMemcached() as stubborn:
+        pid = stubborn.pid
+        os.kill(pid, signal.SIGSTOP)  # it will not notice that it should end
+        stubborn.stop()
+    assert not alive(pid)
+
+
+def test_a_server_is_started_on_the_port_that_is_asked_for(memcached: PrivateMemcached) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    one = PrivateMemcached(memory=8, options=("-c", "50"))
+    try:
+        assert one.start(port) is one
+        assert one.address == f"127.0.0.1:{port}"
+        assert answers(one.address)
+        with Raw(one.address) as raw:
+            assert raw.figure("limit_maxbytes") == 8 * 1024 * 1024
+            assert raw.figure("max_connections") == 50
+    finally:
+        one.stop()
+        one.stop()
+    assert not answers(one.address)
+
+
+def test_a_server_is_nobody_only_where_it_would_be_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert server._unprivileged() == {}
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert server._unprivileged()["user"] > 0
+
+
+def test_only_a_memcached_answers(memcached: PrivateMemcached) -> None:
+    assert answers(memcached.address)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        assert not answers(f"127.0.0.1:{port}", timeout=0.05)
+    assert not answers(f"127.0.0.1:{port}")
+    for nonsense in ("", "localhost", "host:port", "127.0.0.1:99999"):
+        assert not answers(nonsense)
