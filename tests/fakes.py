@@ -156,3 +156,9 @@ class Held:
         self.started.set()
         assert self.go.wait(20)
         return "done"
+
+
+def waiting(function: Any) -> int:
+    """How many threads wait for a computation of the cached *function*."""
+    running = list(function._core.engine.flights._running.values())
+    return sum(len(flight._landed._cond._waiters) for flight in running)

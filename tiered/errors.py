@@ -6,6 +6,7 @@
      └── CacheError
           ├── CacheMissError (KeyError)             the caller asked for what is not there
           ├── KeyEncodingError (TypeError)          the caller's key has no canonical form
+          ├── ComputationTimeout (TimeoutError)     the function took longer than callers wait
           ├── UnsupportedOperation                  this client cannot do that, by design
           ├── MissingDependency (ImportError)       an optional package is not installed
           ├── CodecError                            a value cannot travel
@@ -28,6 +29,7 @@ __all__ = [
     "CacheError",
     "CacheMissError",
     "CodecError",
+    "ComputationTimeout",
     "CorruptValue",
     "KeyEncodingError",
     "MissingDependency",
@@ -53,6 +55,10 @@ class KeyEncodingError(CacheError, TypeError):
 
     The message names the offending part and where in the key it stands.
     """
+
+
+class ComputationTimeout(CacheError, TimeoutError):
+    """The function took longer than ``hard_timeout``; it goes on, and its value will be stored."""
 
 
 class UnsupportedOperation(CacheError):

@@ -28,7 +28,7 @@ class Ledger:
         self.gate.set()
         self.started = threading.Event()
 
-    def __call__(self, x: Any) -> Any:
+    def __call__(self, x: Any) -> object:
         self.calls.append(x)
         self.threads.append(threading.get_ident())
         self.started.set()
@@ -209,7 +209,7 @@ def test_with_a_closed_pool_the_caller_computes(clock: ManualClock, ledger: Ledg
 
 def test_a_near_hit_is_a_future_that_is_done(clock: ManualClock, ledger: Ledger) -> None:
     class Untouched(WorkerPool):
-        def submit(self, work: Any) -> Any:
+        def submit(self, work: Any, *, delay: float = 0.0) -> Any:
             raise AssertionError("a hit needs no thread")
 
     f = cached(inproc(clock), 60, pool=Untouched(1))(ledger)
@@ -281,14 +281,15 @@ def test_an_abandoned_flight_sends_its_futures_on(
     clock: ManualClock, ledger: Ledger, inline: WorkerPool
 ) -> None:
     f = cached(inproc(clock), 60, pool=inline)(ledger)
-    flight, leads = f._engine.flights.join(1)
-    assert leads
+    flight, new = f._core.engine.flights.enter(1)
+    assert new
+    assert flight.begin()
     results: list[Any] = []
     thread = threading.Thread(target=lambda: results.append(f.future()(1)))
     thread.start()
     thread.join(20)
     assert not results[0].done()
-    f._engine.flights.finish(1, flight)
+    f._core.engine.flights.finish(1, flight)
     flight.abandon()
     assert results[0].result(20) == (1, 1)
 

@@ -29,7 +29,7 @@ class Claim:
     Threads: one holder; not shared.
     """
 
-    __slots__ = ("_client", "_release", "_use", "key", "token")
+    __slots__ = ("_client", "_over", "_release", "_use", "key", "token")
 
     def __init__(
         self,
@@ -44,6 +44,7 @@ class Claim:
         self._client = client
         self._use = use
         self._release = release
+        self._over = False
 
     def through(self, client: CacheClient, key: Key) -> Claim:
         """The same right, filled through *client*, which knows the key as *key*."""
@@ -54,10 +55,18 @@ class Claim:
         try:
             return self._use(lambda: self._client.put(self.key, value, ttl, keep=keep))
         finally:
-            self._release()
+            self.release()
+
+    @property
+    def released(self) -> bool:
+        """Whether it was filled or given back; a claim that has ended may not know it."""
+        return self._over
 
     def release(self) -> bool:
-        """Give the claim back; whether it was still held. May be called twice."""
+        """Give the claim back; whether it was still held. A second call asks nobody."""
+        if self._over:
+            return False
+        self._over = True
         return self._release()
 
     def __enter__(self) -> Self:
@@ -69,7 +78,7 @@ class Claim:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._release()
+        self.release()
 
     def __repr__(self) -> str:
         return f"<Claim {self.token} of {self.key!r}>"

@@ -11,66 +11,90 @@ What this guarantees:
   before, still get its answer, but :meth:`Flight.publish` refuses to write it.
   The check and the write are one step under the flight's gate, so no value that
   was computed from data older than an invalidation is stored after it.
-- Nobody waits in a circle. Where two threads each lead what the other one asks
-  for, the second to ask is told to compute for itself.
+- Nobody waits in a circle (:mod:`tiered.concurrency.circles`).
 - A leader that dies of something that is not its waiters' business
-  (``KeyboardInterrupt`` and kin) abandons the flight; a waiter takes over.
+  (``KeyboardInterrupt``, a cancelled task, a loop that was closed under it)
+  abandons the flight; a waiter takes over.
 
-The table's lock is held for a few dictionary operations and the gate only around
-a write; neither while user code computes.
+Threads and asyncio tasks share flights: a thread waits with :meth:`Flight.wait`,
+a task is told through :meth:`Flight.then`. The table's lock is held for a few
+dictionary operations and the gate only around a write; neither while user code
+computes.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Hashable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable, Hashable
+from contextlib import AbstractContextManager
+from typing import Final
 
-from tiered.concurrency import fork
+from tiered.concurrency import circles, fork
+from tiered.concurrency.circles import CircularWait
+from tiered.concurrency.outcome import Outcome
 
 __all__ = ["CircularWait", "Flight", "Flights"]
+
+LIVENESS_INTERVAL: Final = 1.0
+"""Seconds between two looks whether what leads a flight still exists."""
 
 
 class Flight:
     """One running computation.
 
     Attributes:
-        leader: the identity of the thread that computes; ``None`` before one begins.
-        abandoned: ended without a value or an error; compete for a new one.
+        outcome: how it landed; ``None`` before, and if it was abandoned.
+        abandoned: ended without an outcome; compete for a new flight.
+        cause: what it was abandoned for, if that was an exception.
+        alive: tells whether the leader still exists, where it may vanish without a
+            word (an event loop that is closed); ``None`` where it cannot.
+        waits_for: the flights that this one's computation waits for just now.
 
-    Threads: :meth:`begin`, :meth:`wait`, :meth:`then` and :meth:`supersede` from any; the
-    rest from the leader's only.
+    Threads: :meth:`publish` and :meth:`land` from the leader's; the rest from any.
     """
 
     __slots__ = (
+        "_begun",
         "_callbacks",
-        "_error",
         "_gate",
         "_landed",
         "_superseded",
-        "_value",
         "abandoned",
-        "leader",
+        "alive",
+        "cause",
+        "outcome",
+        "waits_for",
     )
 
     def __init__(self) -> None:
-        self.leader: int | None = None
+        self.outcome: Outcome | None = None
         self.abandoned = False
+        self.cause: BaseException | None = None
+        self.alive: Callable[[], bool] | None = None
+        self.waits_for: list[circles.Link] = []
+        self._begun = False
         self._callbacks: list[Callable[[Flight], object]] = []
         self._landed = threading.Event()
         self._gate = threading.RLock()
         self._superseded = False
-        self._value: Any = None
-        self._error: Exception | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has landed, or was abandoned."""
+        return self._landed.is_set()
+
+    # -- For leaders -----------------------------------------------------------
 
     def begin(self) -> bool:
         """Lead, if nobody does yet; whether the caller leads now."""
         with self._gate:
-            if self.leader is not None:
-                return False
-            self.leader = threading.get_ident()
-            return True
+            begins = not self._begun
+            self._begun = True
+            return begins
+
+    def computing(self) -> AbstractContextManager[None]:
+        """To be entered around the user's function: what it waits for, this flight waits for."""
+        return circles.computing(self)
 
     def publish(self, write: Callable[[], object]) -> bool:
         """Run *write*, unless the flight was superseded; whether it ran."""
@@ -80,28 +104,32 @@ class Flight:
             write()
             return True
 
-    def supersede(self) -> None:
-        """From now on :meth:`publish` refuses; waits for one that is running."""
-        with self._gate:
-            self._superseded = True
+    def land(self, outcome: Outcome) -> None:
+        """Give the waiters *outcome*."""
+        self._end(outcome, None)
 
-    def land(self, value: Any = None, error: Exception | None = None) -> None:
-        """Give the waiters *value*, or raise *error* in each of them."""
-        self._value = value
-        self._error = error
-        self._end()
-
-    def abandon(self) -> None:
+    def abandon(self, cause: BaseException | None = None) -> None:
         """Send the waiters back to compete for a new flight."""
-        self.abandoned = True
-        self._end()
+        self._end(None, cause)
 
-    def _end(self) -> None:
+    def _end(self, outcome: Outcome | None, cause: BaseException | None) -> None:
         with self._gate:
+            if self._landed.is_set():
+                return  # a leader that was given up for lost comes late
+            self.outcome = outcome
+            self.abandoned = outcome is None
+            self.cause = cause
             self._landed.set()
             callbacks, self._callbacks = self._callbacks, []
         for callback in callbacks:
             callback(self)
+
+    # -- For others ------------------------------------------------------------
+
+    def supersede(self) -> None:
+        """From now on :meth:`publish` refuses; waits for one that is running."""
+        with self._gate:
+            self._superseded = True
 
     def then(self, callback: Callable[[Flight], object]) -> None:
         """Call *callback* with this flight when it has ended; at once if it has."""
@@ -111,60 +139,38 @@ class Flight:
                 return
         callback(self)
 
-    def wait(self) -> Any:
-        """The leader's value, once it has landed.
+    def waiting(self) -> AbstractContextManager[None]:
+        """To be entered while waiting for this flight by other means than :meth:`wait`.
 
         Raises:
-            CircularWait: the leader waits, maybe through others, for this thread.
-            Exception: what the leader's computation raised.
+            CircularWait: waiting would never end.
         """
-        if not self._landed.is_set():
-            with _waits.waiting_for(self):
-                self._landed.wait()
-        if self._error is not None:
-            # Every waiter raises the same object; its traceback would grow with each.
-            raise self._error.with_traceback(None)
-        return self._value
+        return circles.waiting(self)
 
+    def wait(self, timeout: float | None = None) -> bool:
+        """Until it has ended; ``False`` after *timeout* seconds.
 
-class CircularWait(Exception):
-    """Waiting for this flight would never end."""
+        Raises:
+            CircularWait: the leader waits, maybe through others, for the caller.
+        """
+        if self._landed.is_set():
+            return True
+        with circles.waiting(self):
+            if timeout is not None or self.alive is None:
+                return self._landed.wait(timeout)
+            while not self._landed.wait(LIVENESS_INTERVAL):
+                self.bury()
+            return True
 
+    def bury(self) -> None:
+        """Abandon the flight if its leader has vanished."""
+        if self.lost:
+            self.abandon()
 
-class _Waits:
-    """Which thread waits for which flight, over all tables of the process.
-
-    Threads: the lock is held for a walk along the waiters, which ends because no
-    circle is ever let in.
-    """
-
-    def __init__(self) -> None:
-        fork.register(self)
-        self.after_fork()
-
-    def after_fork(self) -> None:
-        """None of the waiting threads is in this process."""
-        self._lock = threading.RLock()
-        self._flights: dict[int, Flight] = {}
-
-    @contextmanager
-    def waiting_for(self, flight: Flight) -> Iterator[None]:
-        me = threading.get_ident()
-        with self._lock:
-            step: Flight | None = flight
-            while step is not None:
-                if step.leader == me:
-                    raise CircularWait
-                step = None if step.leader is None else self._flights.get(step.leader)
-            self._flights[me] = flight
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._flights.pop(me, None)
-
-
-_waits = _Waits()
+    @property
+    def lost(self) -> bool:
+        """Whether the leader has vanished, so that nobody will end the flight."""
+        return self.alive is not None and not self._landed.is_set() and not self.alive()
 
 
 class Flights:
@@ -182,21 +188,16 @@ class Flights:
     def __len__(self) -> int:
         return len(self._running)
 
-    def join(self, key: Hashable) -> tuple[Flight, bool]:
-        """The flight of *key*, and whether the caller leads it."""
+    def enter(self, key: Hashable) -> tuple[Flight, bool]:
+        """The flight of *key*, and whether it is a new one, which the caller sees to."""
         with self._lock:
-            flight = self._running.get(key)
-            if flight is None:
-                flight = self._running[key] = Flight()
-        return flight, flight.begin()
-
-    def queue(self, key: Hashable) -> Flight | None:
-        """A flight of *key* for somebody to begin, or ``None`` if there is one already."""
-        with self._lock:
-            if key in self._running:
-                return None
+            running = self._running.get(key)
+            if running is not None and not running.lost:
+                return running, False
             flight = self._running[key] = Flight()
-            return flight
+        if running is not None:
+            running.abandon()
+        return flight, True
 
     def restart(self, key: Hashable) -> Flight:
         """A new flight of *key*, led by the caller, superseding the one that runs."""
@@ -229,3 +230,8 @@ class Flights:
         with self._lock:
             if self._running.get(key) is flight:
                 del self._running[key]
+
+    def drop(self, key: Hashable, flight: Flight, cause: BaseException | None = None) -> None:
+        """Abandon *flight*, if it has not ended, and take it out of the table."""
+        self.finish(key, flight)
+        flight.abandon(cause)

@@ -10,12 +10,15 @@ dropped: they know the queue, not the pool.
 from __future__ import annotations
 
 import atexit
+import contextvars
+import heapq
+import itertools
 import threading
 import weakref
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from tiered.clock import SYSTEM_CLOCK
 from tiered.concurrency import fork
@@ -32,23 +35,31 @@ class PoolRefuses(RuntimeError):
     """The pool is closed or its queue is full: the caller has to do the work, or drop it."""
 
 
+_Job: TypeAlias = tuple[Future[Any], Callable[[], Any]]
+_this_thread = threading.local()
+
+
 class _Jobs:
     """The queue, and the threads that take from it; ``changed`` guards all fields."""
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.changed = threading.Condition()
-        self.waiting: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
+        self.waiting: deque[_Job] = deque()
+        self.later: list[tuple[float, int, _Job]] = []  # a heap, by the time when a job is due
+        self.serials = itertools.count()
         self.threads: list[threading.Thread] = []
         self.idle = 0
         self.closed = False
 
     def run(self) -> None:
         """A worker's life."""
+        _this_thread.works = True
         while True:
             with self.changed:
                 self.idle += 1
-                self.changed.wait_for(lambda: self.waiting or self.closed)
+                while not self._ready() and not self.closed:
+                    self.changed.wait(self._patience())
                 self.idle -= 1
                 if not self.waiting:
                     return
@@ -56,12 +67,22 @@ class _Jobs:
             _settle(future, work)
             del future, work  # or they would live until the next job comes
 
+    def _ready(self) -> bool:
+        """Whether a job waits, the ones that have become due among them."""
+        while self.later and self.later[0][0] <= SYSTEM_CLOCK.monotonic():
+            self.waiting.append(heapq.heappop(self.later)[2])
+        return bool(self.waiting)
+
+    def _patience(self) -> float | None:
+        return self.later[0][0] - SYSTEM_CLOCK.monotonic() if self.later else None
+
     def close(self) -> None:
         """Take no more, and drop what is queued."""
         with self.changed:
             self.closed = True
-            dropped = list(self.waiting)
+            dropped = [*self.waiting, *(job for _, _, job in self.later)]
             self.waiting.clear()
+            self.later.clear()
             self.changed.notify_all()
         for future, _ in dropped:
             future.cancel()
@@ -77,7 +98,7 @@ class WorkerPool:
         name: of the pool; its threads are called after it.
         max_queue: jobs that may wait for a thread.
 
-    Threads: safe.
+    Threads: safe. A job runs in a copy of the context (:mod:`contextvars`) that submitted it.
     """
 
     def __init__(self, workers: int = 8, *, name: str = "tiered", max_queue: int = 10_000) -> None:
@@ -99,8 +120,20 @@ class WorkerPool:
         self._forgotten = weakref.finalize(self, self._jobs.close)
         self._forgotten.atexit = False
 
-    def submit(self, work: Callable[[], T]) -> Future[T]:
-        """Run *work* in a thread of the pool.
+    @property
+    def inline(self) -> bool:
+        """Whether jobs run in the thread that submits them."""
+        return not self.workers
+
+    @staticmethod
+    def in_worker() -> bool:
+        """Whether this is a thread of a pool, which must not wait for another one."""
+        return getattr(_this_thread, "works", False)
+
+    def submit(self, work: Callable[[], T], *, delay: float = 0.0) -> Future[T]:
+        """Run *work* in a thread of the pool, not before *delay* seconds have passed.
+
+        Without threads, a delayed job runs at once.
 
         Raises:
             PoolRefuses: the pool is closed, or too many jobs wait already.
@@ -112,13 +145,20 @@ class WorkerPool:
                 raise PoolRefuses(f"the pool {self.name!r} is closed")
             _settle(future, work)
             return future
+        run = contextvars.copy_context().run
+        job: _Job = (future, lambda: run(work))
         with jobs.changed:
             if jobs.closed:
                 raise PoolRefuses(f"the pool {self.name!r} is closed")
-            if len(jobs.waiting) >= self._max_queue:
-                raise PoolRefuses(f"{len(jobs.waiting)} jobs wait for the pool {self.name!r}")
-            jobs.waiting.append((future, work))
-            if jobs.idle < len(jobs.waiting) and len(jobs.threads) < self.workers:
+            queued = len(jobs.waiting) + len(jobs.later)
+            if queued >= self._max_queue:
+                raise PoolRefuses(f"{queued} jobs wait for the pool {self.name!r}")
+            if delay > 0:
+                due = SYSTEM_CLOCK.monotonic() + delay
+                heapq.heappush(jobs.later, (due, next(jobs.serials), job))
+            else:
+                jobs.waiting.append(job)
+            if jobs.idle < max(len(jobs.waiting), 1) and len(jobs.threads) < self.workers:
                 # The thread is given the queue alone, so that it does not hold the pool.
                 name = f"{self.name}-{len(jobs.threads)}"
                 thread = threading.Thread(target=jobs.run, name=name, daemon=True)

@@ -2,8 +2,23 @@
 
 from __future__ import annotations
 
+from tiered.concurrency.pool import WorkerPool
+from tiered.decorators.bound import BoundAwaitable, BoundCachedFunction
 from tiered.decorators.cached import cached
-from tiered.decorators.function import BoundCachedFunction, CachedFunction
-from tiered.decorators.stats import CallStats
+from tiered.decorators.function import AsyncCachedFunction, CachedFunction
+from tiered.decorators.many import MultiResult
+from tiered.decorators.plan import NO_NAMESPACE
+from tiered.decorators.stats import CallStats, MissTimes
 
-__all__ = ["BoundCachedFunction", "CachedFunction", "CallStats", "cached"]
+__all__ = [
+    "NO_NAMESPACE",
+    "AsyncCachedFunction",
+    "BoundAwaitable",
+    "BoundCachedFunction",
+    "CachedFunction",
+    "CallStats",
+    "MissTimes",
+    "MultiResult",
+    "WorkerPool",
+    "cached",
+]

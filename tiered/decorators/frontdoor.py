@@ -2,7 +2,7 @@
 
 Key, lookup, deadline, count, value: one Python frame, generated for the function's
 own signature and for what its client can do. Whatever is not a hit in the nearest
-tier (a miss, something stale, a key that cannot be hashed) goes to *settle*.
+tier (a miss, something stale or due, a key that cannot be hashed) goes to *settle*.
 
 The count is a closure variable: ``+= 1`` on it is not interrupted under the GIL
 (see :class:`tiered.stats.counters.Counters`).
@@ -13,18 +13,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
-from tiered.clients.namespace import NamespaceWrapper
+from tiered.decorators.space import Space
+from tiered.decorators.terms import Terms
 from tiered.keys.call import CallShape
 
 __all__ = ["FrontDoor", "front_door"]
 
-Settle = Callable[..., Any]
+Settle = Callable[[tuple[Any, ...], dict[str, Any]], Any]
 
 _HIT: Final = """\
 nonlocal _tiered_hits
 try:
-    _tiered_entry = _tiered_lookup((_tiered_space.prefix, {key}))
-    if _tiered_entry is not None and _tiered_entry.deadline > _tiered_now(){horizon}:
+    _tiered_entry = _tiered_lookup({key})
+    if _tiered_entry is not None and _tiered_entry.deadline{ahead} > _tiered_now(){horizon}:
 {note}\
         _tiered_hits += 1
         return _tiered_entry.value
@@ -32,7 +33,7 @@ except Exception:
     pass  # a key that cannot be made or hashed, a failing client, an entry just evicted: settle it
 """
 
-_SETTLE: Final = "return _tiered_settle({args}, {kwargs})"
+_SETTLE: Final = "return {wait}_tiered_settle({args}, {kwargs})"
 
 _PREAMBLE: Final = """\
 _tiered_hits = 0
@@ -50,35 +51,48 @@ class FrontDoor(NamedTuple):
 
 
 def front_door(
-    shape: CallShape, space: NamespaceWrapper, settle: Callable[[tuple[Any, ...], Any], Any]
+    shape: CallShape,
+    space: Space,
+    settle: Settle,
+    *,
+    coroutine: bool = False,
+    ahead: Terms | None = None,
 ) -> FrontDoor:
     """The front door of a function with the calls *shape*, cached in *space*.
 
     Args:
         shape: from the decorated function.
-        space: the namespaced client.
+        space: its clients.
         settle: ``settle(args, kwargs)`` answers every call that is not a hit.
+        coroutine: make a coroutine function, and await what *settle* returns.
+        ahead: of what is due for a refresh on these terms, *settle* is told; ``None`` if
+            the mode does not refresh.
     """
-    path = space.client.hot_path()
-    body = _SETTLE.format(args=shape.args, kwargs=shape.kwargs)
+    body = _SETTLE.format(args=shape.args, kwargs=shape.kwargs, wait="await " if coroutine else "")
     scope: dict[str, Any] = {"_tiered_settle": settle}
+    # The namespace is looked through, where nothing else stands between it and its user.
+    namespace = space.namespace if space.client is space.namespace else None
+    client = space.client if namespace is None else namespace.client
+    path = client.hot_path()
     if path is None:
-        return FrontDoor(shape.build(body, scope), int)
+        return FrontDoor(shape.build(body, scope, coroutine=coroutine), int)
     # A private client's namespace changes at once for all who use it; only where a
     # server has the last word must the revision be confirmed from time to time.
-    shared = space.client.capabilities.shared
+    confirmed = namespace is not None and client.capabilities.shared
     hit = _HIT.format(
-        key=shape.key,
-        horizon=" < _tiered_space.horizon" if shared else "",
+        key=shape.key if namespace is None else f"(_tiered_space.prefix, {shape.key})",
+        ahead="" if ahead is None or not ahead.looks_ahead else " - _tiered_terms.horizon",
+        horizon=" < _tiered_space.horizon" if confirmed else "",
         note="        _tiered_note(_tiered_entry.place)\n" if path.note else "",
     )
     counts: list[Callable[[], int]] = []
     scope |= {
-        "_tiered_space": space.state,
+        "_tiered_space": None if namespace is None else namespace.state,
+        "_tiered_terms": ahead,
         "_tiered_lookup": path.lookup,
         "_tiered_note": path.note,
-        "_tiered_now": space.clock.monotonic,
+        "_tiered_now": client.clock.monotonic,
         "_tiered_expose": counts.append,
     }
-    call = shape.build(hit + body, scope, preamble=_PREAMBLE)
+    call = shape.build(hit + body, scope, preamble=_PREAMBLE, coroutine=coroutine)
     return FrontDoor(call, counts[0])

@@ -2,149 +2,136 @@
 
 from __future__ import annotations
 
+import enum
 import inspect
-import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final, Literal, TypeAlias
 
 from tiered.clients.base import CacheClient
 from tiered.concurrency.pool import WorkerPool
+from tiered.decorators.naming import default_namespace
 from tiered.typing import Key
 from tiered.validation import check_number, check_ttl
 
-__all__ = ["Plan", "default_namespace"]
+__all__ = ["NO_NAMESPACE", "NoNamespace", "NoNamespaceType", "Plan"]
 
 
-@dataclass(frozen=True, slots=True)
+class NoNamespace(enum.Enum):
+    """The type of :data:`NO_NAMESPACE`."""
+
+    NO_NAMESPACE = "NO_NAMESPACE"
+
+    def __repr__(self) -> str:
+        return "NO_NAMESPACE"
+
+
+NoNamespaceType: TypeAlias = Literal[NoNamespace.NO_NAMESPACE]
+
+NO_NAMESPACE: Final = NoNamespace.NO_NAMESPACE
+"""For ``namespace=``: the keys are used as they are. Others' keys must be certain to differ."""
+
+_SECONDS = "seconds, 0 or more"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """How one function is cached.
+    """How one function is cached: the options of :func:`tiered.cached`, which describes them.
 
-    Attributes:
-        function: what is decorated.
-        client: where values are kept, without the namespace.
-        namespace: keeps this function's keys apart from others' on the client.
-        ttl: seconds for which a value is fresh.
-        due_below: seconds left at which a refresh is due; 0 for never before the end.
-        keep: seconds past the ttl for which stale values are wanted.
-        claim_ttl: seconds after which a process that is computing is given up.
-        key: computes keys from arguments, or ``None`` for the arguments themselves.
-        typed: tell arguments of different types apart although they are equal.
-        ignore: parameters that are left out of the key.
-        pool: where computations behind a caller's back run.
+    :meth:`checked` is how one is made; the constructor checks nothing.
     """
 
     function: Callable[..., Any]
     client: CacheClient
-    namespace: str
-    ttl: float
-    due_below: float
-    keep: float
-    claim_ttl: float
-    key: Callable[..., Key] | None
-    typed: bool
-    ignore: tuple[str, ...]
+    ttl: float | Callable[[Any], float]
     pool: WorkerPool
+    key: Callable[..., Key] | None = None
+    namespace: str | NoNamespaceType | None = None
+    autonamespace_version_salt: object = None
+    async_ttl: float | None = None
+    renew_time: float | None = None
+    ttl_spread: float | bool | Literal["auto"] | None = "auto"
+    keep: float = 0.0
+    stale_if_error: bool = False
+    error_backoff: float = 0.0
+    soft_timeout: float | None = None
+    hard_timeout: float | None = None
+    early_refresh: float | bool = False
+    cache_if: Callable[..., bool] | None = None
+    cache_errors: Mapping[type[Exception], float] | None = None
+    claim_ttl: float = 10.0
+    typed: bool = False
+    ignore: tuple[str, ...] = ()
+    value_serialization_function: Callable[[Any], Any] | None = None
+    value_deserialization_function: Callable[[Any], Any] | None = None
+    initialize: Callable[[], Any] | None = None
+    decorate: Callable[[Callable[..., Any]], Callable[..., Any]] | None = None
+
+    @property
+    def awaits(self) -> bool:
+        """Whether the function is a coroutine function."""
+        return _is_coroutine_function(self.function)
+
+    @property
+    def times_out(self) -> bool:
+        """Whether callers do not wait for a computation to its end, whatever it takes."""
+        return self.soft_timeout is not None or self.hard_timeout is not None
+
+    @property
+    def remembers_failures(self) -> bool:
+        """Whether what became of a failed computation is stored beside the values."""
+        return bool(self.cache_errors) or (self.stale_if_error and self.error_backoff > 0)
+
+    @property
+    def name(self) -> str:
+        """Of the function, for people."""
+        if isinstance(self.namespace, str):
+            return self.namespace
+        qualname = getattr(self.function, "__qualname__", repr(self.function))
+        return f"{getattr(self.function, '__module__', '?')}.{qualname}"
+
+    @property
+    def due_below(self) -> float:
+        """Seconds left at which a refresh is due, by ``async_ttl``; 0 for never before the end."""
+        if self.async_ttl is None:
+            return 0.0
+        if self.async_ttl >= 0 or callable(self.ttl):
+            return self.async_ttl
+        return self.ttl + self.async_ttl
 
     @classmethod
-    def checked(
-        cls,
-        function: Any,
-        *,
-        client: Any,
-        ttl: Any,
-        key: Any,
-        namespace: Any,
-        async_ttl: Any,
-        keep: Any,
-        claim_ttl: Any,
-        typed: bool,
-        ignore: Sequence[str],
-        pool: Any,
-    ) -> Plan:
+    def checked(cls, **options: Any) -> Plan:
         """A plan, if the options make sense together.
 
         Raises:
             TypeError, ValueError: the option's name, its value, and what would be right.
         """
-        _check_function(function)
-        if not isinstance(client, CacheClient):
-            raise TypeError(f"client must be a CacheClient, not {client!r}")
-        if check_ttl("ttl", ttl) <= 0:
-            raise ValueError(f"ttl must be a positive number of seconds, not {ttl!r}")
-        if key is not None and not callable(key):
-            raise TypeError(f"key must be callable, not {key!r}")
-        if key is not None and (typed or ignore):
-            raise ValueError(
-                "typed and ignore shape the key that is made from the arguments; "
-                "a key function of your own decides that by itself"
+        plan = cls(**options)
+        _check_function(plan.function)
+        _check_types(plan)
+        _check_times(plan)
+        _check_together(plan)
+        return plan._completed()
+
+    def _completed(self) -> Plan:
+        """With the values that follow from others."""
+        made: dict[str, Any] = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        made["ignore"] = tuple(self.ignore)
+        made["early_refresh"] = float(self.early_refresh)
+        if self.cache_errors is not None:
+            made["cache_errors"] = dict(self.cache_errors)
+        if self.namespace is None:
+            made["namespace"] = default_namespace(
+                self.function, self.client, self.autonamespace_version_salt
             )
-        if namespace is not None and (not isinstance(namespace, str) or not namespace):
-            raise TypeError(f"namespace must be a str that is not empty, not {namespace!r}")
-        if isinstance(ignore, str) or not all(isinstance(name, str) for name in ignore):
-            raise TypeError(
-                f"ignore must be a tuple of parameter names such as ('self',), not {ignore!r}"
-            )
-        if not isinstance(pool, WorkerPool):
-            raise TypeError(f"pool must be a WorkerPool, not {pool!r}")
-        return cls(
-            function=function,
-            client=client,
-            namespace=namespace or default_namespace(function, client),
-            ttl=ttl,
-            due_below=_due_below(ttl, async_ttl),
-            keep=check_number("keep", keep, low=0.0, hint="seconds, 0 or more"),
-            claim_ttl=check_number(
-                "claim_ttl", claim_ttl, low=0.0, hint="a number of seconds, 0 or more"
-            ),
-            key=key,
-            typed=bool(typed),
-            ignore=tuple(ignore),
-            pool=pool,
-        )
+        return Plan(**made)
 
 
-def default_namespace(function: Callable[..., Any], client: CacheClient) -> str:
-    """``module.qualname``: the same in every process and on every host.
-
-    Closures, lambdas and redefined functions may bear the name of another function, whose
-    values would be wrong for them. On a private client the later one gets a number; on a
-    shared one there is no number that all processes would agree on.
-
-    Raises:
-        ValueError: the name is taken by another function, and *client* is shared.
-    """
-    qualname = getattr(function, "__qualname__", type(function).__qualname__)
-    name = f"{getattr(function, '__module__', None) or '?'}.{qualname}"
-    taken: dict[str, Any] = client.authority.attachments.setdefault("tiered.functions", {})
-    identity = _identity(function)
-    known = taken.setdefault(name, identity)
-    if known is identity or known == identity:
-        return name
-    if not client.capabilities.shared:
-        return f"{name}#{next(_numbers)}"
-    if inspect.isfunction(function) and "<" not in qualname:
-        return name  # a function of a module that was loaded again
-    raise ValueError(
-        f"another function is cached as {name!r} on this shared client, and its values would be "
-        f"taken for those of {function!r}; give each a namespace=... of its own"
+def _is_coroutine_function(function: Any) -> bool:
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
+        getattr(function, "__call__", None)  # noqa: B004 - an object whose __call__ is async
     )
-
-
-_numbers = itertools.count(2)
-
-
-def _identity(function: Callable[..., Any]) -> object:
-    """Equal for functions that are the same code and nothing else."""
-    code: object = getattr(function, "__code__", None)
-    bound = (
-        getattr(function, "__closure__", None),
-        getattr(function, "__defaults__", None),
-        getattr(function, "__kwdefaults__", None),
-        getattr(function, "__self__", None),
-    )
-    return function if code is None or any(bound) else code
 
 
 def _check_function(function: Any) -> None:
@@ -158,22 +145,131 @@ def _check_function(function: Any) -> None:
             f"{function!r} is a generator function: its result can be read only once, so "
             f"there is nothing to cache; return a list or a tuple"
         )
-    if inspect.iscoroutinefunction(function):
+
+
+_CALLBACKS: Final = (
+    "key",
+    "cache_if",
+    "value_serialization_function",
+    "value_deserialization_function",
+    "initialize",
+    "decorate",
+)
+
+
+def _check_types(plan: Any) -> None:  # by now, whatever was given
+    if not isinstance(plan.client, CacheClient):
+        raise TypeError(f"client must be a CacheClient, not {plan.client!r}")
+    if not isinstance(plan.pool, WorkerPool):
+        raise TypeError(f"pool must be a WorkerPool, not {plan.pool!r}")
+    for name in _CALLBACKS:
+        callback = getattr(plan, name)
+        if callback is not None and not callable(callback):
+            raise TypeError(f"{name} must be callable, not {callback!r}")
+        _check_answers_at_once(name, callback)
+    _check_answers_at_once("ttl", plan.ttl)
+    namespace = plan.namespace
+    if namespace is not None and namespace is not NO_NAMESPACE:
+        if not isinstance(namespace, str) or not namespace:
+            raise TypeError(f"namespace must be a str that is not empty, not {namespace!r}")
+        if plan.autonamespace_version_salt is not None:
+            raise ValueError(
+                "autonamespace_version_salt alters the namespace that is made for you; put the "
+                "version into namespace= by yourself"
+            )
+    if isinstance(plan.ignore, str) or not all(isinstance(name, str) for name in plan.ignore):
         raise TypeError(
-            f"{function!r} is a coroutine function: its result can be awaited only once, "
-            f"and cached() does not await"
+            f"ignore must be a tuple of parameter names such as ('self',), not {plan.ignore!r}"
+        )
+    errors = plan.cache_errors
+    if errors is not None and not isinstance(errors, Mapping):
+        raise TypeError(f"cache_errors must be a dict of exception type to ttl, not {errors!r}")
+    for kind in errors or ():
+        if not (isinstance(kind, type) and issubclass(kind, Exception)):
+            raise TypeError(f"cache_errors names {kind!r}, which is no type of Exception")
+
+
+def _check_answers_at_once(name: str, callback: Any) -> None:
+    if callback is not None and _is_coroutine_function(callback):
+        raise TypeError(
+            f"{name} must answer at once: {callback!r} is a coroutine function, which nobody "
+            f"would await there"
         )
 
 
-def _due_below(ttl: float, async_ttl: Any) -> float:
-    if async_ttl is None:
-        return 0.0
-    check_ttl("async_ttl", async_ttl)
-    # Negative counts from the creation: -60 means "when it is a minute old".
-    due = async_ttl if async_ttl >= 0 else ttl + async_ttl
-    if not 0 <= due < ttl:
+def _check_times(plan: Plan) -> None:
+    if not callable(plan.ttl) and check_ttl("ttl", plan.ttl) <= 0:
+        raise ValueError(f"ttl must be a positive number of seconds, not {plan.ttl!r}")
+    check_number("keep", plan.keep, low=0.0, hint=_SECONDS)
+    check_number("error_backoff", plan.error_backoff, low=0.0, hint=_SECONDS)
+    check_number("claim_ttl", plan.claim_ttl, low=0.0, hint="a number of seconds, 0 or more")
+    if plan.renew_time is not None:
+        check_number("renew_time", plan.renew_time, low=0.0, hint=_SECONDS)
+    for name in ("soft_timeout", "hard_timeout"):
+        timeout = getattr(plan, name)
+        if timeout is not None:
+            check_number(name, timeout, low=0.0, hint=_SECONDS)
+    if not isinstance(plan.early_refresh, bool):
+        check_number("early_refresh", plan.early_refresh, low=0.0, hint="a beta, 0 or more")
+    for kind, ttl in (plan.cache_errors or {}).items():
+        if check_ttl(f"cache_errors[{kind.__name__}]", ttl) <= 0:
+            raise ValueError(f"cache_errors[{kind.__name__}] must be above 0, not {ttl!r}")
+    _check_async_ttl(plan)
+    _check_spread(plan)
+
+
+def _check_async_ttl(plan: Plan) -> None:
+    if plan.async_ttl is None:
+        return
+    check_ttl("async_ttl", plan.async_ttl)
+    if callable(plan.ttl):
+        if plan.async_ttl < 0:
+            raise ValueError(
+                f"a negative async_ttl counts from the creation by the ttl, which a callable "
+                f"ttl decides for each value; give the seconds left instead of {plan.async_ttl!r}"
+            )
+        return
+    if not 0 <= plan.due_below < plan.ttl:  # NaN, of two infinite ones, is refused too
         raise ValueError(
             f"async_ttl must be below ttl (counted from the end), or negative and above -ttl "
-            f"(counted from the creation), not {async_ttl!r} with a ttl of {ttl!r}"
+            f"(counted from the creation), not {plan.async_ttl!r} with a ttl of {plan.ttl!r}"
         )
-    return due if not math.isnan(due) else 0.0
+
+
+def _check_spread(plan: Plan) -> None:
+    spread = plan.ttl_spread
+    if spread is None or isinstance(spread, bool) or spread == "auto":
+        return
+    check_number("ttl_spread", spread, low=0.0, hint="True, None, or seconds, 0 or more")
+    limit = math.inf if callable(plan.ttl) else plan.ttl - plan.due_below
+    if spread >= limit:
+        raise ValueError(
+            f"ttl_spread must be less than the {limit:g} s for which a value is not yet due, "
+            f"not {spread!r}"
+        )
+
+
+def _check_together(plan: Plan) -> None:
+    if plan.key is not None and (plan.typed or plan.ignore):
+        raise ValueError(
+            "typed and ignore shape the key that is made from the arguments; "
+            "a key function of your own decides that by itself"
+        )
+    if plan.stale_if_error and not plan.keep:
+        raise ValueError(
+            "stale_if_error needs keep=..., the seconds past the ttl for which a stale value "
+            "may be returned"
+        )
+    if plan.error_backoff and not plan.stale_if_error:
+        raise ValueError(
+            f"error_backoff={plan.error_backoff!r} is the pause between two attempts while "
+            f"stale_if_error answers with the stale value; it needs stale_if_error=True"
+        )
+    soft, hard = plan.soft_timeout, plan.hard_timeout
+    if soft is not None and hard is not None and soft >= hard:
+        raise ValueError(f"soft_timeout must be below hard_timeout, not {soft!r} and {hard!r}")
+    if plan.awaits and plan.pool.inline and plan.client.capabilities.blocking:
+        raise ValueError(
+            f"{plan.pool!r} would ask {plan.client!r} in the event loop's own thread, and stop "
+            f"the loop meanwhile; a coroutine function needs a pool with workers"
+        )

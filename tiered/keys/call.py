@@ -109,7 +109,9 @@ class CallShape:
             scope,
         )
 
-    def build(self, body: str, scope: dict[str, Any], preamble: str = "") -> Any:
+    def build(
+        self, body: str, scope: dict[str, Any], preamble: str = "", coroutine: bool = False
+    ) -> Any:
         """A function with this signature and *body*; *scope* is what the body refers to.
 
         *preamble* runs once, before the function is made; the body may use its
@@ -121,7 +123,7 @@ class CallShape:
                 f"def {_OWN}build({', '.join(names)}):",
                 _indented(preamble, 1),
                 # Any name of the function's own would hide a builtin or a parameter's default.
-                f"    def {_OWN}made({self.parameters}):",
+                f"    {'async ' if coroutine else ''}def {_OWN}made({self.parameters}):",
                 _indented(body, 2),
                 f"    {_OWN}made.__name__ = {self.name!r}",
                 f"    {_OWN}made.__qualname__ = {self.qualname!r}",

@@ -40,11 +40,18 @@ class TimingHistogram:
         """The duration, in seconds, that *share* (0 to 1) of them do not exceed; 0 if none."""
         wanted = share * self.count
         seen = 0
-        for bucket in sorted(self._counts):
-            seen += self._counts[bucket]
+        for bound, count in self.bounds():
+            seen += count
             if seen >= wanted:
-                return float(2.0 ** ((bucket + 1) / self.STEPS)) * 1e-9
+                return bound
         return 0.0
+
+    def bounds(self) -> list[tuple[float, int]]:
+        """The upper bound, in seconds, and the count of each bucket, in rising order."""
+        return [
+            (float(2.0 ** ((bucket + 1) / self.STEPS)) * 1e-9, self._counts[bucket])
+            for bucket in sorted(self._counts)
+        ]
 
     def counts(self) -> dict[int, int]:
         """Bucket to count, for sending to another process."""

@@ -1,0 +1,184 @@
+"""Cached functions as methods, and under a decorator of the user's own."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
+
+from tiered.decorators.aio import AioMultiCalls
+from tiered.decorators.multi import MultiCalls
+
+if TYPE_CHECKING:
+    from tiered.clients.explanation import Explanation
+    from tiered.decorators.aio import AioCalls
+    from tiered.decorators.background import BackgroundCalls
+    from tiered.decorators.futures import FutureCalls
+    from tiered.typing import Key
+
+__all__ = ["BoundAwaitable", "BoundCachedFunction", "BoundCalls", "Decorated"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class _Bound:
+    """A cached function with its first argument given: a bound method."""
+
+    __slots__ = ("__call__", "__func__", "__self__")
+
+    __call__: Any
+
+    def __init__(self, function: Any, instance: Any) -> None:
+        self.__func__ = function
+        self.__self__ = instance
+        call: Any = functools.partial(function.__call__, instance)
+        self.__call__ = call
+
+    def __getattr__(self, name: str) -> Any:
+        attribute = getattr(self.__func__, name)
+        return functools.partial(attribute, self.__self__) if name in _TAKE_ARGUMENTS else attribute
+
+    def __repr__(self) -> str:
+        return f"<bound {self.__func__!r} of {self.__self__!r}>"
+
+
+class BoundCachedFunction(_Bound, Generic[P, R]):
+    """A :class:`CachedFunction` as a method of an object."""
+
+    __slots__ = ()
+
+    if TYPE_CHECKING:
+
+        def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R: ...
+        def peek(self, *args: P.args, **kwargs: P.kwargs) -> R: ...
+        def lazy(self, *args: P.args, **kwargs: P.kwargs) -> R: ...
+        def refresh(self, *args: P.args, **kwargs: P.kwargs) -> R: ...
+        def put(self, *args: Any, _cache_put: R, **kwargs: Any) -> bool: ...
+        def invalidate(self, *args: P.args, **kwargs: P.kwargs) -> bool: ...
+        def expire(self, *args: P.args, **kwargs: P.kwargs) -> bool: ...
+        def get_ttl(self, *args: P.args, **kwargs: P.kwargs) -> tuple[R, float]: ...
+        def callkey(self, *args: P.args, **kwargs: P.kwargs) -> Key: ...
+        def explain(self, *args: P.args, **kwargs: P.kwargs) -> Explanation: ...
+        def uncached(self, *args: P.args, **kwargs: P.kwargs) -> R: ...
+
+    def bg(self) -> BackgroundCalls[P, R]:
+        """As of the function, with the instance given."""
+        return BoundCalls(self.__func__.bg(), self.__self__)  # type: ignore[return-value]
+
+    def future(self) -> FutureCalls[P, R]:
+        """As of the function, with the instance given."""
+        return BoundCalls(self.__func__.future(), self.__self__)  # type: ignore[return-value]
+
+    @property
+    def aio(self) -> AioCalls[P, R]:
+        """As of the function, with the instance given."""
+        return BoundCalls(self.__func__.aio, self.__self__)  # type: ignore[return-value]
+
+    @property
+    def multi(self) -> MultiCalls[R]:
+        """As of the function, with the instance given."""
+        calls: MultiCalls[R] = self.__func__._multi((self.__self__,))
+        return calls
+
+
+class BoundAwaitable(_Bound, Generic[P, R]):
+    """An :class:`AsyncCachedFunction` as a method of an object."""
+
+    __slots__ = ()
+
+    if TYPE_CHECKING:
+
+        async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R: ...
+        async def peek(self, *args: P.args, **kwargs: P.kwargs) -> R: ...
+        async def lazy(self, *args: P.args, **kwargs: P.kwargs) -> R: ...
+        async def refresh(self, *args: P.args, **kwargs: P.kwargs) -> R: ...
+        async def put(self, *args: Any, _cache_put: R, **kwargs: Any) -> bool: ...
+        async def invalidate(self, *args: P.args, **kwargs: P.kwargs) -> bool: ...
+        async def expire(self, *args: P.args, **kwargs: P.kwargs) -> bool: ...
+        async def get_ttl(self, *args: P.args, **kwargs: P.kwargs) -> tuple[R, float]: ...
+        def callkey(self, *args: P.args, **kwargs: P.kwargs) -> Key: ...
+        def explain(self, *args: P.args, **kwargs: P.kwargs) -> Explanation: ...
+        async def uncached(self, *args: P.args, **kwargs: P.kwargs) -> R: ...
+
+    def bg(self) -> AioCalls[P, R]:
+        """As of the function, with the instance given."""
+        return self.aio
+
+    def future(self) -> FutureCalls[P, R]:
+        """As of the function, with the instance given."""
+        return BoundCalls(self.__func__.future(), self.__self__)  # type: ignore[return-value]
+
+    @property
+    def aio(self) -> AioCalls[P, R]:
+        """As of the function, with the instance given."""
+        return BoundCalls(self.__func__.aio, self.__self__)  # type: ignore[return-value]
+
+    @property
+    def multi(self) -> AioMultiCalls[R]:
+        """As of the function, with the instance given."""
+        calls: AioMultiCalls[R] = self.__func__._multi((self.__self__,))
+        return calls
+
+
+class BoundCalls:
+    """The background, future or asyncio calls of a bound method: each takes the instance first."""
+
+    __slots__ = ("_calls", "_instance")
+
+    def __init__(self, calls: Any, instance: Any) -> None:
+        self._calls = calls
+        self._instance = instance
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._calls(self._instance, *args, **kwargs)
+
+    @property
+    def multi(self) -> AioMultiCalls[Any]:
+        """Many calls at once, each with the instance first."""
+        return AioMultiCalls(self._calls._core, (self._instance,))
+
+    def __getattr__(self, name: str) -> Any:
+        return functools.partial(getattr(self._calls, name), self._instance)
+
+
+class Decorated:
+    """The calls of a mode, each through the user's decorator (``decorate=``)."""
+
+    __slots__ = ("_calls", "_decorate", "_made")
+
+    def __init__(
+        self, calls: Any, decorate: Callable[[Callable[..., Any]], Callable[..., Any]]
+    ) -> None:
+        self._calls = calls
+        self._decorate = decorate
+        self._made: dict[str, Any] = {}
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.__getattr__("__call__")(*args, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in self._made:
+            attribute = getattr(self._calls, name)
+            plain = name.startswith("_") and name != "__call__"
+            if plain or not callable(attribute):
+                return attribute
+            self._made[name] = self._decorate(attribute)
+        return self._made[name]
+
+
+_TAKE_ARGUMENTS = frozenset(
+    {
+        "callkey",
+        "expire",
+        "explain",
+        "get_ttl",
+        "invalidate",
+        "lazy",
+        "peek",
+        "put",
+        "refresh",
+        "uncached",
+    }
+)
+"""The attributes of a cached function that take the arguments of a call, ``self`` first."""
