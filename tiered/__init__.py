@@ -15,6 +15,8 @@ __all__ = [
     "IF_ABSENT",
     "IF_OLDER",
     "MISSING",
+    "NO_NAMESPACE",
+    "AsyncCachedFunction",
     "BackendError",
     "CacheClient",
     "CacheError",
@@ -24,12 +26,14 @@ __all__ = [
     "Claim",
     "Clock",
     "CodecError",
+    "ComputationTimeout",
     "Condition",
     "DecoratedWrapper",
     "Entry",
     "InprocCacheClient",
     "KeyEncodingError",
     "MemcachedClient",
+    "MultiResult",
     "NamespaceMirrorWrapper",
     "NamespaceWrapper",
     "NoServersError",
@@ -39,9 +43,11 @@ __all__ = [
     "SystemClock",
     "TieredInclusiveClient",
     "UnsupportedOperation",
+    "WorkerPool",
     "Wrapper",
     "accelerated",
     "cached",
+    "makeFutureWrapper",
 ]
 
 if TYPE_CHECKING:
@@ -55,13 +61,22 @@ if TYPE_CHECKING:
     from tiered.clients.tiered import TieredInclusiveClient
     from tiered.clients.wrapper import Wrapper
     from tiered.clock import SystemClock
-    from tiered.decorators import CachedFunction, cached
+    from tiered.concurrency.wrapping import makeFutureWrapper
+    from tiered.decorators import (
+        NO_NAMESPACE,
+        AsyncCachedFunction,
+        CachedFunction,
+        MultiResult,
+        WorkerPool,
+        cached,
+    )
     from tiered.entry import ALWAYS, IF_ABSENT, IF_OLDER, Condition, Entry
     from tiered.errors import (
         BackendError,
         CacheError,
         CacheMissError,
         CodecError,
+        ComputationTimeout,
         KeyEncodingError,
         NoServersError,
         UnsupportedOperation,
@@ -80,6 +95,8 @@ _HOMES = {
     "IF_ABSENT": "tiered.entry",
     "IF_OLDER": "tiered.entry",
     "MISSING": "tiered.sentinels",
+    "NO_NAMESPACE": "tiered.decorators",
+    "AsyncCachedFunction": "tiered.decorators",
     "BackendError": "tiered.errors",
     "CacheClient": "tiered.clients.base",
     "CacheError": "tiered.errors",
@@ -89,12 +106,14 @@ _HOMES = {
     "Claim": "tiered.clients.base",
     "Clock": "tiered.typing",
     "CodecError": "tiered.errors",
+    "ComputationTimeout": "tiered.errors",
     "Condition": "tiered.entry",
     "DecoratedWrapper": "tiered.clients.decorating",
     "Entry": "tiered.entry",
     "InprocCacheClient": "tiered.clients.inproc",
     "KeyEncodingError": "tiered.errors",
     "MemcachedClient": "tiered.clients.memcached",
+    "MultiResult": "tiered.decorators",
     "NamespaceMirrorWrapper": "tiered.clients.namespace",
     "NamespaceWrapper": "tiered.clients.namespace",
     "NoServersError": "tiered.errors",
@@ -104,8 +123,10 @@ _HOMES = {
     "SystemClock": "tiered.clock",
     "TieredInclusiveClient": "tiered.clients.tiered",
     "UnsupportedOperation": "tiered.errors",
+    "WorkerPool": "tiered.decorators",
     "Wrapper": "tiered.clients.wrapper",
     "cached": "tiered.decorators",
+    "makeFutureWrapper": "tiered.concurrency.wrapping",
 }
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import enum
+import math
 from collections.abc import Iterator
 from typing import Any, Final
 
-__all__ = ["ALWAYS", "IF_ABSENT", "IF_OLDER", "Condition", "Entry", "admits"]
+__all__ = ["ALWAYS", "IF_ABSENT", "IF_OLDER", "Condition", "Entry", "admits", "time_left"]
 
 
 class Entry:
@@ -58,6 +59,12 @@ class Condition(enum.Enum):
 ALWAYS: Final = Condition.ALWAYS
 IF_ABSENT: Final = Condition.IF_ABSENT
 IF_OLDER: Final = Condition.IF_OLDER
+
+
+def time_left(entry: Entry, now: float) -> float:
+    """Seconds until the deadline; below 0 for what is stale, also in the very moment."""
+    left = entry.deadline - now
+    return left if left > 0 else min(left, -math.ulp(0.0))
 
 
 def admits(condition: Condition, present: Entry | None, deadline: float, now: float) -> bool:

@@ -18,7 +18,7 @@ from typing import Any, Final, NamedTuple, Self
 from tiered.clients.claims import Claim, ClaimTable
 from tiered.clients.explanation import Explanation
 from tiered.clock import SYSTEM_CLOCK
-from tiered.entry import ALWAYS, IF_ABSENT, IF_OLDER, Condition, Entry
+from tiered.entry import ALWAYS, IF_ABSENT, IF_OLDER, Condition, Entry, time_left
 from tiered.errors import CacheMissError, UnsupportedOperation
 from tiered.sentinels import FOREVER, MISSING
 from tiered.stats.counters import ClientStats, Counters
@@ -487,13 +487,12 @@ class CacheClient(ABC):
         if entry is None:
             self.counters.misses += 1
             return None
-        # An entry that is just now due is stale, and a stale one must show a ttl < 0.
-        ttl = entry.deadline - self.clock.monotonic()
+        ttl = time_left(entry, self.clock.monotonic())
         if ttl > 0:
             self.counters.hits += 1
-            return entry.value, ttl
-        self.counters.misses += 1
-        return entry.value, min(ttl, -math.ulp(0.0))
+        else:
+            self.counters.misses += 1
+        return entry.value, ttl
 
     def _count_put(self, written: bool) -> None:
         if written:

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 __all__ = ["Explanation"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Explanation:
-    """One client's (or tier's) view of a key.
+    """One client's (or tier's) view of a key; ``repr`` is a text of a line for each tier.
 
     Attributes:
         client: the client's ``repr``.
@@ -50,7 +50,7 @@ class Explanation:
             return "absent"
         return "fresh" if self.ttl > 0 else "stale"
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         return "\n".join(self._lines(""))
 
     def _lines(self, indent: str) -> list[str]:

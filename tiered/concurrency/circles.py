@@ -65,7 +65,10 @@ def computing(link: Link) -> Iterator[None]:
     try:
         yield
     finally:
-        _led.reset(token)
+        try:
+            _led.reset(token)
+        except ValueError:
+            pass  # a coroutine of a loop that is gone, closed elsewhere: its context went too
 
 
 def detach() -> None:

@@ -188,6 +188,9 @@ class Flights:
     def __len__(self) -> int:
         return len(self._running)
 
+    def __contains__(self, key: Hashable) -> bool:
+        return key in self._running
+
     def enter(self, key: Hashable) -> tuple[Flight, bool]:
         """The flight of *key*, and whether it is a new one, which the caller sees to."""
         with self._lock:

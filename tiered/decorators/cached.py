@@ -49,7 +49,7 @@ def cached(
     soft_timeout: float | None = None,
     hard_timeout: float | None = None,
     early_refresh: float | bool = False,
-    cache_if: Callable[..., bool] | None = None,
+    cache_if: Callable[..., object] | None = None,
     cache_errors: Mapping[type[Exception], float] | None = None,
     value_serialization_function: Callable[[Any], Any] | None = None,
     value_deserialization_function: Callable[[Any], Any] | None = None,

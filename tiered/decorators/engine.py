@@ -18,9 +18,11 @@ from tiered.decorators.leader import Leader
 from tiered.decorators.reading import Reading
 from tiered.decorators.steps import Await, Behind, Lead, Steps
 from tiered.decorators.verdict import AWAITED, CALL, LAZY, PEEK, REFRESHING, Action, Row, judge
+from tiered.entry import time_left
 from tiered.errors import CacheMissError, ComputationTimeout, UnsupportedOperation
 from tiered.keys.call import BoundCall
 from tiered.sentinels import MISSING
+from tiered.typing import Key
 
 __all__ = ["Engine"]
 
@@ -175,6 +177,16 @@ class Engine:
             outcome = yield from self.flown(call)
         return outcome
 
+    def circumstances(self, key: Key) -> tuple[tuple[str, object], ...]:
+        """What there is to know about a call besides its value: names and facts."""
+        facts: list[tuple[str, object]] = [("computing", key in self.flights)]
+        if self._plan.remembers_failures:
+            failure = self.reading.space.records.entry(FailureOf(key))
+            if failure is not None and failure.deadline > self.reading.monotonic():
+                facts.append(("last_failure", failure.value))
+                facts.append(("retry_in", failure.deadline - self.reading.monotonic()))
+        return tuple(facts)
+
     # -- Changes -----------------------------------------------------------------
 
     def put(self, value: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Steps[Outcome]:
@@ -224,7 +236,7 @@ class Engine:
         entry = None if call is None else (yield from self.reading.find(call))
         if entry is None:
             return Outcome(error=CacheMissError(self._plan.name, args, kwargs))
-        return Outcome((entry.value, entry.deadline - self.reading.monotonic()))
+        return Outcome((entry.value, time_left(entry, self.reading.monotonic())))
 
     def clear(self) -> Steps[Outcome]:
         """Forget all calls; computations that are running will not be stored."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
 from tiered.clients.base import CacheClient
@@ -99,8 +100,10 @@ class CachedBase(Generic[P, R]):
         return self._core.stats
 
     def explain(self, *args: P.args, **kwargs: P.kwargs) -> Explanation:
-        """What each tier holds for the call."""
-        return self.client.explain(self.callkey(*args, **kwargs))
+        """What each tier holds for the call, and what became of its computations."""
+        key = self.callkey(*args, **kwargs)
+        held = self.client.explain(key)
+        return replace(held, detail=(*held.detail, *self._core.engine.circumstances(key)))
 
     def clear(self) -> None:
         """Forget the values of all calls.

@@ -16,8 +16,10 @@ from tiered.concurrency.outcome import Outcome
 from tiered.decorators.engine import Engine
 from tiered.decorators.steps import Each, Lead, Steps
 from tiered.decorators.verdict import CALL, Row
+from tiered.entry import time_left
 from tiered.errors import CacheMissError
 from tiered.keys.call import BoundCall
+from tiered.typing import Key
 
 __all__ = ["ManyCalls", "MultiResult"]
 
@@ -105,7 +107,9 @@ class ManyCalls:
     def _computed(self, calls: Mapping[Any, BoundCall]) -> Steps[dict[Any, Outcome]]:
         """Each call's value, found or computed once."""
         flights = self._engine.flights
-        unique = {call.key: call for call in calls.values()}
+        unique: dict[Key, BoundCall] = {}
+        for call in calls.values():
+            unique.setdefault(call.key, call)
         entered = {key: (call, *flights.enter(key)) for key, call in unique.items()}
         try:
             ours = [key for key, (_, _, new) in entered.items() if new]
@@ -145,7 +149,7 @@ class ManyCalls:
             if entry is None:
                 outcomes[item] = Outcome(error=CacheMissError(item))
             else:
-                outcomes[item] = Outcome((entry.value, entry.deadline - now))
+                outcomes[item] = Outcome((entry.value, time_left(entry, now)))
         return Outcome(MultiResult(outcomes))
 
     def put(self, values: Mapping[Any, Any]) -> Steps[Outcome]:

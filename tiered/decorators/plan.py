@@ -58,7 +58,7 @@ class Plan:
     soft_timeout: float | None = None
     hard_timeout: float | None = None
     early_refresh: float | bool = False
-    cache_if: Callable[..., bool] | None = None
+    cache_if: Callable[..., object] | None = None
     cache_errors: Mapping[type[Exception], float] | None = None
     claim_ttl: float = 10.0
     typed: bool = False
@@ -88,7 +88,7 @@ class Plan:
         """Of the function, for people."""
         if isinstance(self.namespace, str):
             return self.namespace
-        qualname = getattr(self.function, "__qualname__", repr(self.function))
+        qualname = getattr(self.function, "__qualname__", type(self.function).__qualname__)
         return f"{getattr(self.function, '__module__', '?')}.{qualname}"
 
     @property
