@@ -1,1 +1,22 @@
-"""Its place in the layers: the lock that lets one caller compute while others take the old."""
+"""The dogpile lock, and mutexes for threads, for the processes of a host, and for a cluster."""
+
+from __future__ import annotations
+
+from tiered.dogpile.core import Dogpile, SyncReaderDogpile
+from tiered.dogpile.lock import Lock, Mutex, NeedRegenerationException
+from tiered.dogpile.mutexes import FileMutex, MemcachedMutex, ThreadMutex
+from tiered.dogpile.readwrite import ReadWriteMutex
+from tiered.dogpile.registry import NameRegistry
+
+__all__ = [
+    "Dogpile",
+    "FileMutex",
+    "Lock",
+    "MemcachedMutex",
+    "Mutex",
+    "NameRegistry",
+    "NeedRegenerationException",
+    "ReadWriteMutex",
+    "SyncReaderDogpile",
+    "ThreadMutex",
+]

@@ -1,4 +1,4 @@
-"""A kit for testing caches, ours or yours: a manual clock, a contract, a state machine.
+"""A kit for testing caches, ours or yours: a manual clock, contracts, a state machine.
 
 ``ManualClock`` needs nothing else installed; the suites need ``pip install
 tiered[testing]``.
@@ -15,12 +15,14 @@ from tiered.testing.clock import ManualClock
 if TYPE_CHECKING:
     from tiered.testing.contract import ClientContract
     from tiered.testing.machine import ClientMachine
+    from tiered.testing.mutexes import MutexContract
 
-__all__ = ["ClientContract", "ClientMachine", "ManualClock"]
+__all__ = ["ClientContract", "ClientMachine", "ManualClock", "MutexContract"]
 
 _SUITES = {
     "ClientContract": "tiered.testing.contract",
     "ClientMachine": "tiered.testing.machine",
+    "MutexContract": "tiered.testing.mutexes",
 }
 
 

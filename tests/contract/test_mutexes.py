@@ -1,0 +1,74 @@
+"""The contract of mutexes, on each of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import SECRET, unique_prefix
+from tiered.cli.demo.server import PrivateMemcached
+from tiered.clients.inproc import InprocCacheClient
+from tiered.clients.memcached import MemcachedClient
+from tiered.clients.tiered import TieredInclusiveClient
+from tiered.dogpile import FileMutex, MemcachedMutex, ThreadMutex
+from tiered.testing import MutexContract
+
+
+class TestThreadMutex(MutexContract):
+    @pytest.fixture(autouse=True)
+    def shared(self) -> None:
+        self.mutex = ThreadMutex()
+
+    def make_mutex(self) -> Any:
+        return self.mutex
+
+
+class TestFileMutex(MutexContract):
+    @pytest.fixture(autouse=True)
+    def path(self, tmp_path: Path) -> None:
+        self.file = tmp_path / "a lock"
+
+    def make_mutex(self) -> Any:
+        return FileMutex(self.file)
+
+
+class TestOneFileMutex(TestFileMutex):
+    @pytest.fixture(autouse=True)
+    def mutex(self, path: None) -> None:
+        self.shared = FileMutex(str(self.file))
+
+    def make_mutex(self) -> Any:
+        return self.shared
+
+
+class TestMemcachedMutex(MutexContract):
+    @pytest.fixture(autouse=True)
+    def server(self, memcached: PrivateMemcached) -> None:
+        self.client = MemcachedClient(
+            [memcached.address], checksum_key=SECRET, prefix=unique_prefix()
+        )
+
+    def make_mutex(self) -> Any:
+        return MemcachedMutex(self.client, ("any", "key"), ttl=60)
+
+
+class TestMemcachedMutexOfSeveralClients(MutexContract):
+    @pytest.fixture(autouse=True)
+    def server(self, memcached: PrivateMemcached) -> None:
+        self.address = memcached.address
+        self.prefix = unique_prefix()
+
+    def make_mutex(self) -> Any:
+        client = MemcachedClient([self.address], checksum_key=SECRET, prefix=self.prefix)
+        return MemcachedMutex(TieredInclusiveClient(InprocCacheClient(10), client), "k", ttl=60)
+
+
+class TestMutexOverMemory(MutexContract):
+    @pytest.fixture(autouse=True)
+    def memory(self) -> None:
+        self.client = InprocCacheClient(10)
+
+    def make_mutex(self) -> Any:
+        return MemcachedMutex(self.client, "k")

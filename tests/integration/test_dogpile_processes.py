@@ -1,0 +1,125 @@
+"""Mutexes between processes: killed holders, forked children."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+from tests.conftest import SECRET, unique_prefix
+from tests.integration.test_forked_children import fork, in_child
+from tiered.cli.demo.server import PrivateMemcached
+from tiered.clients.memcached import MemcachedClient
+from tiered.dogpile import FileMutex, MemcachedMutex, ReadWriteMutex, ThreadMutex
+
+
+def holder(setup: str) -> subprocess.Popen[str]:
+    """A process that holds the *mutex* that *setup* makes, and says so."""
+    program = textwrap.dedent(setup) + textwrap.dedent(
+        """
+        mutex.acquire()
+        print("held", flush=True)
+        input()
+        """
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", program],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    return process
+
+
+def file_holder(path: Path) -> subprocess.Popen[str]:
+    return holder(f"from tiered.dogpile import FileMutex\nmutex = FileMutex({str(path)!r})")
+
+
+def test_a_file_mutex_excludes_other_processes(tmp_path: Path) -> None:
+    process = file_holder(tmp_path / "lock")
+    mutex = FileMutex(tmp_path / "lock")
+    assert not mutex.acquire(False)
+    assert mutex.locked()
+    process.communicate("\n", timeout=20)
+    assert mutex.acquire(False)
+
+
+def test_a_killed_holder_frees_its_file(tmp_path: Path) -> None:
+    process = file_holder(tmp_path / "lock")
+    process.send_signal(signal.SIGKILL)
+    assert FileMutex(tmp_path / "lock").acquire()  # waits for the kernel at most
+    process.communicate(timeout=20)
+
+
+def test_a_killed_holder_on_memcached_is_replaced_when_its_time_ends(
+    memcached: PrivateMemcached,
+) -> None:
+    prefix = unique_prefix()
+    process = holder(
+        f"""
+        from tiered import MemcachedClient
+        from tiered.dogpile import MemcachedMutex
+        options = dict(checksum_key={SECRET!r}, prefix={prefix!r})
+        client = MemcachedClient([{memcached.address!r}], **options)
+        mutex = MemcachedMutex(client, "k", ttl=1)
+        """
+    )
+    client = MemcachedClient([memcached.address], checksum_key=SECRET, prefix=prefix)
+    mutex = MemcachedMutex(client, "k", ttl=1)
+    assert not mutex.acquire(False)
+    process.kill()
+    process.communicate(timeout=20)
+    started = time.monotonic()
+    assert mutex.acquire()
+    assert time.monotonic() - started < 4  # the server counts whole seconds
+
+
+def test_a_child_does_not_hold_what_its_parent_holds(
+    tmp_path: Path, memcached: PrivateMemcached
+) -> None:
+    client = MemcachedClient([memcached.address], checksum_key=SECRET, prefix=unique_prefix())
+    of_file, of_server = FileMutex(tmp_path / "lock"), MemcachedMutex(client, "k")
+    of_threads, rw = ThreadMutex(), ReadWriteMutex()
+    assert of_file.acquire()
+    assert of_server.acquire()
+    assert of_threads.acquire()
+    assert rw.acquire_write_lock()
+
+    def child() -> bool:
+        assert not of_file.release()
+        assert not of_server.release()
+        assert not of_file.acquire(False)
+        assert not of_server.acquire(False)
+        assert of_threads.acquire(False)
+        assert rw.acquire_read_lock(False)
+        return True
+
+    in_child(child)
+    assert not FileMutex(tmp_path / "lock").acquire(False)
+    assert of_file.release()
+    assert of_server.release()
+
+
+def test_a_child_does_not_prolong_its_parents_lock(tmp_path: Path) -> None:
+    mutex = FileMutex(tmp_path / "lock")
+    assert mutex.acquire()
+    told, tell = os.pipe()
+    go, let = os.pipe()
+    pid = fork()
+    if not pid:
+        os.write(tell, b"x")
+        os.read(go, 1)
+        os._exit(0)
+    try:
+        assert os.read(told, 1) == b"x"
+        assert mutex.release()
+        assert FileMutex(tmp_path / "lock").acquire(False)
+    finally:
+        os.write(let, b"x")
+        os.waitpid(pid, 0)

@@ -1,0 +1,206 @@
+"""Mutexes of three reaches: the threads of a process, the processes of a host, a cluster.
+
+One interface: ``acquire(wait=True)`` tells whether it was taken, ``release()`` whether it was
+still held, by this very object; neither raises because others were faster. Whoever took one may
+hand it to another thread, which releases it. Each is a context manager.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import random
+import threading
+from abc import ABC, abstractmethod
+from types import TracebackType
+from typing import Final, Self
+
+from tiered.clients.base import CacheClient, Claim
+from tiered.concurrency import fork
+from tiered.concurrency.filelock import FileLock
+from tiered.typing import Key
+from tiered.validation import check_number
+
+__all__ = ["BaseMutex", "FileMutex", "MemcachedMutex", "ThreadMutex"]
+
+_FIRST_PAUSE: Final = 0.002
+_LONGEST_PAUSE: Final = 0.05
+"""Seconds between two attempts to get a mutex that another process holds."""
+
+
+class BaseMutex(ABC):
+    """A mutex that blocks use as a context manager."""
+
+    @abstractmethod
+    def acquire(self, wait: bool = True) -> bool:
+        """Take it; without *wait*, ``False`` if somebody has it."""
+
+    @abstractmethod
+    def release(self) -> bool:
+        """Give it back; ``False`` if this object does not hold it (any more)."""
+
+    @abstractmethod
+    def locked(self) -> bool:
+        """Whether anybody holds it just now."""
+
+    def __enter__(self) -> Self:
+        self.acquire()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.release()
+
+
+class ThreadMutex(BaseMutex):
+    """For the threads of this process that share the object.
+
+    Threads: that is what it is for. A child that was forked while it was held finds it free.
+    """
+
+    def __init__(self) -> None:
+        fork.register(self)
+        self.after_fork()
+
+    def after_fork(self) -> None:
+        """Free: the thread that held it is not in this process."""
+        self._lock = threading.Lock()
+
+    def acquire(self, wait: bool = True) -> bool:
+        return self._lock.acquire(wait)
+
+    def release(self) -> bool:
+        try:
+            self._lock.release()
+        except RuntimeError:  # nobody holds it
+            return False
+        return True
+
+    def locked(self) -> bool:
+        return self._lock.locked()
+
+
+class FileMutex(BaseMutex):
+    """For the processes of one host, and their threads, by a file that they all know.
+
+    A holder that is killed frees it at once. The file is made on first use and left there:
+    who removes it while somebody waits only makes him open another.
+
+    Args:
+        path: of the file; its folder must exist, and be on a local file system.
+
+    Raises:
+        OSError: on use, the file cannot be opened.
+
+    Threads: safe. A child that is forked while it is held does not hold it.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path: Final = os.fspath(path)
+        self._file = FileLock(path)
+        fork.register(self)
+        self.after_fork()
+
+    def after_fork(self) -> None:
+        """Not held by this process, whatever the parent does."""
+        self._threads = threading.Lock()
+
+    def acquire(self, wait: bool = True) -> bool:
+        # The kernel tells open files apart, not threads: those of this object come first.
+        if not self._threads.acquire(wait):
+            return False
+        try:
+            taken = self._file.take(wait)
+        except BaseException:
+            self._threads.release()
+            raise
+        if not taken:
+            self._threads.release()
+        return taken
+
+    def release(self) -> bool:
+        if not self._file.drop():
+            return False
+        self._threads.release()
+        return True
+
+    def locked(self) -> bool:
+        if self._threads.locked():
+            return True
+        if self.acquire(wait=False):
+            self.release()
+            return False
+        return True
+
+
+class MemcachedMutex(BaseMutex):
+    """For all who share a client's servers, by a claim with an owner token and an end.
+
+    Over another client it reaches as far as that one's claims do.
+
+    Args:
+        client: where the claim is kept, e.g. a ``MemcachedClient``.
+        key: of the mutex; no value under the same key is touched.
+        ttl: seconds after which a holder that has not released it is given up.
+
+    While its server cannot be asked, a claim is everybody's: the work goes on. Where that must
+    not be, let the client be ``strict``, and it raises.
+
+    Raises:
+        TypeError, ValueError: an argument that cannot be right.
+
+    Threads: safe.
+    """
+
+    def __init__(self, client: CacheClient, key: Key, ttl: float = 30.0) -> None:
+        if not isinstance(client, CacheClient):
+            raise TypeError(f"client must be a CacheClient, not {client!r}")
+        check_number("ttl", ttl, low=0.0, hint="a finite number of seconds above 0")
+        if not ttl or math.isinf(ttl):
+            raise ValueError(f"ttl must be a finite number of seconds above 0, not {ttl!r}")
+        self.key: Final = key
+        self.ttl: Final = ttl
+        self._client = client
+        fork.register(self)
+        self.after_fork()
+
+    def after_fork(self) -> None:
+        """Not held by this process; the parent's claim is the parent's."""
+        self._own = threading.Lock()
+        # By thread: a holder whose time is over must not release the one that came after.
+        self._claims: dict[int, Claim] = {}
+
+    def acquire(self, wait: bool = True) -> bool:
+        pause = _FIRST_PAUSE
+        while True:
+            claim = self._client.claim(self._claimed, self.ttl)
+            if claim is not None:
+                with self._own:
+                    self._claims[threading.get_ident()] = claim
+                return True
+            if not wait:
+                return False
+            self._client.clock.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311
+            pause = min(pause * 1.5, _LONGEST_PAUSE)
+
+    def release(self) -> bool:
+        with self._own:
+            claim = self._claims.pop(threading.get_ident(), None)
+            if claim is None and self._claims:  # another thread took it, and handed it over
+                claim = self._claims.popitem()[1]
+        return claim is not None and claim.release()
+
+    def locked(self) -> bool:
+        claim = self._client.claim(self._claimed, self.ttl)
+        if claim is None:
+            return True
+        claim.release()
+        return False
+
+    @property
+    def _claimed(self) -> Key:
+        return ("tiered.mutex", self.key)
