@@ -17,6 +17,7 @@ __all__ = [
     "MISSING",
     "NO_NAMESPACE",
     "AsyncCachedFunction",
+    "AsyncWriteCacheClient",
     "BackendError",
     "CacheClient",
     "CacheError",
@@ -51,6 +52,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from tiered.clients.background import AsyncWriteCacheClient
     from tiered.clients.base import CacheClient, Capabilities, Claim
     from tiered.clients.decorating import DecoratedWrapper
     from tiered.clients.inproc import InprocCacheClient
@@ -97,6 +99,7 @@ _HOMES = {
     "MISSING": "tiered.sentinels",
     "NO_NAMESPACE": "tiered.decorators",
     "AsyncCachedFunction": "tiered.decorators",
+    "AsyncWriteCacheClient": "tiered.clients.background",
     "BackendError": "tiered.errors",
     "CacheClient": "tiered.clients.base",
     "CacheError": "tiered.errors",

@@ -8,7 +8,9 @@ import cachetools
 import pytest
 
 from tests.conftest import SECRET, unique_prefix
+from tests.fakes import RemoteFake
 from tiered.cli.demo.server import PrivateMemcached
+from tiered.clients.background import AsyncWriteCacheClient
 from tiered.clients.base import CacheClient
 from tiered.clients.decorating import DecoratedWrapper
 from tiered.clients.inproc import InprocCacheClient
@@ -96,6 +98,22 @@ class TestDecorated(ClientContract):
             value_decorator=lambda value: ("boxed", value),
             value_undecorator=lambda boxed: boxed[1],
         )
+
+
+class TestBackground(ClientContract):
+    def make_client(self, clock: ManualClock) -> CacheClient:
+        return AsyncWriteCacheClient(inproc(clock))
+
+
+class TestFullBackground(ClientContract):
+    def make_client(self, clock: ManualClock) -> CacheClient:
+        return AsyncWriteCacheClient(inproc(clock), queue_size=1, workers=1)
+
+
+class TestNamespacedBackgroundTier(ClientContract):
+    def make_client(self, clock: ManualClock) -> CacheClient:
+        far = AsyncWriteCacheClient(RemoteFake(inproc(clock)))
+        return namespaced(TieredInclusiveClient(inproc(clock), far))
 
 
 class TestSync(ClientContract):

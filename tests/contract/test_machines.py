@@ -12,6 +12,7 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from tests.conftest import SECRET, unique_prefix
 from tiered.cli.demo.server import PrivateMemcached
+from tiered.clients.background import AsyncWriteCacheClient
 from tiered.clients.base import CacheClient
 from tiered.clients.decorating import DecoratedWrapper
 from tiered.clients.inproc import InprocCacheClient
@@ -49,6 +50,8 @@ IN_PROCESS: dict[str, Callable[[ManualClock], CacheClient]] = {
     "wrapper": lambda clock: Wrapper(inproc(clock)),
     "sync": lambda clock: SyncAdapter(inproc(clock)),
     "rwsync": lambda clock: ReadWriteSyncAdapter(inproc(clock)),
+    "background": lambda clock: AsyncWriteCacheClient(inproc(clock)),
+    "full background": lambda clock: AsyncWriteCacheClient(inproc(clock), 1, 1),
     "namespace": lambda clock: NamespaceWrapper("ns", inproc(clock)),
     "mirror": lambda clock: NamespaceMirrorWrapper(
         NamespaceWrapper("ns", inproc(clock)), inproc(clock)

@@ -24,7 +24,6 @@ from tiered.dogpile import (
 )
 from tiered.testing import ManualClock
 
-
 NONSENSE: Any = object()
 
 

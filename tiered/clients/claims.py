@@ -53,9 +53,13 @@ class Claim:
     def fill(self, value: Any, ttl: float, *, keep: float = 0.0) -> bool:
         """``put`` the value if the claim still holds, and release it; whether it was written."""
         try:
-            return self._use(lambda: self._client.put(self.key, value, ttl, keep=keep))
+            return self.use(lambda: self._client.put(self.key, value, ttl, keep=keep))
         finally:
             self.release()
+
+    def use(self, action: Callable[[], bool]) -> bool:
+        """Run *action*, which must be quick, if the claim still holds; its answer, else false."""
+        return self._use(action)
 
     @property
     def released(self) -> bool:
