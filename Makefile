@@ -44,8 +44,9 @@ check: $(VENV)/.tools memcached  ## Lint, format, types, layers, and the example
 	$(VENV)/bin/lint-imports
 	$(PYTHON) -m pytest --quiet README.md docs
 
-bench: $(VENV)/.peers  ## Time the hit path beside other caches
+bench: $(VENV)/.peers  ## Time the hit path and a stampede beside other caches
 	$(PYTHON) bench/hit_path.py $(ARGS)
+	$(PYTHON) bench/stampede.py $(ARGS)
 
 docs: $(VENV)/.docs  ## Build the documentation into site/
 	$(VENV)/bin/mkdocs build --strict

@@ -6,6 +6,7 @@ from collections.abc import Callable, Coroutine, Hashable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
 from tiered.decorators.core import Core
+from tiered.decorators.frontdoor import Entrance, enter
 from tiered.decorators.many import ManyCalls, MultiResult
 from tiered.decorators.verdict import CALL, LAZY, PEEK, REFRESHING
 
@@ -63,7 +64,7 @@ class AwaitableOperations(Generic[P, R]):
         return found
 
 
-class AioCalls(AwaitableOperations[P, R]):
+class AioCalls(AwaitableOperations[P, R], Entrance):
     """A cached function for event loops.
 
     ``await f.aio(...)`` answers as ``f.bg()(...)`` does: stale or due values at once, with the
@@ -73,11 +74,11 @@ class AioCalls(AwaitableOperations[P, R]):
     Threads: safe.
     """
 
-    __slots__ = ("__call__", "_core")
+    __slots__ = ("_core",)
 
     def __init__(self, core: Core) -> None:
         self._core = core
-        self.__call__ = core.awaitable_door(REFRESHING)  # type: ignore[method-assign]
+        enter(self, core.awaitable_door(REFRESHING))
 
     if TYPE_CHECKING:
 

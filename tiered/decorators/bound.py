@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
 from tiered.decorators.aio import AioMultiCalls
+from tiered.decorators.frontdoor import Entrance, enter
 from tiered.decorators.multi import MultiCalls
 
 if TYPE_CHECKING:
@@ -22,18 +23,15 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class _Bound:
+class _Bound(Entrance):
     """A cached function with its first argument given: a bound method."""
 
-    __slots__ = ("__call__", "__func__", "__self__")
-
-    __call__: Any
+    __slots__ = ("__func__", "__self__")
 
     def __init__(self, function: Any, instance: Any) -> None:
         self.__func__ = function
         self.__self__ = instance
-        call: Any = functools.partial(function.__call__, instance)
-        self.__call__ = call
+        enter(self, functools.partial(function.__call__, instance))
 
     def __getattr__(self, name: str) -> Any:
         attribute = getattr(self.__func__, name)

@@ -17,7 +17,7 @@ from tiered.decorators.space import Space
 from tiered.decorators.terms import Terms
 from tiered.keys.call import CallShape
 
-__all__ = ["FrontDoor", "front_door"]
+__all__ = ["Entrance", "FrontDoor", "enter", "front_door"]
 
 Settle = Callable[[tuple[Any, ...], dict[str, Any]], Any]
 
@@ -41,6 +41,19 @@ def _tiered_count():
     return _tiered_hits
 _tiered_expose(_tiered_count)
 """
+
+
+class Entrance:
+    """An object whose call is a function of its own, with no frame of a method in between."""
+
+    __slots__ = ("__call__",)
+
+    __call__: Any
+
+
+def enter(entrance: Entrance, call: Callable[..., Any]) -> None:
+    """Let *call* be what *entrance* does when it is called."""
+    entrance.__call__ = call
 
 
 class FrontDoor(NamedTuple):

@@ -13,6 +13,7 @@ from tiered.decorators.aio import AioCalls, AioMultiCalls, AwaitableOperations
 from tiered.decorators.background import BackgroundCalls
 from tiered.decorators.bound import BoundAwaitable, BoundCachedFunction, Decorated
 from tiered.decorators.core import Core
+from tiered.decorators.frontdoor import Entrance, enter
 from tiered.decorators.futures import FutureCalls
 from tiered.decorators.multi import MultiCalls
 from tiered.decorators.plan import Plan
@@ -31,13 +32,13 @@ HookT = TypeVar("HookT", bound=Callable[..., Any])
 _MODES = ("peek", "lazy", "refresh", "put", "invalidate", "expire", "get_ttl")
 
 
-class CachedBase(Generic[P, R]):
+class CachedBase(Entrance, Generic[P, R]):
     """What cached functions have in common: what they are made of, and what hangs on them.
 
     Threads: safe.
     """
 
-    __slots__ = ("__call__", "__dict__", "__weakref__", "_aio", "_core")
+    __slots__ = ("__dict__", "__weakref__", "_aio", "_core")
 
     _core: Core
 
@@ -46,11 +47,12 @@ class CachedBase(Generic[P, R]):
         self._core = Core(plan)
         self._aio: Any = None
         # The generated function itself is what is called: no frame of ours in between.
-        self.__call__ = self._door()
+        door = self._door()
         if plan.decorate is not None:
-            self.__call__ = plan.decorate(self.__call__)
+            door = plan.decorate(door)
             for mode in _MODES:
                 self.__dict__[mode] = plan.decorate(getattr(self, mode))
+        enter(self, door)
 
     def _door(self) -> Callable[..., Any]:
         raise NotImplementedError

@@ -24,7 +24,7 @@ _Write: TypeAlias = Callable[[Key, Any, float], bool]
 _NO_CLAIMS: Final[Claim | MissingType | None] = MISSING
 """In place of a claim, where asking for one failed."""
 _FIRST_PAUSE: Final = 0.002
-_LONGEST_PAUSE: Final = 0.015
+_LONGEST_PAUSE: Final = 0.01
 """Seconds between two looks for a value that another process is computing."""
 
 
