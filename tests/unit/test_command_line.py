@@ -128,7 +128,8 @@ def test_a_worker_reports_and_stops_when_told() -> None:
     said = ours.recv()
     assert not said.done
     assert sum(sum(counts.values()) for counts, _ in said.timings.values()) > 0
-    assert len(set(said.computed)) == 5
+    assert set(said.computed) <= set(job.modules)
+    assert said.computed
 
 
 def test_a_worker_whose_parent_is_gone_ends(memcached: PrivateMemcached) -> None:
