@@ -755,6 +755,9 @@ def test_a_closed_pool_leaves_the_work_to_the_caller(far: CacheClient, kind: str
             assert f.bg()(3) == 3
         else:
             g = cached(far, 60, pool=pool)(coroutine)
+            assert (await asyncio.to_thread(lambda: g.future()(7))).result(0) == 7
+            with pytest.raises(CacheMissError):
+                (await asyncio.to_thread(lambda: g.future().peek(8))).result(0)
             assert await g(1) == await g.refresh(1) == await g.peek(1) == 1
 
     asyncio.run(main())

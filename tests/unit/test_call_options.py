@@ -820,6 +820,13 @@ def test_options_that_cannot_be_right_are_refused_with_the_reason(
         cached(**{"client": client, "ttl": 60, **options})(lambda x: x)
 
 
+def test_hooks_must_answer_at_once(client: CacheClient, source: Source) -> None:
+    f = cached(client, 5)(source)
+    for hang in (f.on_value, f.on_promote, f.placeholder_value):
+        with pytest.raises(TypeError, match="must answer at once"):
+            hang(_coroutine)
+
+
 def test_a_coroutine_function_needs_a_pool_that_does_not_block_its_loop(hosts: Hosts) -> None:
     async def f(x: int) -> int:
         return x

@@ -93,12 +93,26 @@ class Awaiting:
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
-            return self._pool.submit(lambda: asyncio.run(self._alone(steps)))
+            return self._in_loop_of_its_own(steps)
         future: Future[Any] = Future()
         future.set_running_or_notify_cancel()
         task = self._task(loop, self.get(steps), None)
         task.add_done_callback(lambda done: _copy(done, future))
         return future
+
+    def _in_loop_of_its_own(self, steps: Steps[Outcome]) -> Future[Any]:
+        def run() -> Any:
+            return asyncio.run(self._alone(steps))
+
+        try:
+            return self._pool.submit(run)
+        except PoolRefuses:
+            future: Future[Any] = Future()
+            try:
+                future.set_result(run())
+            except Exception as error:
+                future.set_exception(error)
+            return future
 
     async def _alone(self, steps: Steps[Outcome]) -> Any:
         """As :meth:`get`, and until the tasks that this started have ended too."""
@@ -106,7 +120,7 @@ class Awaiting:
             return await self.get(steps)
         finally:
             loop = asyncio.get_running_loop()
-            while left := [task for task in self._tasks if task.get_loop() is loop]:
+            while left := [task for task in list(self._tasks) if task.get_loop() is loop]:
                 await asyncio.wait(left)
 
     async def _perform(self, effect: Effect) -> Any:

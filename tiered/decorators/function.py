@@ -16,7 +16,7 @@ from tiered.decorators.core import Core
 from tiered.decorators.frontdoor import Entrance, enter
 from tiered.decorators.futures import FutureCalls
 from tiered.decorators.multi import MultiCalls
-from tiered.decorators.plan import Plan
+from tiered.decorators.plan import Plan, check_answers_at_once
 from tiered.decorators.stats import CallStats
 from tiered.decorators.verdict import PEEK
 from tiered.typing import Key, PromoteCallback
@@ -122,6 +122,7 @@ class CachedBase(Entrance, Generic[P, R]):
 
         A decorator: returns *callback*. What it raises is logged and goes no further.
         """
+        check_answers_at_once("on_value", callback)
         self._core.reading.hooks.on_value(callback)
         return callback
 
@@ -130,6 +131,7 @@ class CachedBase(Entrance, Generic[P, R]):
 
         A decorator: returns *callback*. What it raises is logged and goes no further.
         """
+        check_answers_at_once("on_promote", callback)
         self._core.reading.hooks.on_promote(callback)
         return callback
 
@@ -139,6 +141,7 @@ class CachedBase(Entrance, Generic[P, R]):
 
         A decorator: returns *make*.
         """
+        check_answers_at_once("placeholder_value", make)
         self._core.reading.hooks.placeholder = make
         return make
 

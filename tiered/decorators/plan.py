@@ -15,7 +15,7 @@ from tiered.decorators.naming import default_namespace
 from tiered.typing import Key
 from tiered.validation import check_number, check_ttl
 
-__all__ = ["NO_NAMESPACE", "NoNamespace", "NoNamespaceType", "Plan"]
+__all__ = ["NO_NAMESPACE", "NoNamespace", "NoNamespaceType", "Plan", "check_answers_at_once"]
 
 
 class NoNamespace(enum.Enum):
@@ -166,8 +166,8 @@ def _check_types(plan: Any) -> None:  # by now, whatever was given
         callback = getattr(plan, name)
         if callback is not None and not callable(callback):
             raise TypeError(f"{name} must be callable, not {callback!r}")
-        _check_answers_at_once(name, callback)
-    _check_answers_at_once("ttl", plan.ttl)
+        check_answers_at_once(name, callback)
+    check_answers_at_once("ttl", plan.ttl)
     namespace = plan.namespace
     if namespace is not None and namespace is not NO_NAMESPACE:
         if not isinstance(namespace, str) or not namespace:
@@ -189,7 +189,8 @@ def _check_types(plan: Any) -> None:  # by now, whatever was given
             raise TypeError(f"cache_errors names {kind!r}, which is no type of Exception")
 
 
-def _check_answers_at_once(name: str, callback: Any) -> None:
+def check_answers_at_once(name: str, callback: Any) -> None:
+    """Refuse a coroutine function where nobody awaits."""
     if callback is not None and _is_coroutine_function(callback):
         raise TypeError(
             f"{name} must answer at once: {callback!r} is a coroutine function, which nobody "
