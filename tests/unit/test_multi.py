@@ -182,6 +182,20 @@ def test_a_function_may_ask_for_what_the_others_are(client: CacheClient) -> None
     assert len(calls) == 21
 
 
+def test_a_function_may_await_what_its_turn_has_not_come_for(client: CacheClient) -> None:
+    pool = WorkerPool(1)
+    calls: list[int] = []
+
+    @cached(client, 60, pool=pool)
+    def f(x: int) -> int:
+        calls.append(x)
+        return asyncio.run(f.aio(x - 1)) + 1 if x else 0
+
+    assert f.multi([5, 4, 3, 2, 1, 0]) == {x: x for x in range(6)}
+    assert sorted(calls) == [0, 1, 2, 3, 4, 5]
+    assert pool.close()
+
+
 def test_threads_share_computations(client: CacheClient) -> None:
     calls: list[int] = []
     lock = threading.Lock()

@@ -136,7 +136,7 @@ def test_threads_time_out_together_and_one_computes(
 
 
 def test_futures_time_out_without_holding_a_thread(clock: ManualClock, gate: Gate) -> None:
-    pool = WorkerPool(2)
+    pool = WorkerPool(3)  # two compute
     f = cached(inproc(clock), 10, keep=50, soft_timeout=SOON, hard_timeout=LATE, pool=pool)(gate)
     f(1)
     clock.advance(11)

@@ -54,6 +54,7 @@ class Flight:
     """
 
     __slots__ = (
+        "_assigned",
         "_begun",
         "_callbacks",
         "_gate",
@@ -72,6 +73,7 @@ class Flight:
         self.cause: BaseException | None = None
         self.alive: Callable[[], bool] | None = None
         self.waits_for: list[circles.Link] = []
+        self._assigned = False
         self._begun = False
         self._callbacks: list[Callable[[Flight], object]] = []
         self._landed = threading.Event()
@@ -82,6 +84,16 @@ class Flight:
     def ended(self) -> bool:
         """Whether it has landed, or was abandoned."""
         return self._landed.is_set()
+
+    def assign(self) -> bool:
+        """Whether the caller is the first to have somebody lead it, who will certainly come.
+
+        A flight that is merely in the table may belong to one who does other things first.
+        """
+        with self._gate:
+            first = not self._assigned and not self._begun
+            self._assigned = True
+            return first
 
     # -- For leaders -----------------------------------------------------------
 
@@ -109,7 +121,8 @@ class Flight:
         self._end(outcome, None)
 
     def abandon(self, cause: BaseException | None = None) -> None:
-        """Send the waiters back to compete for a new flight."""
+        """Send the waiters back to compete for a new flight; what it has is not stored."""
+        self._superseded = True
         self._end(None, cause)
 
     def _end(self, outcome: Outcome | None, cause: BaseException | None) -> None:
@@ -126,10 +139,15 @@ class Flight:
 
     # -- For others ------------------------------------------------------------
 
+    def outdate(self) -> None:
+        """From now on :meth:`publish` refuses; one that is running already goes on."""
+        self._superseded = True
+
     def supersede(self) -> None:
         """From now on :meth:`publish` refuses; waits for one that is running."""
+        self._superseded = True
         with self._gate:
-            self._superseded = True
+            pass
 
     def then(self, callback: Callable[[Flight], object]) -> None:
         """Call *callback* with this flight when it has ended; at once if it has."""
@@ -184,6 +202,9 @@ class Flights:
         """The leaders are threads of the parent: nobody here would ever land these."""
         self._lock = threading.RLock()
         self._running: dict[Hashable, Flight] = {}
+        # Superseded, and perhaps just writing: a second invalidation must wait for that write
+        # as the first one does, or the value would be there after it.
+        self._leaving: dict[Hashable, list[Flight]] = {}
 
     def __len__(self) -> int:
         return len(self._running)
@@ -206,27 +227,37 @@ class Flights:
         """A new flight of *key*, led by the caller, superseding the one that runs."""
         flight = Flight()
         flight.begin()
-        with self._lock:
-            previous = self._running.get(key)
-            self._running[key] = flight
-        if previous is not None:
-            previous.supersede()
+        self._replace(key, flight)
         return flight
 
     def supersede(self, key: Hashable) -> None:
         """Take the flight of *key*, if one runs, out of the table and stop its write."""
-        with self._lock:
-            flight = self._running.pop(key, None)
-        if flight is not None:
-            flight.supersede()
+        if self._running or self._leaving:
+            self._replace(key, None)
 
     def supersede_all(self) -> None:
         """Do so for every key."""
         with self._lock:
-            flights = list(self._running.values())
-            self._running.clear()
-        for flight in flights:
+            keys = [*self._running, *self._leaving]
+        for key in keys:
+            self._replace(key, None)
+
+    def _replace(self, key: Hashable, new: Flight | None) -> None:
+        with self._lock:
+            previous = self._running.pop(key, None)
+            if new is not None:
+                self._running[key] = new
+            if previous is not None:
+                previous.outdate()
+                self._leaving.setdefault(key, []).append(previous)
+            leaving = list(self._leaving.get(key, ()))
+        for flight in leaving:
             flight.supersede()
+        if previous is not None:
+            with self._lock:
+                self._leaving[key].remove(previous)
+                if not self._leaving[key]:
+                    del self._leaving[key]
 
     def finish(self, key: Hashable, flight: Flight) -> None:
         """Take *flight* out of the table, unless another has its place by now."""

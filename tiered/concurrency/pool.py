@@ -5,6 +5,10 @@ interpreter may exit, and its queue has no bound. This one refuses when it is fu
 drops what is queued at exit, and waits there a moment for what is running. Its
 threads are made on first use, renewed after a fork, and end when the pool is
 dropped: they know the queue, not the pool.
+
+Threads that all wait for what is queued behind them would wait for ever. So a worker
+that waits for a future of a pool, or says that it waits for something else
+(:meth:`WorkerPool.blocked`), does not count meanwhile: another thread stands in for it.
 """
 
 from __future__ import annotations
@@ -16,19 +20,36 @@ import itertools
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from typing import Any, TypeAlias, TypeVar
 
 from tiered.clock import SYSTEM_CLOCK
 from tiered.concurrency import fork
 from tiered.validation import check_number
 
-__all__ = ["PoolRefuses", "WorkerPool"]
+__all__ = ["PoolFuture", "PoolRefuses", "WorkerPool"]
 
 T = TypeVar("T")
 
 _EXIT_PATIENCE = 2.0
+
+
+class PoolFuture(Future[T]):
+    """A future whose waiters, where they are workers of a pool, let another one stand in."""
+
+    def result(self, timeout: float | None = None) -> T:
+        if self.done():
+            return super().result()
+        with WorkerPool.blocked():
+            return super().result(timeout)
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        if self.done():
+            return super().exception()
+        with WorkerPool.blocked():
+            return super().exception(timeout)
 
 
 class PoolRefuses(RuntimeError):
@@ -42,21 +63,26 @@ _this_thread = threading.local()
 class _Jobs:
     """The queue, and the threads that take from it; ``changed`` guards all fields."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, limit: int) -> None:
         self.name = name
         self.changed = threading.Condition()
         self.waiting: deque[_Job] = deque()
         self.later: list[tuple[float, int, _Job]] = []  # a heap, by the time when a job is due
         self.serials = itertools.count()
         self.threads: list[threading.Thread] = []
+        self.limit = limit
         self.idle = 0
+        self.blocked = 0
         self.closed = False
 
     def run(self) -> None:
         """A worker's life."""
-        _this_thread.works = True
+        _this_thread.jobs = self
         while True:
             with self.changed:
+                if len(self.threads) > self.limit + self.blocked:
+                    self.threads.remove(threading.current_thread())
+                    return  # it stood in for one that goes on
                 self.idle += 1
                 while not self._ready() and not self.closed:
                     self.changed.wait(self._patience())
@@ -72,6 +98,17 @@ class _Jobs:
         while self.later and self.later[0][0] <= SYSTEM_CLOCK.monotonic():
             self.waiting.append(heapq.heappop(self.later)[2])
         return bool(self.waiting)
+
+    def employ(self) -> None:
+        """See that a thread comes for what is queued, if there may be one more."""
+        if self.idle >= max(len(self.waiting), 1):
+            return
+        if len(self.threads) < self.limit + self.blocked:
+            # The thread is given the queue alone, so that it does not hold the pool.
+            name = f"{self.name}-{next(self.serials)}"
+            thread = threading.Thread(target=self.run, name=name, daemon=True)
+            self.threads.append(thread)
+            thread.start()
 
     def _patience(self) -> float | None:
         return self.later[0][0] - SYSTEM_CLOCK.monotonic() if self.later else None
@@ -115,7 +152,7 @@ class WorkerPool:
         """None of the threads is in this process, and what was queued is the parent's work."""
         if self._forgotten is not None:
             self._forgotten.detach()  # a thread of the parent may hold the old queue's lock
-        self._jobs = _Jobs(self.name)
+        self._jobs = _Jobs(self.name, self.workers)
         self._jobs.closed = self._closed
         self._forgotten = weakref.finalize(self, self._jobs.close)
         self._forgotten.atexit = False
@@ -127,8 +164,26 @@ class WorkerPool:
 
     @staticmethod
     def in_worker() -> bool:
-        """Whether this is a thread of a pool, which must not wait for another one."""
-        return getattr(_this_thread, "works", False)
+        """Whether this is a thread of a pool."""
+        return hasattr(_this_thread, "jobs")
+
+    @staticmethod
+    @contextmanager
+    def blocked() -> Iterator[None]:
+        """While this thread waits for what may need a worker: if it is one, another stands in."""
+        jobs: _Jobs | None = getattr(_this_thread, "jobs", None)
+        if jobs is None:
+            yield
+            return
+        with jobs.changed:
+            jobs.blocked += 1
+            if jobs.waiting or jobs.later:
+                jobs.employ()
+        try:
+            yield
+        finally:
+            with jobs.changed:
+                jobs.blocked -= 1
 
     def submit(self, work: Callable[[], T], *, delay: float = 0.0) -> Future[T]:
         """Run *work* in a thread of the pool, not before *delay* seconds have passed.
@@ -138,7 +193,7 @@ class WorkerPool:
         Raises:
             PoolRefuses: the pool is closed, or too many jobs wait already.
         """
-        future: Future[T] = Future()
+        future: Future[T] = PoolFuture()
         jobs = self._jobs
         if not self.workers:
             if jobs.closed:
@@ -158,12 +213,7 @@ class WorkerPool:
                 heapq.heappush(jobs.later, (due, next(jobs.serials), job))
             else:
                 jobs.waiting.append(job)
-            if jobs.idle < max(len(jobs.waiting), 1) and len(jobs.threads) < self.workers:
-                # The thread is given the queue alone, so that it does not hold the pool.
-                name = f"{self.name}-{len(jobs.threads)}"
-                thread = threading.Thread(target=jobs.run, name=name, daemon=True)
-                jobs.threads.append(thread)
-                thread.start()
+            jobs.employ()
             jobs.changed.notify()
         return future
 
@@ -177,10 +227,11 @@ class WorkerPool:
         jobs = self._jobs
         jobs.close()
         deadline = SYSTEM_CLOCK.monotonic() + timeout
-        for thread in jobs.threads:
+        threads = list(jobs.threads)
+        for thread in threads:
             if thread is not threading.current_thread():
                 thread.join(max(0.0, deadline - SYSTEM_CLOCK.monotonic()))
-        return not any(thread.is_alive() for thread in jobs.threads)
+        return not any(thread.is_alive() for thread in threads)
 
     def __repr__(self) -> str:
         return f"<WorkerPool {self.name!r} of {self.workers}>"

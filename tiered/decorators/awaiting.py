@@ -17,7 +17,7 @@ from typing import Any, Final, TypeVar, assert_never
 from tiered.concurrency import circles
 from tiered.concurrency.flight import LIVENESS_INTERVAL, Flight, Flights
 from tiered.concurrency.outcome import Outcome
-from tiered.concurrency.pool import PoolRefuses, WorkerPool
+from tiered.concurrency.pool import PoolFuture, PoolRefuses, WorkerPool
 from tiered.decorators.pooled import Pooled
 from tiered.decorators.steps import (
     Ask,
@@ -94,7 +94,7 @@ class Awaiting:
             loop = asyncio.get_running_loop()
         except RuntimeError:
             return self._in_loop_of_its_own(steps)
-        future: Future[Any] = Future()
+        future: Future[Any] = PoolFuture()
         future.set_running_or_notify_cancel()
         task = self._task(loop, self.get(steps), None)
         task.add_done_callback(lambda done: _copy(done, future))
@@ -156,7 +156,7 @@ class Awaiting:
                 return Outcome(error=error)
 
     def _lead(self, lead: Lead) -> None:
-        if not lead.new:
+        if not lead.to_be_led():
             return
         if self._awaits:
             self._lead_as_task(lead, None)
@@ -171,6 +171,7 @@ class Awaiting:
         if not self._awaits:
             self._pooled.behind(behind)
             return
+        behind.flight.assign()
         context = contextvars.copy_context()
         context.run(circles.detach)
         self._lead_as_task(behind, context)
@@ -208,7 +209,8 @@ class Awaiting:
         except PoolRefuses:
             return work()
         try:
-            return await asyncio.wrap_future(job)
+            with WorkerPool.blocked():  # if this loop runs in a worker, that is what waits
+                return await asyncio.wrap_future(job)
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if job.cancelled() and (task is None or not task.cancelling()):
@@ -233,7 +235,8 @@ async def _landed(flight: Flight, timeout: float | None) -> bool:
         except RuntimeError:
             pass  # the loop was closed, and nobody waits there any more
 
-    with flight.waiting():
+    # Of a loop that a worker of a pool runs, that worker is what waits.
+    with flight.waiting(), WorkerPool.blocked():
         flight.then(tell)
         if timeout is not None:
             await asyncio.wait((landed,), timeout=timeout)

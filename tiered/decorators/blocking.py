@@ -75,7 +75,8 @@ class Blocking:
             case Lead():
                 return self._lead(effect)
             case Await():
-                return effect.flight.wait(effect.timeout)
+                with WorkerPool.blocked():
+                    return effect.flight.wait(effect.timeout)
             case Pause():
                 return self._sleep(effect.seconds)
             case Behind():
@@ -87,7 +88,7 @@ class Blocking:
     def _lead(self, lead: Lead) -> Outcome | None:
         # A worker that waited for another one could wait for ever, all of them being busy.
         if self._elsewhere and not WorkerPool.in_worker():
-            if not lead.new:
+            if not lead.to_be_led():
                 return None
             try:
                 self._pooled.lead(lead)

@@ -172,7 +172,7 @@ class Engine:
         """The same, for a call whose key is known."""
         flight = self.flights.restart(call.key)
         steps = self.leader.compute_anew(flight, call)
-        outcome = yield from self._arrival(Lead(flight, call, steps, new=True))
+        outcome = yield from self._arrival(Lead(flight, call, steps, new=True, begun=True))
         if outcome is None:  # abandoned: whoever computes next is as new as we asked for
             outcome = yield from self.flown(call)
         return outcome
@@ -249,7 +249,10 @@ class Engine:
 
         def clear() -> None:
             self.flights.supersede_all()
-            self._client.clear()
+            try:
+                self._client.clear()
+            finally:
+                self.flights.supersede_all()  # as in _changed
 
         yield from self.reading.ask(clear, None)
         return Outcome()
@@ -258,7 +261,12 @@ class Engine:
         def changed() -> bool:
             # A flight that is being written just now is waited for: not on an event loop.
             self.flights.supersede(call.key)
-            return change()
+            try:
+                return change()
+            finally:
+                # One that was entered meanwhile may have found what was there before: who asks
+                # from now on must not join it.
+                self.flights.supersede(call.key)
 
         return Outcome((yield from self.reading.ask(changed, False)))
 

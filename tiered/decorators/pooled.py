@@ -16,7 +16,7 @@ from typing import Any, assert_never
 from tiered.concurrency import circles
 from tiered.concurrency.flight import Flight, Flights
 from tiered.concurrency.outcome import Outcome
-from tiered.concurrency.pool import PoolRefuses, WorkerPool
+from tiered.concurrency.pool import PoolFuture, PoolRefuses, WorkerPool
 from tiered.decorators.steps import (
     Ask,
     Await,
@@ -71,7 +71,7 @@ class Pooled:
 
     def future(self, steps: Steps[Outcome]) -> Future[Any]:
         """What *steps* will come to."""
-        future: Future[Any] = Future()
+        future: Future[Any] = PoolFuture()
         future.set_running_or_notify_cancel()  # a computation is not one waiter's to cancel
 
         def succeed(outcome: Outcome) -> None:
@@ -98,6 +98,7 @@ class Pooled:
 
     def behind(self, behind: Behind) -> None:
         """Lead a flight that nobody may be waiting for; a failure is logged."""
+        behind.flight.assign()
         behind.flight.then(self._report)
         context = contextvars.copy_context()
         context.run(circles.detach)
@@ -211,7 +212,7 @@ class _Run:
     def _lead(self, lead: Lead) -> None:
         """Have the steps led: by this run, or by another that it does not wait for."""
         if self._driver.elsewhere:
-            if not lead.new:
+            if not lead.to_be_led():
                 return
             try:
                 self._driver.lead(lead)
@@ -244,6 +245,9 @@ class _Run:
             if not first.acquire(blocking=False):
                 return
             waiting.__exit__(None, None, None)
+            if flight.outcome is not None:
+                self._come(landed)  # all that is left to do is to pass it on
+                return
             try:
                 self._queue(0.0, landed)
             except PoolRefuses:

@@ -73,14 +73,20 @@ class Compute:
 class Lead:
     """See that *flight* is led: by *steps*, unless somebody begins it first.
 
-    Sends the outcome if that happened here and now, or ``None`` if it is to be awaited. A
-    flight that is not *new* has somebody who sees to it, and need not be begun here.
+    Sends the outcome if that happened here and now, or ``None`` if it is to be awaited.
+    *new* says that this call has put the flight into the table, and *begun* that it has
+    begun it, so that nobody else will.
     """
 
     flight: Flight
     call: BoundCall
     steps: Steps[Outcome | None]
     new: bool
+    begun: bool = False
+
+    def to_be_led(self) -> bool:
+        """Whether who performs this elsewhere is the one to see to it."""
+        return self.begun or self.flight.assign()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,193 @@
+"""Races that were lost once: who asks after a change never gets what was there before it."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import threading
+import time
+from typing import Any
+
+import pytest
+
+from tests.fakes import RemoteFake, inproc
+from tiered import InprocCacheClient, TieredInclusiveClient, WorkerPool, cached
+from tiered.clients.base import CacheClient
+from tiered.clients.wrapper import Wrapper
+from tiered.concurrency.flight import Flights
+from tiered.concurrency.outcome import Outcome
+from tiered.testing import ManualClock
+from tiered.typing import Key
+
+
+class Deleting(Wrapper):
+    """Runs a function right before something is removed."""
+
+    def __init__(self, client: CacheClient) -> None:
+        super().__init__(client)
+        self.before: Any = lambda: None
+
+    def discard(self, key: Key) -> bool:
+        self.before()
+        return super().discard(key)
+
+
+@pytest.mark.parametrize("act", ["invalidate", "clear"])
+def test_a_flight_that_found_the_old_value_is_not_joined_after_the_change(
+    clock: ManualClock, act: str
+) -> None:
+    client = Deleting(inproc(clock))
+    f = cached(client, 60)(lambda x: len(answers))
+    answers: list[Any] = []
+    f(1)
+    engine = f._core.engine
+    joined: list[Any] = []
+
+    def join() -> None:
+        flight, new = engine.flights.enter(1)  # somebody asks, and finds what is still there
+        assert new
+        flight.begin()
+        joined.append(flight)
+
+    if act == "invalidate":
+        client.before = join
+        assert f.invalidate(1)
+    else:
+        space = f._core.space.namespace
+        assert space is not None
+        renew = space.state.renew
+
+        def joined_before() -> None:
+            join()
+            renew()
+
+        space.state.renew = joined_before  # type: ignore[method-assign]
+        f.clear()
+    answers.append("newer")
+    assert f(1) == 1
+    joined[0].land(Outcome(0))
+
+
+def test_a_second_change_waits_for_the_write_that_the_first_one_waits_for() -> None:
+    flights = Flights()
+    flight, _ = flights.enter("k")
+    flight.begin()
+    writing, go = threading.Event(), threading.Event()
+    events: list[str] = []
+
+    def write() -> None:
+        writing.set()
+        assert go.wait(20)
+        events.append("written")
+
+    def supersede() -> None:
+        flights.supersede("k")
+        events.append("superseded")
+
+    threads = [threading.Thread(target=lambda: flight.publish(write))]
+    threads[0].start()
+    assert writing.wait(20)
+    for _ in range(2):
+        threads.append(threading.Thread(target=supersede))
+        threads[-1].start()
+    while len(flights._leaving.get("k", ())) < 1:
+        pass
+    go.set()
+    for thread in threads:
+        thread.join(20)
+    assert events == ["written", "superseded", "superseded"]
+    assert not flights._leaving
+    assert not flight.publish(write)
+
+
+def test_an_abandoned_flight_writes_nothing() -> None:
+    flights = Flights()
+    flight, _ = flights.enter("k")
+    flight.begin()
+    flights.drop("k", flight)
+    assert not flight.publish(lambda: pytest.fail("it was given up"))
+
+
+@pytest.mark.parametrize("kind", ["near", "far"])
+@pytest.mark.parametrize("options", [{}, {"hard_timeout": 20.0}])
+def test_every_mode_at_once(kind: str, options: dict[str, Any]) -> None:
+    """Six keys, all modes, nested calls and two workers: nothing hangs and nothing is old."""
+    memory = InprocCacheClient(1000)
+    client: CacheClient = memory
+    if kind == "far":
+        client = TieredInclusiveClient(InprocCacheClient(1000), RemoteFake(memory))
+    pool = WorkerPool(2)
+    keys = range(6)
+    versions = [0 for _ in keys]
+    floors = [0 for _ in keys]
+    errors: list[Any] = []
+    dice = random.Random(7)
+    end = time.monotonic() + 1.0
+
+    @cached(client, 3600, pool=pool, **options)
+    def f(k: int) -> int:
+        version = versions[k]
+        how, other = dice.randrange(12), dice.randrange(6)
+        if how == 0:
+            f(other)
+        elif how == 1:
+            f.future()(other).result(20)
+        elif how == 2:
+            f.multi([other, (other + 1) % 6])
+        elif how == 3:
+            asyncio.run(asyncio.wait_for(f.aio(other), 20))
+        elif how == 4:
+            time.sleep(0.001)
+        return version
+
+    def ask() -> None:
+        calls = [
+            f,
+            f.bg(),
+            f.refresh,
+            lambda k: f.future()(k).result(20),
+            lambda k: f.multi([k])[k],
+        ]
+        while time.monotonic() < end:
+            k = dice.randrange(6)
+            floor = floors[k]
+            answer = dice.choice(calls)(k)
+            if answer < floor:
+                errors.append((k, floor, answer))
+
+    async def loop() -> None:
+        async def ask() -> None:
+            while time.monotonic() < end:
+                k = dice.randrange(6)
+                floor = floors[k]
+                answer = await asyncio.wait_for(f.aio(k), 20)
+                if answer < floor:
+                    errors.append((k, floor, answer))
+
+        await asyncio.gather(*(ask() for _ in range(6)))
+
+    def change() -> None:
+        while time.monotonic() < end:
+            k = dice.randrange(6)
+            versions[k] += 1
+            f.invalidate(k)
+            floors[k] = versions[k]
+            time.sleep(0.001)
+
+    def watched(work: Any) -> None:
+        try:
+            work()
+        except BaseException as error:
+            errors.append(error)
+
+    works = [ask, ask, ask, change, lambda: asyncio.run(loop())]
+    threads = [threading.Thread(target=watched, args=(work,), daemon=True) for work in works]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(40)
+    assert not any(thread.is_alive() for thread in threads)
+    assert errors == []
+    while len(f._core.engine.flights):
+        pass
+    assert pool.close()
