@@ -174,6 +174,11 @@ class TestMemcached(OnTheServer, ClientContract):
         return self.remote(clock)
 
 
+class TestBackgroundMemcached(OnTheServer, ClientContract):
+    def make_client(self, clock: ManualClock) -> CacheClient:
+        return AsyncWriteCacheClient(self.remote(clock))
+
+
 class TestTwoMemcached(OnTheServer, ClientContract):
     second: PrivateMemcached
 

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from tests.conftest import SECRET, unique_prefix
+from tests.fakes import RemoteFake
 from tiered.cli.demo.server import PrivateMemcached
 from tiered.clients.background import AsyncWriteCacheClient
 from tiered.clients.base import CacheClient
@@ -51,6 +52,10 @@ IN_PROCESS: dict[str, Callable[[ManualClock], CacheClient]] = {
     "sync": lambda clock: SyncAdapter(inproc(clock)),
     "rwsync": lambda clock: ReadWriteSyncAdapter(inproc(clock)),
     "background": lambda clock: AsyncWriteCacheClient(inproc(clock)),
+    "background remote": lambda clock: AsyncWriteCacheClient(RemoteFake(inproc(clock))),
+    "background tiers": lambda clock: AsyncWriteCacheClient(
+        TieredInclusiveClient(tiny(clock), inproc(clock))
+    ),
     "full background": lambda clock: AsyncWriteCacheClient(inproc(clock), 1, 1),
     "namespace": lambda clock: NamespaceWrapper("ns", inproc(clock)),
     "mirror": lambda clock: NamespaceMirrorWrapper(
@@ -69,6 +74,10 @@ IN_PROCESS: dict[str, Callable[[ManualClock], CacheClient]] = {
 
 ON_THE_SERVER: dict[str, Callable[[ManualClock, MemcachedClient], CacheClient]] = {
     "memcached": lambda clock, remote: remote,
+    "background memcached": lambda clock, remote: AsyncWriteCacheClient(remote),
+    "tiered background memcached": lambda clock, remote: TieredInclusiveClient(
+        tiny(clock), AsyncWriteCacheClient(remote)
+    ),
     "namespaced memcached": lambda clock, remote: NamespaceWrapper("ns", remote),
     "tiered memcached": lambda clock, remote: TieredInclusiveClient(tiny(clock), remote),
     "namespaced tiered memcached": lambda clock, remote: NamespaceWrapper(

@@ -141,7 +141,7 @@ def test_every_mode_at_once(kind: str, options: dict[str, Any]) -> None:
         return version
 
     def ask() -> None:
-        calls = [
+        calls: list[Any] = [
             f,
             f.bg(),
             f.refresh,
@@ -180,7 +180,7 @@ def test_every_mode_at_once(kind: str, options: dict[str, Any]) -> None:
         except BaseException as error:
             errors.append(error)
 
-    works = [ask, ask, ask, change, lambda: asyncio.run(loop())]
+    works: list[Any] = [ask, ask, ask, change, lambda: asyncio.run(loop())]
     threads = [threading.Thread(target=watched, args=(work,), daemon=True) for work in works]
     for thread in threads:
         thread.start()

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import threading
-import weakref
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final
 
+from tiered.clients.backlog import AsyncWriteStats, Backlog, Filling, Tally
 from tiered.clients.base import (
     ALWAYS,
     ANY,
@@ -20,34 +19,13 @@ from tiered.clients.base import (
 )
 from tiered.clients.explanation import Explanation
 from tiered.clients.wrapper import Wrapper
-from tiered.concurrency import fork
-from tiered.concurrency.keyedqueue import Job, KeyedQueue
+from tiered.clock import SYSTEM_CLOCK
+from tiered.concurrency.keyedqueue import Job
 from tiered.entry import time_left
-from tiered.stats.counters import ClientStats
-from tiered.stats.reports import Reports
 from tiered.typing import Key
 from tiered.validation import check_count, check_number
 
 __all__ = ["AsyncWriteCacheClient", "AsyncWriteStats"]
-
-
-@dataclass(frozen=True, slots=True)
-class AsyncWriteStats(ClientStats):
-    """The counts of a client that writes in the background.
-
-    Attributes:
-        queued: keys whose write waits or runs just now.
-        written: writes that were done in the background.
-        coalesced: writes that a newer one of the same key made needless.
-        overflows: writes that the caller had to do because the queue was full.
-        failures: background writes that raised, were refused, or were given up at the end.
-    """
-
-    queued: int = 0
-    written: int = 0
-    coalesced: int = 0
-    overflows: int = 0
-    failures: int = 0
 
 
 class AsyncWriteCacheClient(Wrapper):
@@ -72,7 +50,8 @@ class AsyncWriteCacheClient(Wrapper):
         queue_size: keys that may wait.
         workers: threads that write; made on first use.
         close_timeout: seconds for which :meth:`close`, and the interpreter's exit, wait for
-            what is queued; what is not written by then is given up, and counted as failed.
+            what is queued; what is not written by then is given up, and counted as failed. A
+            write that hangs even then cannot be stopped: later ones of its key wait for it.
 
     Raises:
         TypeError, ValueError: an argument that cannot be right.
@@ -95,32 +74,20 @@ class AsyncWriteCacheClient(Wrapper):
         self.close_timeout: Final = check_number(
             "close_timeout", close_timeout, low=0.0, hint="seconds, 0 or more"
         )
-        self._losses = _Losses(repr(client), Reports("tiered.clients", self.clock))
-        self._coalesced = 0
-        self._overflows = 0
-        self._written = 0
-        self._filling = threading.local()
-        self._forgotten: weakref.finalize[..., Any] | None = None
-        fork.register(self)
-        self.after_fork()
+        self._tally = Tally(repr(client), self.clock)
+        self._backlog = Backlog(self.queue_size, self.workers, self.close_timeout, self._tally)
+        self._defers = True
 
-    def after_fork(self) -> None:
-        """An empty queue, with threads of its own."""
-        if self._forgotten is not None:
-            self._forgotten.detach()  # a thread of the parent may hold the old queue's lock
-        self._new_queue()
+    def around(self, client: CacheClient) -> Wrapper:
+        """A view of some of the tiers: it sees what is queued, and writes at once.
 
-    def _new_queue(self) -> None:
-        self._queue = KeyedQueue(
-            self.queue_size,
-            self.workers,
-            name="tiered-writes",
-            failed=self._losses.failed,
-            lost=self._losses.lost,
-            patience=self.close_timeout,
-        )
-        self._forgotten = weakref.finalize(self, self._queue.retire)
-        self._forgotten.atexit = False
+        A write to some tiers cannot take the place of a queued one to all of them.
+        """
+        view = AsyncWriteCacheClient.__new__(AsyncWriteCacheClient)
+        vars(view).update(vars(self))
+        view.client = client
+        view._defers = False
+        return view
 
     # -- Writing in the background -----------------------------------------------
 
@@ -134,42 +101,72 @@ class AsyncWriteCacheClient(Wrapper):
         condition: Condition = ALWAYS,
     ) -> bool:
         client = self.client
-        if condition is not ALWAYS:
+        if condition is not ALWAYS or not self._defers:
             with self._finished(key):
                 return client.store(key, value, deadline, keep=keep, condition=condition)
-        claim: Claim | None = getattr(self._filling, "claim", None)
 
         def write() -> bool:
-            if claim is None:
-                return client.store(key, value, deadline, keep=keep)
-            held: list[bool] = []
+            return client.store(key, value, deadline, keep=keep)
 
-            def fill() -> bool:
-                held.append(True)
-                return client.store(key, value, deadline, keep=keep)
+        filling = self._backlog.here.filling
+        if filling is not None:
+            return self._store_fill(filling, key, Entry(value, deadline), write)
+        queue = self._backlog.queue
+        replaced = queue.put(key, Job(Entry(value, deadline), write, _nothing))
+        if replaced is not False:
+            self._coalesce(replaced)
+            return True
+        self._tally.overflowed()
+        with queue.exclusive(key) as older:
+            self._coalesce(older)
+            return write()
+
+    def _store_fill(
+        self, filling: Filling, key: Key, entry: Entry, write: Callable[[], bool]
+    ) -> bool:
+        """Queue *write* under a claim, unless that was revoked after it was asked about."""
+        claim, watch = filling
+        self._backlog.here.taken = True  # to release it is the job's affair from here on
+
+        def fill() -> bool | None:
+            written: bool | None = None  # a claim that was lost loses the write: no failure
+
+            def hold() -> bool:
+                nonlocal written
+                written = write()
+                return written
 
             try:
-                # A claim that was lost loses the write, as it should: that is no failure.
-                return claim.use(fill) or not held
+                claim.use(hold)
             finally:
                 claim.release()
+            return written
 
-        if claim is not None:
-            self._filling.taken = True
-        if claim is None:
-            job = Job(Entry(value, deadline), write, _nothing)
-        else:
-            job = Job(_Fill(value, deadline), write, claim.release)
-        answer = self._queue.put(key, job)
-        if answer is False:
-            self._overflows += 1
-            self._losses.report("overflow", "the queue of %s is full: callers write for themselves")
-            with self._queue.exclusive(key) as older:
+        queue = self._backlog.queue
+        job = Job(entry, fill, claim.release, conditional=True)
+        replaced: Job | bool | None = None
+
+        def put() -> None:
+            nonlocal replaced
+            replaced = queue.put(key, job)
+
+        if not watch.publish(put):
+            claim.release()
+            return False
+        if replaced is False:
+            self._tally.overflowed()
+            with queue.exclusive(key) as older:
                 if older is not None:
-                    older.cancel()
-                return write()
-        self._coalesced += answer is not True
+                    queue.perform(key, older)
+                return bool(fill())
+        self._coalesce(replaced)
         return True
+
+    def _coalesce(self, replaced: Job | bool | None) -> None:
+        """Give back what a job that is done no more holds, if there was one."""
+        if isinstance(replaced, Job):
+            self._tally.coalesced += 1
+            replaced.cancel()
 
     def store_many(
         self, items: Mapping[Key, Any], deadline: float, *, keep: float = 0.0
@@ -180,7 +177,8 @@ class AsyncWriteCacheClient(Wrapper):
         inner = self.client.claim(key, ttl)
         if inner is None:
             return None
-        handed_over: list[bool] = []
+        here = self._backlog.here
+        handed_over = False
 
         def use(fill: Callable[[], bool]) -> bool:
             """Let the store that *fill* comes to be queued under the claim, if it holds.
@@ -188,33 +186,38 @@ class AsyncWriteCacheClient(Wrapper):
             It is asked about now as well as when the value is written: what is queued is
             seen by readers, and what was computed before a delete must not be.
             """
-            if handed_over or not inner.use(lambda: True):
-                return False
-            self._filling.claim, self._filling.taken = inner, False
-            try:
-                return fill()
-            finally:
-                if self._filling.taken:
-                    handed_over.append(True)
-                del self._filling.claim
+            nonlocal handed_over
+            with self._backlog.generations.reading(key) as watch:
+                if handed_over or not inner.use(_yes):
+                    return False
+                here.filling, here.taken = Filling(inner, watch), False
+                try:
+                    return fill()
+                finally:
+                    handed_over = here.taken
+                    here.filling = None
 
-        def release() -> bool:
-            return bool(handed_over) or inner.release()
-
-        return Claim(self, key, inner.token, use, release)
+        return Claim(self, key, inner.token, use, lambda: not handed_over and inner.release())
 
     def revoke(self, key: Key) -> None:
-        self._queue.discard(key, _Fill)
-        self.client.revoke(key)
+        # In this order: a fill that found its claim held before this is in the queue by now,
+        # or finds out that a revocation has passed.
+        try:
+            self.client.revoke(key)
+        finally:
+            with self._backlog.generations.writing(key) as watch:
+                watch.passed()
+            self._backlog.queue.withdraw(key)
 
     # -- What cannot wait --------------------------------------------------------
 
     @contextmanager
     def _finished(self, key: Key) -> Iterator[None]:
         """Alone with *key*, after what was queued for it was written."""
-        with self._queue.exclusive(key) as job:
+        queue = self._backlog.queue
+        with queue.exclusive(key) as job:
             if job is not None:
-                self._queue.perform(key, job)
+                queue.perform(key, job)
             yield
 
     def touch(self, key: Key, deadline: float) -> bool:
@@ -226,59 +229,78 @@ class AsyncWriteCacheClient(Wrapper):
             return self.client.outdate(key)
 
     def discard(self, key: Key) -> bool:
-        with self._queue.exclusive(key) as job:
+        with self._backlog.queue.exclusive(key) as job:
             if job is not None:
                 job.cancel()
             return self.client.discard(key) or job is not None
 
     def discard_many(self, keys: Iterable[Key]) -> dict[Key, bool]:
         wanted = list(dict.fromkeys(keys))
-        busy = [key for key in wanted if self._queue.subject(key, None) is not None]
-        found = {key: self.discard(key) for key in busy}
+        found = {key: self.discard(key) for key in wanted if self._backlog.queue.busy(key)}
         # What was queued after that look was queued after this delete began.
         return self.client.discard_many(key for key in wanted if key not in found) | found
 
     def sweep(self, before: float | None) -> int:
+        queue = self._backlog.queue
         if before is None:
-            self._queue.clear()
+            if self.capabilities.clearable:  # else it is refused, and nothing is to be lost
+                queue.clear()
+        else:
+            # Written first: dropped, they would uncover what they were to replace.
+            for key, entry in queue.waiting():
+                if entry.deadline < before:
+                    with self._finished(key):
+                        pass
         return self.client.sweep(before)
 
     def clear(self) -> None:
-        self._queue.clear()
+        queue = self._backlog.queue
+        if self.capabilities.clearable:
+            queue.clear()
         self.client.clear()
+        self._backlog.generations.passed_all()
+        for key, _ in queue.waiting():
+            queue.withdraw(key)
 
     # -- Reading -----------------------------------------------------------------
 
+    def _queued(self, key: Key) -> Entry | None:
+        entry: Entry | None = self._backlog.queue.subject(key, None)
+        return entry
+
     def entry(self, key: Key) -> Entry | None:
-        queued: Entry | None = self._queue.subject(key, None)
-        return self.client.entry(key) if queued is None else queued
+        return self._queued(key) or self.client.entry(key)
 
     def entries(self, keys: Iterable[Key]) -> dict[Key, Entry]:
         return self.find_many(keys, ANY)
 
     def find(self, key: Key, search: Search) -> Entry | None:
-        queued: Entry | None = self._queue.subject(key, None)
-        return self.client.find(key, search) if queued is None else queued
+        return self._queued(key) or self.client.find(key, search)
 
     def find_many(self, keys: Iterable[Key], search: Search) -> dict[Key, Entry]:
-        wanted = list(dict.fromkeys(keys))
-        queued = {key: self._queue.subject(key, None) for key in wanted}
-        rest = [key for key in wanted if queued[key] is None]
-        found = self.client.find_many(rest, search) if rest else {}
-        return {key: queued[key] or found[key] for key in wanted if queued[key] or key in found}
+        found = {key: self._queued(key) for key in keys}
+        rest = [key for key, entry in found.items() if entry is None]
+        if rest:
+            found.update(self.client.find_many(rest, search))
+        return {key: entry for key, entry in found.items() if entry is not None}
 
     def near(self, key: Key) -> Entry | None:
-        queued: Entry | None = self._queue.subject(key, None)
-        return self.client.near(key) if queued is None else queued
+        # As the capabilities say: callers that expect nothing of near() do not ask it.
+        return (self._queued(key) or self.client.near(key)) if self.capabilities.near else None
 
     def wait(self, key: Key, timeout: float | None = None) -> bool:
         """Until the write of *key* that is queued is done; ``False`` after *timeout* seconds."""
-        return self._queue.wait(key, timeout) and self.client.wait(key, timeout)
+        if timeout is None:
+            return self._backlog.queue.wait(key) and self.client.wait(key)
+        ends = SYSTEM_CLOCK.monotonic() + timeout
+        return self._backlog.queue.wait(key, timeout) and self.client.wait(
+            key, max(0.0, ends - SYSTEM_CLOCK.monotonic())
+        )
 
     # -- What it is --------------------------------------------------------------
 
     def explain(self, key: Key) -> Explanation:
-        queued: Entry | None = self._queue.subject(key, None)
+        queued = self._queued(key)
         inner = self.client.explain(key)
         if queued is None:
             return replace(inner, client=repr(self), detail=(), tiers=(inner,))
@@ -300,59 +322,26 @@ class AsyncWriteCacheClient(Wrapper):
             drops=counts.drops,
             deletes=counts.deletes,
             errors=counts.errors,
-            queued=len(self._queue),
-            written=self._written + self._queue.done,
-            coalesced=self._coalesced,
-            overflows=self._overflows,
-            failures=self._losses.count,
+            queued=len(self._backlog.queue),
+            written=self._backlog.written,
+            coalesced=self._tally.coalesced,
+            overflows=self._tally.overflows,
+            failures=self._tally.failures,
         )
 
     def close(self) -> None:
         """Write what is queued, within ``close_timeout``, and close the client."""
-        queue = self._queue
-        queue.retire()
-        queue.drain(self.close_timeout)
-        self._written += queue.done
-        if self._forgotten is not None:
-            self._forgotten.detach()
-        self._new_queue()
+        self._backlog.queue.drain(self.close_timeout)
         super().close()
 
     def __repr__(self) -> str:
-        return f"<AsyncWriteCacheClient {len(self._queue)}/{self.queue_size} of {self.client!r}>"
+        queued = len(self._backlog.queue)
+        return f"<AsyncWriteCacheClient {queued}/{self.queue_size} of {self.client!r}>"
 
 
-class _Fill(Entry):
-    """An entry that is to be written under a claim."""
-
-    __slots__ = ()
-
-
-class _Losses:
-    """Counts and reports what was not written; the queue's threads know it instead of the client.
-
-    Threads: a count that two threads raise at a time may be counted once.
-    """
-
-    def __init__(self, name: str, reports: Reports) -> None:
-        self.count = 0
-        self._name = name
-        self._reports = reports
-
-    def failed(self, key: Hashable, error: Exception | None) -> None:
-        """A write was done in vain."""
-        self.count += 1
-        why = "it was refused" if error is None else repr(error)
-        self._reports.warn("write", "a background write to %s failed: %s", self._name, why)
-
-    def lost(self, count: int) -> None:
-        """So many writes were given up."""
-        self.count += count
-        self._reports.warn("lost", "%d background writes to %s were given up", count, self._name)
-
-    def report(self, subject: str, message: str) -> None:
-        """Log *message*, which has a place for the client."""
-        self._reports.warn(subject, message, self._name)
+def _yes() -> bool:
+    """What is done under a claim in order to know whether it holds."""
+    return True
 
 
 def _nothing() -> None:

@@ -8,15 +8,18 @@ What this guarantees:
   job that waits is taken out and given to him, the one that runs is waited for, and no other
   one starts before he is done.
 - The number of keys that wait is bounded; :meth:`KeyedQueue.put` refuses more.
+- A conditional job does not replace an unconditional one that waits, but follows it: if its
+  condition fails, what came before it is done all the same.
 - Threads are made on first use. They know the queue, not who made it: when that one is gone,
   they finish what is queued, and end.
 
-The lock guards the two tables, and is never held while a job runs.
+The lock guards the tables, and is never held while a job runs.
 """
 
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import threading
 import weakref
@@ -34,13 +37,26 @@ class Job(NamedTuple):
 
     Attributes:
         subject: e.g. the entry that is to be written.
-        run: does it; a false answer or an exception is a failure.
+        run: does it; ``False`` or an exception is a failure, ``None`` says that the job's
+            condition did not hold.
         cancel: called instead if it is replaced or taken out for good.
+        conditional: :meth:`KeyedQueue.withdraw` takes it out.
+        before: the unconditional job that it follows.
     """
 
     subject: Any
-    run: Callable[[], bool]
+    run: Callable[[], bool | None]
     cancel: Callable[[], object]
+    conditional: bool = False
+    before: Job | None = None
+
+
+class _Crew:
+    """The threads between two drains. Threads: guarded by the queue's lock."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self.idle = 0
 
 
 class KeyedQueue:
@@ -51,7 +67,7 @@ class KeyedQueue:
         workers: threads.
         name: they are called after it.
         failed: ``failed(key, error)`` hears of jobs that raised *error*, or with ``None`` that
-            answered with false.
+            answered with ``False``.
         lost: ``lost(count)`` hears of jobs that :meth:`drain` gave up.
         patience: seconds that the interpreter's exit waits for what is queued.
 
@@ -64,7 +80,7 @@ class KeyedQueue:
         workers: int,
         *,
         name: str,
-        failed: Callable[[Hashable, Exception | None], object],
+        failed: Callable[[Hashable, BaseException | None], object],
         lost: Callable[[int], object],
         patience: float,
     ) -> None:
@@ -77,9 +93,8 @@ class KeyedQueue:
         self._lost = lost
         self._changed = threading.Condition()
         self._waiting: dict[Hashable, Job] = {}
-        self._running: dict[Hashable, Job | None] = {}  # None: somebody does it himself
-        self._threads: list[threading.Thread] = []
-        self._idle = 0
+        self._running: dict[Hashable, Job | None] = {}  # None: somebody does without a job
+        self._crew = _Crew()
         self._retired = False
         self.done = 0
         _queues.add(self)
@@ -91,32 +106,51 @@ class KeyedQueue:
 
     def subject(self, key: Hashable, default: Any) -> Any:
         """What the newest job of *key* is about, until it is done; else *default*."""
+        # Without the lock: a job is among the running before it leaves the waiting ones.
         if not self._waiting and not self._running:
             return default
         with self._changed:
             job = self._waiting.get(key) or self._running.get(key)
         return default if job is None else job.subject
 
+    def busy(self, key: Hashable) -> bool:
+        """Whether something of *key* waits or runs."""
+        with self._changed:
+            return key in self._waiting or key in self._running
+
+    def waiting(self) -> list[tuple[Hashable, Any]]:
+        """The keys that wait and what their jobs are about, as of now."""
+        with self._changed:
+            return [(key, job.subject) for key, job in self._waiting.items()]
+
     def put(self, key: Hashable, job: Job) -> Job | bool:
-        """Do *job*, soon: ``True``, or the job that it replaces; ``False`` if that many wait."""
+        """Do *job*, soon.
+
+        Returns:
+            ``True``; or the job that was replaced, which the caller has to cancel; or
+            ``False`` if the queue takes no more.
+        """
         with self._changed:
             replaced = self._waiting.get(key)
-            if replaced is None and (len(self._waiting) >= self._size or self._retired):
-                return False
-            self._waiting[key] = job
             if replaced is None:
-                self._call_worker()
+                if self._retired or len(self._waiting) >= self._size or not self._manned():
+                    return False
+                self._waiting[key] = job
+                self._changed.notify_all()
                 return True
-        replaced.cancel()
-        return replaced
+            if job.conditional:
+                before = replaced.before if replaced.conditional else replaced
+                self._waiting[key] = job._replace(before=before)
+                return replaced if replaced.conditional else True
+            self._waiting[key] = job
+            return replaced
 
     @contextmanager
     def exclusive(self, key: Hashable) -> Iterator[Job | None]:
         """Alone with *key*; the job that was waiting, if one was, is the caller's now."""
         with self._changed:
             self._changed.wait_for(lambda: key not in self._running)
-            self._running[key] = None
-            job = self._waiting.pop(key, None)
+            job = self._take(key)
         try:
             yield job
         finally:
@@ -129,29 +163,43 @@ class KeyedQueue:
                 lambda: key not in self._waiting and key not in self._running, timeout
             )
 
-    def discard(self, key: Hashable, kind: type) -> None:
-        """Cancel the job of *key* that waits, if its subject is of that *kind*."""
+    def withdraw(self, key: Hashable) -> None:
+        """Cancel the conditional job of *key* that waits; what came before it is done."""
         with self._changed:
             job = self._waiting.get(key)
-            if job is None or not isinstance(job.subject, kind):
+            if job is None or not job.conditional:
                 return
-            del self._waiting[key]
+            if job.before is None:
+                del self._waiting[key]
+            else:
+                self._waiting[key] = job.before
             self._changed.notify_all()
         job.cancel()
 
     def clear(self) -> None:
         """Cancel what waits, and wait for what runs."""
-        self._drop()
         with self._changed:
+            dropped = self._dropped()
             running = list(self._running)
             self._changed.wait_for(lambda: not any(key in self._running for key in running))
+        for job in dropped:
+            job.cancel()
 
     def drain(self, timeout: float) -> None:
-        """Until all is done; what waits or runs after *timeout* seconds is given up."""
+        """Until all is done; what waits or runs after *timeout* seconds is given up.
+
+        What runs cannot be stopped: it is no longer counted, and its key stays taken until it
+        has ended, so that it does not come after what is done later. The threads end.
+        """
         with self._changed:
             self._changed.wait_for(lambda: not self._waiting and not self._running, timeout)
-            left = len(self._running)
-        left += self._drop()
+            running = [key for key, job in self._running.items() if job is not None]
+            self._running.update(dict.fromkeys(running))
+            self._crew = _Crew()
+            dropped = self._dropped()
+        for job in dropped:
+            job.cancel()
+        left = len(running) + len(dropped)
         if left:
             self._lost(left)
 
@@ -161,61 +209,81 @@ class KeyedQueue:
             self._retired = True
             self._changed.notify_all()
 
-    def _drop(self) -> int:
-        with self._changed:
-            dropped = list(self._waiting.values())
-            self._waiting.clear()
-            self._changed.notify_all()
-        for job in dropped:
-            job.cancel()
-        return len(dropped)
+    def _dropped(self) -> list[Job]:
+        """What waited, which waits no more; to be cancelled without the lock."""
+        dropped = list(self._waiting.values())
+        self._waiting.clear()
+        self._changed.notify_all()
+        return dropped
 
     # -- Workers ---------------------------------------------------------------
 
-    def _call_worker(self) -> None:
-        if self._idle < len(self._waiting) and len(self._threads) < self._workers:
-            name = f"{self._name}-{len(self._threads)}"
-            thread = threading.Thread(target=self._work, name=name, daemon=True)
-            self._threads.append(thread)
+    def _manned(self) -> bool:
+        """Whether a thread will take one more job; calls one if that is due."""
+        crew = self._crew
+        if crew.idle > len(self._waiting) or crew.size >= self._workers:
+            return True
+        name = f"{self._name}-{crew.size}"
+        thread = threading.Thread(target=self._work, args=(crew,), name=name, daemon=True)
+        try:
             thread.start()
-        self._changed.notify_all()
+        except RuntimeError:  # the system has no more, or the interpreter is about to end
+            return crew.size > 0
+        crew.size += 1
+        return True
 
-    def _work(self) -> None:
+    def _work(self, crew: _Crew) -> None:
         while True:
             with self._changed:
-                self._idle += 1
-                self._changed.wait_for(lambda: self._retired or self._next() is not None)
-                self._idle -= 1
-                key = self._next()
+                crew.idle += 1
+                self._changed.wait_for(lambda: self._dismissed(crew) or self._next() is not None)
+                crew.idle -= 1
+                key = None if self._dismissed(crew) else self._next()
                 if key is None:
-                    if self._waiting:  # of keys that somebody is alone with
-                        self._changed.wait()
-                        continue
                     return
-                job = self._running[key] = self._waiting.pop(key)
-            self._do(key, job)
-            del job
+                job = self._take(key)
+            assert job is not None
+            # Whatever it raised is counted, and must not cost the queue its thread.
+            with contextlib.suppress(BaseException):
+                self.perform(key, job)
+            self._over(key)
+            del job  # or it would live until the next one comes
+
+    def _dismissed(self, crew: _Crew) -> bool:
+        """Whether *crew* is to end: what waits is another crew's, or nothing will ever wait."""
+        return self._crew is not crew or (self._retired and not self._waiting)
 
     def _next(self) -> Hashable | None:
         return next((key for key in self._waiting if key not in self._running), None)
 
-    def _do(self, key: Hashable, job: Job) -> None:
-        try:
-            self.perform(key, job)
-        finally:
-            self._over(key)
+    def _take(self, key: Hashable) -> Job | None:
+        job = self._waiting.get(key)
+        self._running[key] = job  # first: see subject()
+        self._waiting.pop(key, None)
+        return job
 
     def perform(self, key: Hashable, job: Job) -> None:
-        """Run *job*, for whoever is alone with *key*; a failure is counted, and goes no further."""
-        try:
-            done = job.run()
-        except Exception as error:
-            self._failed(key, error)
-            return
-        if done:
-            self.done += 1
-        else:
-            self._failed(key, None)
+        """Run *job*, for whoever is alone with *key*; failures are counted.
+
+        Raises:
+            BaseException: what is no ``Exception``, after it was counted.
+        """
+        for each in (job.before, job):
+            if each is None:
+                continue
+            error: BaseException | None = None
+            done: bool | None = False
+            try:
+                done = each.run()
+            except BaseException as raised:
+                error = raised
+            with self._changed:
+                counts = self._running.get(key) is job  # else it was given up, and counted so
+                self.done += bool(counts and done)
+            if counts and done is False:
+                self._failed(key, error)
+            if error is not None and not isinstance(error, Exception):
+                raise error
 
     def _over(self, key: Hashable) -> None:
         with self._changed:
@@ -233,4 +301,5 @@ def _drain_all() -> None:
     for queue in list(_queues):
         if queue.process != os.getpid():
             continue  # the parent's, whose lock may be held by a thread that is not here
+        queue.retire()  # what other exit handlers put from now on, they write themselves
         queue.drain(max(0.0, started + queue.patience - SYSTEM_CLOCK.monotonic()))
