@@ -65,6 +65,36 @@ class TestMemcachedMutexOfSeveralClients(MutexContract):
         return MemcachedMutex(TieredInclusiveClient(InprocCacheClient(10), client), "k", ttl=60)
 
 
+class Open:
+    """A mutex that keeps nobody out who is ready to wait."""
+
+    def __init__(self) -> None:
+        self.held = False
+
+    def acquire(self, wait: bool = True) -> bool:
+        if self.held and not wait:
+            return False
+        self.held = True
+        return True
+
+    def release(self) -> bool:
+        self.held = False
+        return True
+
+
+class OnOpen(MutexContract):
+    def __init__(self) -> None:
+        self.mutex = Open()
+
+    def make_mutex(self) -> Any:
+        return self.mutex
+
+
+def test_the_contract_finds_out_who_excludes_nobody() -> None:
+    with pytest.raises(AssertionError):
+        OnOpen().test_one_at_a_time()
+
+
 class TestMutexOverMemory(MutexContract):
     @pytest.fixture(autouse=True)
     def memory(self) -> None:

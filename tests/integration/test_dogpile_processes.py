@@ -14,7 +14,13 @@ from tests.conftest import SECRET, unique_prefix
 from tests.integration.test_forked_children import fork, in_child
 from tiered.cli.demo.server import PrivateMemcached
 from tiered.clients.memcached import MemcachedClient
-from tiered.dogpile import FileMutex, MemcachedMutex, ReadWriteMutex, ThreadMutex
+from tiered.dogpile import (
+    FileMutex,
+    MemcachedMutex,
+    ReadWriteMutex,
+    SyncReaderDogpile,
+    ThreadMutex,
+)
 
 
 def holder(setup: str) -> subprocess.Popen[str]:
@@ -55,6 +61,54 @@ def test_a_killed_holder_frees_its_file(tmp_path: Path) -> None:
     process.send_signal(signal.SIGKILL)
     assert FileMutex(tmp_path / "lock").acquire()  # waits for the kernel at most
     process.communicate(timeout=20)
+
+
+def test_a_child_that_outlives_a_killed_holder_does_not_hold_its_file(tmp_path: Path) -> None:
+    program = """
+        import os, sys, time
+        from tiered.dogpile import FileMutex
+        mutex = FileMutex(sys.argv[1])
+        mutex.acquire()
+        if not os.fork():
+            print("forked", flush=True)
+            os.read(0, 1)
+            os._exit(0)
+        time.sleep(60)
+    """
+    process = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(program), str(tmp_path / "lock")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    assert process.stdin is not None
+    try:
+        assert process.stdout.readline() == b"forked\n"
+        assert not FileMutex(tmp_path / "lock").acquire(False)
+        process.kill()
+        process.wait(20)
+        assert FileMutex(tmp_path / "lock").acquire(False)
+    finally:
+        process.kill()
+        process.stdin.close()  # the child ends
+        process.stdout.close()
+        process.wait(20)
+
+
+def test_a_block_that_forks_ends_in_both_processes() -> None:
+    dogpile = SyncReaderDogpile(None, init=True)
+    pid = -1
+    try:
+        with dogpile.acquire(lambda: None):
+            pid = fork()
+            with dogpile.acquire(lambda: None):
+                pass
+        with dogpile.acquire_write_lock():  # nobody reads, in either of them
+            pass
+    finally:
+        if not pid:
+            os._exit(0 if sys.exc_info()[0] is None else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
 
 
 def test_a_killed_holder_on_memcached_is_replaced_when_its_time_ends(

@@ -230,6 +230,40 @@ def test_a_mutex_that_gives_up_leaves_each_to_himself(resource: Resource) -> Non
         assert value == "value 1"
 
 
+class Overtaken:
+    """While we ask for it, somebody has stored a value that is old already."""
+
+    def __init__(self, resource: Resource, mutex: ThreadMutex, given: bool) -> None:
+        self.resource, self.mutex, self.given = resource, mutex, given
+
+    def acquire(self, wait: bool) -> bool:
+        self.resource.held = ("old", self.resource.clock.wall() - 100)
+        return self.given and self.mutex.acquire(wait)
+
+    def release(self) -> bool:
+        return self.mutex.release()
+
+
+def test_an_old_value_that_came_while_we_waited_is_handed_on(resource: Resource) -> None:
+    mutex = ThreadMutex()
+    handed: list[Any] = []
+    overtaken = Overtaken(resource, mutex, given=True)
+    with lock(resource, overtaken, async_creator=handed.append) as value:
+        assert value == "old"
+    assert handed == [overtaken]
+    assert mutex.locked()  # it is for the other one to release
+    assert resource.made == 0
+    mutex.release()
+    with lock(resource, overtaken) as value:
+        assert value == "value 1"
+
+
+def test_without_the_mutex_an_old_value_will_do(resource: Resource) -> None:
+    with lock(resource, Overtaken(resource, ThreadMutex(), given=False)) as value:
+        assert value == "old"
+    assert resource.made == 0
+
+
 def test_another_may_create_later_and_release_then(resource: Resource, clock: ManualClock) -> None:
     mutex = ThreadMutex()
     handed: list[Any] = []
@@ -317,6 +351,63 @@ def test_a_dogpile_may_keep_its_time_with_others(resource: Resource, clock: Manu
     assert one.createdtime == other.createdtime == clock.wall()
 
 
+def test_an_old_value_is_not_taken_for_the_new_one(clock: ManualClock) -> None:
+    dogpile = Dogpile(10, init=True, clock=clock)
+    clock.advance(11)
+    values = ["old"]
+
+    def read() -> str:
+        value = values[-1]
+        if len(values) == 1:  # another thread makes the new one just now
+            values.append("new")
+            dogpile.createdtime = clock.wall()
+        return value
+
+    with dogpile.acquire(lambda: "newer", read) as value:
+        assert value == "new"
+
+
+def test_blocks_may_be_nested_while_a_creator_waits_for_them(clock: ManualClock) -> None:
+    dogpile = SyncReaderDogpile(None, init=True, clock=clock)
+    order: list[str] = []
+
+    def write() -> None:
+        with dogpile.acquire_write_lock():
+            order.append("write")
+
+    def read() -> None:
+        with dogpile.acquire(lambda: None):
+            writer.start()
+            while not dogpile._users._writers_waiting:
+                pass
+            with dogpile.acquire(lambda: None):
+                order.append("read")
+
+    writer = threading.Thread(target=write, daemon=True)
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    reader.join(20)
+    writer.join(20)
+    assert order == ["read", "write"]
+
+
+def test_a_block_that_would_wait_for_itself_is_refused(clock: ManualClock) -> None:
+    dogpile = SyncReaderDogpile(10, clock=clock)
+
+    def create() -> None:
+        with dogpile.acquire_write_lock():
+            pass
+
+    refused = pytest.raises(RuntimeError, match="cannot become a writer")
+    with dogpile.acquire(create):
+        clock.advance(11)
+        with refused, dogpile.acquire(create):
+            pass
+        assert dogpile.is_expired
+    with dogpile.acquire(create):  # the refusal has left nothing behind
+        assert not dogpile.is_expired
+
+
 def test_a_synchronised_creator_waits_for_readers(clock: ManualClock) -> None:
     dogpile = SyncReaderDogpile(10, clock=clock)
     resource: list[Any] = [None]
@@ -339,7 +430,6 @@ def test_a_synchronised_creator_waits_for_readers(clock: ManualClock) -> None:
 
     thread = threading.Thread(target=renew)
     thread.start()
-    clock.advance(-0.0)
     dogpile.createdtime = clock.wall()
     with dogpile.acquire(create):
         clock.advance(11)
@@ -356,7 +446,8 @@ def test_a_block_that_fails_reads_no_more(clock: ManualClock) -> None:
     dogpile = SyncReaderDogpile(10, clock=clock)
     with pytest.raises(ValueError, match="mine"), dogpile.acquire(lambda: None):
         raise ValueError("mine")
-    assert dogpile.readwritelock.acquire_write_lock(False)
+    with dogpile.acquire_write_lock():  # refused to a reader
+        pass
 
 
 # -- Registry --------------------------------------------------------------------------
@@ -491,6 +582,66 @@ def test_a_late_holder_harms_nobody_who_came_after_through_the_same_object(
     other.join(20)
     assert not mutex.release()
     assert mutex.locked()
+
+
+@pytest.mark.parametrize("late", [6, 60])
+def test_a_late_release_does_not_free_a_successor_of_the_same_object(
+    clock: ManualClock, late: float
+) -> None:
+    mutex = MemcachedMutex(inproc(clock), "k", ttl=5)
+    done = threading.Event()
+
+    def hold(held: threading.Event) -> threading.Thread:
+        def run() -> None:
+            mutex.acquire()
+            held.set()
+            done.wait(20)
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        assert held.wait(20)
+        return thread
+
+    first = hold(threading.Event())
+    clock.advance(late)
+    second = hold(threading.Event())
+    try:
+        assert not mutex.release()  # we were handed what the first one took
+        assert mutex.locked()
+        assert mutex.release()  # and what the second one took
+        assert not mutex.locked()
+        assert not mutex.release()
+    finally:
+        done.set()
+        first.join(20)
+        second.join(20)
+
+
+def test_a_hold_that_is_never_released_is_forgotten(clock: ManualClock) -> None:
+    mutex = MemcachedMutex(inproc(clock), "k", ttl=5)
+    for _ in range(10):
+        assert mutex.acquire(False)
+        clock.advance(11)
+    together(lambda _: mutex.acquire(False), 1)
+    clock.advance(11)
+    assert mutex.acquire(False)
+    assert mutex.release()
+    assert not mutex.release()
+
+
+def test_asking_whether_it_is_held_blocks_nobody_for_long(clock: ManualClock) -> None:
+    client = inproc(clock)
+    lives: list[float] = []
+    claim = client.claim
+
+    def recording(key: Any, ttl: float = 10.0) -> Any:
+        lives.append(ttl)
+        return claim(key, ttl)
+
+    client.claim = recording  # type: ignore[method-assign]
+    assert not MemcachedMutex(client, "k", ttl=3600).locked()
+    assert not MemcachedMutex(client, "k", ttl=0.5).locked()
+    assert lives == [1.0, 0.5]
 
 
 def test_waiting_ends_with_the_holders_time(clock: ManualClock) -> None:

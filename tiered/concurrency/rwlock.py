@@ -20,15 +20,19 @@ class ReadWriteLock:
     """
 
     def __init__(self) -> None:
+        self._readers: dict[int, int] = {}
+        self._writer: int | None = None
+        self._depth = 0
         fork.register(self)
         self.after_fork()
 
     def after_fork(self) -> None:
-        """All free: the threads that held it are not in this process."""
+        """Held by the thread that forked alone, if it was: it is the only one in this process."""
+        me = threading.get_ident()
         self._changed = threading.Condition()
-        self._readers: dict[int, int] = {}
-        self._writer: int | None = None
-        self._depth = 0
+        self._readers = {me: self._readers[me]} if me in self._readers else {}
+        if self._writer != me:
+            self._writer, self._depth = None, 0
         self._writers_waiting = 0
 
     @contextmanager

@@ -8,8 +8,8 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from tiered.clock import SYSTEM_CLOCK
+from tiered.concurrency.rwlock import ReadWriteLock
 from tiered.dogpile.lock import Lock, Mutex
-from tiered.dogpile.readwrite import ReadWriteMutex
 from tiered.typing import Clock
 
 __all__ = ["Dogpile", "SyncReaderDogpile"]
@@ -83,18 +83,19 @@ class Dogpile:
     ) -> Lock[Any]:
         def read() -> tuple[Any, float]:
             if value_and_created_fn is not None:
-                value, self.createdtime = value_and_created_fn()
-            else:
-                value = None if value_fn is None else value_fn()
-            return value, self.createdtime
+                value, created = value_and_created_fn()
+                self.createdtime = created
+                return value, created
+            # The time first: a value that is made in between may be taken for an older one,
+            # and is read again, but no old value for a new one.
+            created = self.createdtime
+            return None if value_fn is None else value_fn(), created
 
         def create() -> tuple[Any, float]:
             made = creator()
-            if value_and_created_fn is not None:
-                value, self.createdtime = made
-            else:
-                value, self.createdtime = made, self._clock.wall()
-            return value, self.createdtime
+            value, created = (made, self._clock.wall()) if value_and_created_fn is None else made
+            self.createdtime = created
+            return value, created
 
         return Lock(self.dogpilelock, create, read, self.expiretime, clock=self._clock)
 
@@ -105,7 +106,8 @@ class SyncReaderDogpile(Dogpile):
     The blocks of :meth:`acquire` hold a read lock; a creator that wraps the change in
     ``with dogpile.acquire_write_lock():`` is alone for it, and readers wait for that only.
 
-    Threads: safe. A block must not take the write lock.
+    Threads: safe. Blocks may be nested. A block must not take the write lock, nor enter another
+    one whose creator does: it would wait for itself, and gets a ``RuntimeError`` instead.
     """
 
     def __init__(
@@ -117,16 +119,15 @@ class SyncReaderDogpile(Dogpile):
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         super().__init__(expiretime, init, lock, clock=clock)
-        self.readwritelock = ReadWriteMutex()
+        self._users = ReadWriteLock()
 
-    @contextmanager
-    def acquire_write_lock(self) -> Iterator[None]:
-        """Alone, without readers."""
-        self.readwritelock.acquire_write_lock()
-        try:
-            yield
-        finally:
-            self.readwritelock.release_write_lock()
+    def acquire_write_lock(self) -> AbstractContextManager[None]:
+        """A context that waits until no block is in use, and keeps new ones out.
+
+        Raises:
+            RuntimeError: on entering it, this thread is in a block itself.
+        """
+        return self._users.writing()
 
     @contextmanager
     def acquire(
@@ -136,9 +137,5 @@ class SyncReaderDogpile(Dogpile):
         value_and_created_fn: Callable[[], tuple[Any, float]] | None = None,
     ) -> Iterator[Any]:
         """As of a :class:`Dogpile`; the block holds the read lock, the creator does not."""
-        with self._lock(creator, value_fn, value_and_created_fn) as value:
-            self.readwritelock.acquire_read_lock()
-            try:
-                yield value
-            finally:
-                self.readwritelock.release_read_lock()
+        with self._lock(creator, value_fn, value_and_created_fn) as value, self._users.reading():
+            yield value

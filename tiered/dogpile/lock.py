@@ -89,35 +89,26 @@ class Lock(Generic[T]):
         value, created = self._read()
         if not self._is_due(created):
             return value
-        if created > 0:
-            return self._with_old(value)
-        acquired = self.mutex.acquire(True) is not False
-        try:
-            # A mutex that gives up waiting leaves each waiter to himself: better than none.
-            value, created = self._read()
-            return self.creator()[0] if self._is_due(created) else value
-        finally:
-            if acquired:
-                self.mutex.release()
+        if created <= 0:
+            return self._renewed(self.mutex.acquire(True) is not False)
+        return self._renewed(True) if self.mutex.acquire(False) else value
 
-    def _with_old(self, old: T) -> T:
-        """The old value while another creates, or the one that is created now."""
-        if not self.mutex.acquire(False):
-            return old
-        handed_over = False
+    def _renewed(self, acquired: bool) -> T:
+        """What is there by now, or is created; *acquired* tells whether we have the mutex."""
         value: T
         try:
             # Whoever had the mutex until now may just have made a new one.
             value, created = self._read()
-            if not self._is_due(created):
+            if not self._is_due(created) or (created > 0 and not acquired):
                 return value
             if self.async_creator is None or created <= 0:
+                # A mutex that gives up waiting leaves each waiter to himself: better than none.
                 return self.creator()[0]
             self.async_creator(self.mutex)
-            handed_over = True
+            acquired = False  # handed over
             return value
         finally:
-            if not handed_over:
+            if acquired:
                 self.mutex.release()
 
     def _read(self) -> tuple[Any, float]:

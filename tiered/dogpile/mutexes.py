@@ -13,7 +13,7 @@ import random
 import threading
 from abc import ABC, abstractmethod
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, NamedTuple, Self
 
 from tiered.clients.base import CacheClient, Claim
 from tiered.concurrency import fork
@@ -26,6 +26,9 @@ __all__ = ["BaseMutex", "FileMutex", "MemcachedMutex", "ThreadMutex"]
 _FIRST_PAUSE: Final = 0.002
 _LONGEST_PAUSE: Final = 0.05
 """Seconds between two attempts to get a mutex that another process holds."""
+
+_PROBE: Final = 1.0
+"""Seconds for which a question whether a mutex is held could leave it held, at the worst."""
 
 
 class BaseMutex(ABC):
@@ -41,7 +44,11 @@ class BaseMutex(ABC):
 
     @abstractmethod
     def locked(self) -> bool:
-        """Whether anybody holds it just now."""
+        """Whether anybody holds it just now.
+
+        Between processes it is taken for a moment to find out, in which the
+        ``acquire(wait=False)`` of another is refused.
+        """
 
     def __enter__(self) -> Self:
         self.acquire()
@@ -137,6 +144,14 @@ class FileMutex(BaseMutex):
         return True
 
 
+class _Hold(NamedTuple):
+    """A claim, the thread that took it, and its end on the client's monotonic clock."""
+
+    claim: Claim
+    thread: int
+    ends: float
+
+
 class MemcachedMutex(BaseMutex):
     """For all who share a client's servers, by a claim with an owner token and an end.
 
@@ -153,7 +168,9 @@ class MemcachedMutex(BaseMutex):
     Raises:
         TypeError, ValueError: an argument that cannot be right.
 
-    Threads: safe.
+    Threads: safe. A thread releases what it took itself; one that took nothing, what has been
+    held the longest. So a late holder does not release the hold of a successor; one who was
+    handed the mutex may, if he is late by more than another *ttl*.
     """
 
     def __init__(self, client: CacheClient, key: Key, ttl: float = 30.0) -> None:
@@ -171,16 +188,25 @@ class MemcachedMutex(BaseMutex):
     def after_fork(self) -> None:
         """Not held by this process; the parent's claim is the parent's."""
         self._own = threading.Lock()
-        # By thread: a holder whose time is over must not release the one that came after.
-        self._claims: dict[int, Claim] = {}
+        self._holds: list[_Hold] = []  # the oldest first, those whose time is over among them
 
     def acquire(self, wait: bool = True) -> bool:
         pause = _FIRST_PAUSE
         while True:
+            asked = self._client.clock.monotonic()
             claim = self._client.claim(self._claimed, self.ttl)
             if claim is not None:
+                hold = _Hold(claim, threading.get_ident(), asked + self.ttl)
+                others = {thread.ident for thread in threading.enumerate()} - {hold.thread}
                 with self._own:
-                    self._claims[threading.get_ident()] = claim
+                    # What is long over is kept for a thread that may be at it still, or that
+                    # one would release ours in its place; it is not kept for ever.
+                    self._holds = [
+                        old
+                        for old in self._holds
+                        if old.ends + self.ttl > asked or old.thread in others
+                    ]
+                    self._holds.append(hold)
                 return True
             if not wait:
                 return False
@@ -188,14 +214,17 @@ class MemcachedMutex(BaseMutex):
             pause = min(pause * 1.5, _LONGEST_PAUSE)
 
     def release(self) -> bool:
+        me = threading.get_ident()
         with self._own:
-            claim = self._claims.pop(threading.get_ident(), None)
-            if claim is None and self._claims:  # another thread took it, and handed it over
-                claim = self._claims.popitem()[1]
-        return claim is not None and claim.release()
+            if not self._holds:
+                return False
+            mine = [hold for hold in self._holds if hold.thread == me]
+            hold = mine[-1] if mine else self._holds[0]
+            self._holds.remove(hold)
+        return hold.claim.release()
 
     def locked(self) -> bool:
-        claim = self._client.claim(self._claimed, self.ttl)
+        claim = self._client.claim(self._claimed, min(self.ttl, _PROBE))
         if claim is None:
             return True
         claim.release()

@@ -12,16 +12,23 @@ was taken, ``release()`` whether it was still held.
 
 from __future__ import annotations
 
+import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, ClassVar, Final
 
 import pytest
+
+from tiered.clock import SYSTEM_CLOCK
 
 __all__ = ["MutexContract"]
 
 _PATIENCE: Final = 20.0
 """Seconds after which something hangs."""
+
+_TURNS: Final = 50
+"""How often a thread lets others go on (it does not sleep: a good mutex is tested quickly)."""
 
 
 class MutexContract:
@@ -52,13 +59,16 @@ class MutexContract:
                 assert mutex.acquire()
                 inside.append(1)
                 entered = counts["entered"]
+                for _ in range(_TURNS):  # whoever can get in, gets in now
+                    SYSTEM_CLOCK.sleep(0)
                 if len(inside) > 1:
                     clashes.append(1)
                 counts["entered"] = entered + 1
                 inside.pop()
                 assert mutex.release()
 
-        _in_threads(compete, self.threads)
+        with _eager_switching():
+            _in_threads(compete, self.threads)
         assert not clashes
         assert counts["entered"] == self.threads * self.rounds
 
@@ -84,19 +94,25 @@ class MutexContract:
     def test_who_waits_gets_it_when_it_is_free(self) -> None:
         one = self.make_mutex()
         assert one.acquire()
-        got: list[bool] = []
+        happened: list[object] = []
+        about_to_wait = threading.Event()
 
         def wait() -> None:
             other = self.make_mutex()
-            got.append(other.acquire(True))
+            about_to_wait.set()
+            happened.append(other.acquire(True))
             other.release()
 
         waiter = threading.Thread(target=wait, daemon=True)
         waiter.start()
+        assert about_to_wait.wait(_PATIENCE)
+        for _ in range(_TURNS):  # it gets to where it waits
+            SYSTEM_CLOCK.sleep(0)
         assert one.locked()
+        happened.append("released")
         assert one.release()
         waiter.join(_PATIENCE)
-        assert got == [True]
+        assert happened == ["released", True]
         assert not one.locked()
 
     def test_releasing_what_one_does_not_have_harms_nobody(self) -> None:
@@ -138,6 +154,17 @@ class MutexContract:
         _in_threads(lambda: answers.append(mutex.release()), 1)
         assert answers == [True]
         assert self.make_mutex().acquire(False)
+
+
+@contextmanager
+def _eager_switching() -> Iterator[None]:
+    """Let the interpreter change threads as often as it can."""
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(usual)
 
 
 def _in_threads(work: Callable[[], Any], count: int) -> None:
