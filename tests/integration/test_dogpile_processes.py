@@ -7,13 +7,17 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from pathlib import Path
+
+import pytest
 
 from tests.conftest import SECRET, unique_prefix
 from tests.integration.test_forked_children import fork, in_child
 from tiered.cli.demo.server import PrivateMemcached
 from tiered.clients.memcached import MemcachedClient
+from tiered.concurrency.rwlock import ReadWriteLock
 from tiered.dogpile import (
     FileMutex,
     MemcachedMutex,
@@ -169,11 +173,56 @@ def test_a_child_does_not_prolong_its_parents_lock(tmp_path: Path) -> None:
     if not pid:
         os.write(tell, b"x")
         os.read(go, 1)
-        os._exit(0)
+        os._exit(0 if mutex.acquire(False) else 1)  # by then it can have it itself
     try:
         assert os.read(told, 1) == b"x"
         assert mutex.release()
-        assert FileMutex(tmp_path / "lock").acquire(False)
+        with FileMutex(tmp_path / "lock") as other:
+            assert not mutex.acquire(False)
+        assert not other.release()
     finally:
         os.write(let, b"x")
-        os.waitpid(pid, 0)
+        result = os.waitpid(pid, 0)[1]
+        for end in (told, tell, go, let):
+            os.close(end)
+    assert os.waitstatus_to_exitcode(result) == 0
+
+
+@pytest.mark.parametrize("section", ["reading", "writing"])
+def test_a_read_write_lock_of_another_thread_is_free_in_the_child(section: str) -> None:
+    lock = ReadWriteLock()
+    holding, done = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with getattr(lock, section)():
+            holding.set()
+            done.wait(20)
+
+    def child() -> bool:
+        with lock.writing(), lock.reading():
+            return True
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    assert holding.wait(20)
+    try:
+        in_child(child)
+    finally:
+        done.set()
+        thread.join(20)
+
+
+def test_a_thread_that_forks_while_it_writes_goes_on_writing_in_the_child() -> None:
+    lock = ReadWriteLock()
+    pid = -1
+    try:
+        with lock.writing():
+            pid = fork()
+            if not pid:
+                assert lock._writer == threading.get_ident()
+        with lock.reading():
+            pass
+    finally:
+        if not pid:
+            os._exit(0 if sys.exc_info()[0] is None else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0

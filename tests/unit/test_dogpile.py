@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -85,6 +86,9 @@ def test_the_value_is_created_when_it_is_missing_or_expired(
     resource.held = ("nothing yet", 0.0)
     with dogpile as value:
         assert value == "value 4"
+    resource.held = ("nothing yet", 0.0)
+    with lock(resource, expiretime=None) as value:
+        assert value == "value 5"
 
 
 def test_it_may_never_expire(resource: Resource, clock: ManualClock) -> None:
@@ -475,13 +479,20 @@ def test_one_object_for_a_name_while_anybody_has_it() -> None:
 
 def test_threads_get_the_same_object() -> None:
     made: list[str] = []
+    asking: list[int] = []
 
     def create(name: str) -> Named:
         made.append(name)
+        while len(asking) < 16:
+            pass
         return Named(name)
 
+    def ask(number: int) -> Named:
+        asking.append(number)
+        return registry.get("a")
+
     registry = NameRegistry(create)
-    objects = together(lambda _: registry.get("a"), 16)
+    objects = together(ask, 16)
     assert len(set(map(id, objects))) == 1
     assert made == ["a"]
 
@@ -493,14 +504,16 @@ def test_a_creator_may_ask_the_registry() -> None:
             named.more = ((registry.get("inner"),), {})
         elif name == "self":
             depth.append(1)
-            named.more = ((registry.get("self") if len(depth) < 2 else None,), {})
+            if len(depth) < 2:
+                inner.append(registry.get("self"))
         return named
 
     depth: list[int] = []
+    inner: list[Named] = []
     registry: NameRegistry[Named] = NameRegistry(create)
     assert registry.get("outer").more[0][0].name == "inner"
-    one = registry.get("self")
-    assert registry.get("self") is one
+    assert registry.get("self") is inner[0]
+    assert registry.get("self") is inner[0]
 
 
 # -- Read-write mutex ------------------------------------------------------------------
@@ -549,6 +562,19 @@ def test_a_waiting_writer_comes_before_new_readers() -> None:
     assert order == ["write", "read"]
 
 
+@pytest.mark.parametrize("kind", ["read", "write"])
+def test_the_end_of_writing_wakes_who_waits(kind: str) -> None:
+    mutex = ReadWriteMutex()
+    mutex.acquire_write_lock()
+    waiter = threading.Thread(target=getattr(mutex, f"acquire_{kind}_lock"), daemon=True)
+    waiter.start()
+    while not mutex._changed._waiters:  # type: ignore[attr-defined]
+        pass
+    mutex.release_write_lock()
+    waiter.join(20)
+    assert not waiter.is_alive()
+
+
 @pytest.mark.parametrize("release", ["release_read_lock", "release_write_lock"])
 def test_releasing_what_nobody_has_is_an_error(release: str) -> None:
     with pytest.raises(RuntimeError, match=release):
@@ -584,27 +610,33 @@ def test_a_late_holder_harms_nobody_who_came_after_through_the_same_object(
     assert mutex.locked()
 
 
-@pytest.mark.parametrize("late", [6, 60])
+def hold(mutex: MemcachedMutex, done: threading.Event) -> threading.Thread:
+    """A thread that takes *mutex*, and lives until *done*."""
+    held = threading.Event()
+
+    def run() -> None:
+        mutex.acquire()
+        held.set()
+        done.wait(20)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    assert held.wait(20)
+    return thread
+
+
+@pytest.mark.parametrize(("late", "lives"), [(6, True), (6, False), (60, True)])
 def test_a_late_release_does_not_free_a_successor_of_the_same_object(
-    clock: ManualClock, late: float
+    clock: ManualClock, late: float, lives: bool
 ) -> None:
     mutex = MemcachedMutex(inproc(clock), "k", ttl=5)
-    done = threading.Event()
-
-    def hold(held: threading.Event) -> threading.Thread:
-        def run() -> None:
-            mutex.acquire()
-            held.set()
-            done.wait(20)
-
-        thread = threading.Thread(target=run)
-        thread.start()
-        assert held.wait(20)
-        return thread
-
-    first = hold(threading.Event())
+    first_done, done = threading.Event(), threading.Event()
+    first = hold(mutex, first_done)
+    if not lives:
+        first_done.set()
+        first.join(20)
     clock.advance(late)
-    second = hold(threading.Event())
+    second = hold(mutex, done)
     try:
         assert not mutex.release()  # we were handed what the first one took
         assert mutex.locked()
@@ -612,9 +644,24 @@ def test_a_late_release_does_not_free_a_successor_of_the_same_object(
         assert not mutex.locked()
         assert not mutex.release()
     finally:
+        first_done.set()
         done.set()
         first.join(20)
         second.join(20)
+
+
+def test_a_thread_releases_what_it_took_itself(clock: ManualClock) -> None:
+    mutex = MemcachedMutex(inproc(clock), "k", ttl=5)
+    done = threading.Event()
+    late = hold(mutex, done)
+    clock.advance(6)
+    try:
+        assert mutex.acquire(False)
+        assert mutex.release()
+        assert not mutex.locked()
+    finally:
+        done.set()
+        late.join(20)
 
 
 def test_a_hold_that_is_never_released_is_forgotten(clock: ManualClock) -> None:
@@ -622,9 +669,10 @@ def test_a_hold_that_is_never_released_is_forgotten(clock: ManualClock) -> None:
     for _ in range(10):
         assert mutex.acquire(False)
         clock.advance(11)
-    together(lambda _: mutex.acquire(False), 1)
+    together(lambda _: mutex.acquire(False), 1)  # by a thread that ends
     clock.advance(11)
     assert mutex.acquire(False)
+    assert len(mutex._holds) == 1
     assert mutex.release()
     assert not mutex.release()
 
@@ -712,6 +760,18 @@ def test_a_file_that_is_removed_divides_nobody(tmp_path: Path) -> None:
     waiter.join(20)
     assert not FileMutex(path).acquire(False)  # the waiter holds the file that is there now
     assert third.release()
+
+
+def test_a_copy_of_the_open_file_does_not_keep_it_locked(tmp_path: Path) -> None:
+    mutex = FileMutex(tmp_path / "lock")
+    assert mutex.acquire()
+    assert mutex._file._locked is not None
+    copy = os.dup(mutex._file._locked)  # as a child has that was forked at the wrong moment
+    try:
+        assert mutex.release()
+        assert FileMutex(tmp_path / "lock").acquire(False)
+    finally:
+        os.close(copy)
 
 
 def test_a_dropped_mutex_frees_its_file(tmp_path: Path) -> None:

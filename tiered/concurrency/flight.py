@@ -95,6 +95,11 @@ class Flight:
             self._assigned = True
             return first
 
+    @property
+    def superseded(self) -> bool:
+        """Whether what it brings is not to be stored."""
+        return self._superseded
+
     # -- For leaders -----------------------------------------------------------
 
     def begin(self) -> bool:
@@ -230,10 +235,9 @@ class Flights:
         self._replace(key, flight)
         return flight
 
-    def supersede(self, key: Hashable) -> None:
-        """Take the flight of *key*, if one runs, out of the table and stop its write."""
-        if self._running or self._leaving:
-            self._replace(key, None)
+    def supersede(self, key: Hashable) -> bool:
+        """Take the flight of *key* out of the table and stop its write; whether there was one."""
+        return bool(self._running or self._leaving) and self._replace(key, None)
 
     def supersede_all(self) -> None:
         """Do so for every key."""
@@ -242,7 +246,7 @@ class Flights:
         for key in keys:
             self._replace(key, None)
 
-    def _replace(self, key: Hashable, new: Flight | None) -> None:
+    def _replace(self, key: Hashable, new: Flight | None) -> bool:
         with self._lock:
             previous = self._running.pop(key, None)
             if new is not None:
@@ -258,6 +262,7 @@ class Flights:
                 self._leaving[key].remove(previous)
                 if not self._leaving[key]:
                     del self._leaving[key]
+        return previous is not None
 
     def finish(self, key: Hashable, flight: Flight) -> None:
         """Take *flight* out of the table, unless another has its place by now."""

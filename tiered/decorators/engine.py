@@ -265,8 +265,9 @@ class Engine:
                 return change()
             finally:
                 # One that was entered meanwhile may have found what was there before: who asks
-                # from now on must not join it.
-                self.flights.supersede(call.key)
+                # from now on must not join it, nor wait for its claim.
+                if self.flights.supersede(call.key):
+                    self._client.revoke(call.key)
 
         return Outcome((yield from self.reading.ask(changed, False)))
 

@@ -155,6 +155,10 @@ class Leader:
         reading = self._reading
         pause = _FIRST_PAUSE
         while True:
+            if flight.superseded:
+                # Nothing of it will be stored. With a claim in hand it would hold up the flight
+                # that has come in its place, which it may be waiting for itself.
+                return (yield from self._computed_and_stored(flight, call, stale, self._put))
             claim = yield from reading.ask(partial(self._claim, call), _NO_CLAIMS)
             outcome: Outcome | None
             try:
