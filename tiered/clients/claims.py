@@ -91,16 +91,18 @@ class Claim:
 class ClaimTable:
     """The claims that the threads of this process hold on one client's keys."""
 
-    __slots__ = ("_holdings",)
+    __slots__ = ("_holdings", "_made")
 
     def __init__(self) -> None:
         # Made on first use: most clients are never asked for a claim.
         self._holdings: Holdings | None = None
+        self._made: dict[None, Holdings] = {}
 
     def take(self, client: CacheClient, key: Key, until: float) -> Claim | None:
         """A claim on *key* of *client*, or ``None`` while somebody holds one."""
         if self._holdings is None:
-            self._holdings = Holdings()
+            # Atomic: of several first callers all get the same one.
+            self._holdings = self._made.setdefault(None, Holdings())
         holdings = self._holdings
         now = client.clock.monotonic
         token = holdings.take(key, until, now())
