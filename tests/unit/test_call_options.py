@@ -430,6 +430,18 @@ def test_lives_on_a_shared_client_are_spread_where_there_is_a_refresh_point(host
     assert {g.get_ttl(x)[1] for x in range(50)} == {100}
 
 
+def test_what_can_be_used_once_is_not_cached(
+    client: CacheClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    @cached(client, 60)
+    def numbers(count: int) -> Any:
+        return (x for x in range(count))
+
+    assert list(numbers(3)) == list(numbers(3)) == [0, 1, 2]
+    assert "returns a generator, which serves one user only" in caplog.text
+    assert numbers.stats.errors == 2
+
+
 # -- Renewals and placeholders ---------------------------------------------------------
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import types
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final, TypeAlias
@@ -21,6 +22,8 @@ __all__ = ["Leader"]
 
 _Write: TypeAlias = Callable[[Key, Any, float], bool]
 
+_USED_ONCE: Final = (types.CoroutineType, types.GeneratorType, types.AsyncGeneratorType)
+"""What a function may return without being refused for it; its second user would find it empty."""
 _NO_CLAIMS: Final[Claim | MissingType | None] = MISSING
 """In place of a claim, where asking for one failed."""
 _FIRST_PAUSE: Final = 0.002
@@ -226,6 +229,16 @@ class Leader:
         return (yield from self._failed(flight, call, stale, outcome))
 
     def _stored(self, flight: Flight, call: BoundCall, value: Any, write: _Write) -> Steps[None]:
+        if isinstance(value, _USED_ONCE):
+            self._reading.counters.errors += 1
+            self._reading.reports.warn(
+                "once",
+                "%s is not cached: it returns a %s, which serves one user only",
+                self._plan.name,
+                type(value).__name__,
+            )
+            return
+
         def store() -> None:
             terms = self._reading.terms
             if terms.wants(value, call) and (ttl := terms.ttl(value)) > 0:

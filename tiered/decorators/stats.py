@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tiered.concurrency import fork
 from tiered.stats.histogram import TimingHistogram
@@ -27,7 +27,7 @@ class MissTimes:
     total: float = 0.0
     shortest: float = 0.0
     longest: float = 0.0
-    buckets: tuple[tuple[float, int], ...] = ()
+    buckets: tuple[tuple[float, int], ...] = field(default=(), repr=False)
 
     @property
     def mean(self) -> float:
