@@ -151,6 +151,7 @@ def test_bg_computes_in_the_pool_and_once(
     f = cached(inproc(clock), 60, pool=pool)(ledger)
     f(1)
     clock.advance(61)
+    ledger.started.clear()
     ledger.gate.clear()
     assert together(lambda _: f.bg()(1), 8) == [(1, 1)] * 8
     assert ledger.started.wait(20)

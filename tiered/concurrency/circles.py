@@ -15,12 +15,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from typing import Protocol
 
 from tiered.concurrency import fork
 
-__all__ = ["CircularWait", "Link", "computing", "detach", "waiting"]
+__all__ = ["CircularWait", "Link", "computing", "detach", "enter", "leave", "waiting"]
 
 
 class CircularWait(Exception):
@@ -58,17 +58,27 @@ class _Lock:
 _shared = _Lock()
 
 
+def enter(link: Link) -> Token[tuple[Link, ...]]:
+    """From here on in this context, *link* is being computed; to be followed by :func:`leave`."""
+    return _led.set((*_led.get(), link))
+
+
+def leave(token: Token[tuple[Link, ...]]) -> None:
+    """The computation that :func:`enter` gave *token* for has ended."""
+    try:
+        _led.reset(token)
+    except ValueError:
+        pass  # a coroutine of a loop that is gone, closed elsewhere: its context went too
+
+
 @contextmanager
 def computing(link: Link) -> Iterator[None]:
     """Around the computation of *link*."""
-    token = _led.set((*_led.get(), link))
+    token = enter(link)
     try:
         yield
     finally:
-        try:
-            _led.reset(token)
-        except ValueError:
-            pass  # a coroutine of a loop that is gone, closed elsewhere: its context went too
+        leave(token)
 
 
 def detach() -> None:

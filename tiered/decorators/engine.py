@@ -180,7 +180,7 @@ class Engine:
     def circumstances(self, key: Key) -> tuple[tuple[str, object], ...]:
         """What there is to know about a call besides its value: names and facts."""
         facts: list[tuple[str, object]] = [("computing", key in self.flights)]
-        if self._plan.remembers_failures:
+        if self.reading.remembers_failures:
             failure = self.reading.space.records.entry(FailureOf(key))
             if failure is not None and failure.deadline > self.reading.monotonic():
                 facts.append(("last_failure", failure.value))
@@ -272,5 +272,5 @@ class Engine:
         return Outcome((yield from self.reading.ask(changed, False)))
 
     def _forget_failure(self, call: BoundCall) -> None:
-        if self._plan.remembers_failures:
+        if self.reading.remembers_failures:
             self.reading.space.records.delete(FailureOf(call.key))

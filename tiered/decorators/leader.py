@@ -43,6 +43,7 @@ class Leader:
         self._plan = reading.plan
         self._client = reading.space.client
         self._records = reading.space.records
+        self._shared = self._client.capabilities.shared
 
     # -- Flights -----------------------------------------------------------------
 
@@ -103,7 +104,7 @@ class Leader:
     def _computed_once(
         self, flight: Flight, call: BoundCall, margin: float, stale: Entry | None
     ) -> Steps[Outcome]:
-        if self._client.capabilities.shared:
+        if self._shared:
             return (yield from self._claimed(flight, call, margin, stale))
         return (yield from self._computed_and_stored(flight, call, stale, self._put))
 
@@ -139,7 +140,7 @@ class Leader:
         entry = found.get(call.key)
         if entry is not None and entry.deadline - now > margin:
             return Outcome(entry.value)
-        failure = found.get(FailureOf(call.key)) if self._plan.remembers_failures else None
+        failure = found.get(FailureOf(call.key)) if self._reading.remembers_failures else None
         if failure is None or failure.deadline <= now:
             return None
         outcome = outcome_of(failure.value)
@@ -214,7 +215,7 @@ class Leader:
         outcome = yield from self.computed(call, flight)
         if outcome.error is None:
             yield from self._stored(flight, call, outcome.value, self._put)
-            if self._plan.remembers_failures:
+            if self._reading.remembers_failures:
                 failure = FailureOf(call.key)
                 yield from self._reading.ask(lambda: self._records.delete(failure), False)
         return outcome

@@ -44,6 +44,7 @@ class Reading:
         self.terms = Terms(plan)
         self.counters = CallCounters()
         self.monotonic = plan.client.clock.monotonic
+        self.remembers_failures = plan.remembers_failures
         self.reports = Reports("tiered.decorators", plan.client.clock)
         self.hooks = Hooks(plan.initialize, plan.name, self.reports)
         self.bind = shape.binder()
@@ -101,7 +102,9 @@ class Reading:
         """
         wanted = list(keys)
         values, records = self.space.client, self.space.records
-        failures = [beside for key in wanted for beside in self.beside(key)[1:]]
+        failures: list[Key] = []
+        if self.remembers_failures:
+            failures = [FailureOf(key) for key in wanted]
         search = self._search(margin)
 
         def find() -> dict[Key, Entry]:
@@ -118,7 +121,7 @@ class Reading:
 
     def beside(self, key: Key) -> tuple[Key, ...]:
         """The keys that are asked for together with *key*, itself the first."""
-        return (key, FailureOf(key)) if self.plan.remembers_failures else (key,)
+        return (key, FailureOf(key)) if self.remembers_failures else (key,)
 
     def _search(self, margin: float) -> Search:
         search = self.hooks.search

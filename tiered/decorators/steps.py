@@ -26,10 +26,10 @@ into a generator is only what ends it (``KeyboardInterrupt``, cancellation, its 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
+from tiered.concurrency import circles
 from tiered.concurrency.flight import Flight
 from tiered.concurrency.outcome import Outcome
 from tiered.keys.call import BoundCall
@@ -51,14 +51,14 @@ __all__ = [
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Ask:
     """Call *operation*, which may block on a server and does not raise; sends its answer."""
 
     operation: Callable[[], Any]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Compute:
     """Call the user's function; sends its :class:`Outcome`.
 
@@ -69,7 +69,7 @@ class Compute:
     flight: Flight | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Lead:
     """See that *flight* is led: by *steps*, unless somebody begins it first.
 
@@ -89,7 +89,7 @@ class Lead:
         return self.begun or self.flight.assign()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Await:
     """Wait until *flight* has ended; sends ``False`` if *timeout* seconds were not enough.
 
@@ -100,14 +100,14 @@ class Await:
     timeout: float | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Pause:
     """Let *seconds* pass."""
 
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Behind:
     """See that a new *flight* is led, behind the caller's back."""
 
@@ -116,7 +116,7 @@ class Behind:
     steps: Steps[Outcome | None]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Each:
     """Perform all of *many*, one after the other or together; sends their answers in order."""
 
@@ -137,9 +137,12 @@ def in_turn(many: list[Steps[Any]]) -> Steps[list[Any]]:
 
 def caught(function: Callable[..., Any], effect: Compute) -> Outcome:
     """Perform ``Compute`` by calling *function*; how that ended."""
-    call = effect.call
-    with nullcontext() if effect.flight is None else effect.flight.computing():
-        try:
-            return Outcome(function(*call.args, **call.kwargs))
-        except Exception as error:
-            return Outcome(error=error)
+    call, flight = effect.call, effect.flight
+    token = None if flight is None else circles.enter(flight)
+    try:
+        return Outcome(function(*call.args, **call.kwargs))
+    except Exception as error:
+        return Outcome(error=error)
+    finally:
+        if token is not None:
+            circles.leave(token)
