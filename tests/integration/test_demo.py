@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -310,5 +311,23 @@ def test_only_a_memcached_answers(memcached: PrivateMemcached) -> None:
         port = silent.getsockname()[1]
         assert not answers(f"127.0.0.1:{port}", timeout=0.05)
     assert not answers(f"127.0.0.1:{port}")
-    for nonsense in ("", "localhost", "host:port", "127.0.0.1:99999"):
+    for nonsense in ("", "host:port", "127.0.0.1:99999", "/there/is/no.sock"):
         assert not answers(nonsense)
+
+
+def test_a_memcached_may_answer_at_a_socket(tmp_path: Path) -> None:
+    path = str(tmp_path / "m.sock")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listening:
+        listening.bind(path)
+        listening.listen()
+
+        def serve() -> None:
+            connection, _ = listening.accept()
+            with connection:
+                assert connection.recv(64) == b"version\r\n"
+                connection.sendall(b"VERSION 1\r\n")
+
+        answering = threading.Thread(target=serve)
+        answering.start()
+        assert answers(path)
+        answering.join(20)

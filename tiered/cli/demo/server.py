@@ -15,6 +15,8 @@ import time
 from pathlib import Path
 from typing import Any, Final, Self
 
+from tiered.routing.addresses import Address, parse_address
+
 __all__ = ["PrivateMemcached", "answers"]
 
 _PR_SET_PDEATHSIG: Final = 1
@@ -120,15 +122,26 @@ class PrivateMemcached:
 
 
 def answers(address: str, timeout: float = 0.5) -> bool:
-    """Whether a memcached answers at ``host:port``."""
-    host, _, port = address.rpartition(":")
+    """Whether a memcached answers at *address*: ``host:port``, or the path of a socket."""
     try:
-        with socket.create_connection((host.strip("[]"), int(port)), timeout) as connection:
-            connection.settimeout(timeout)
+        with _connected(parse_address(address), timeout) as connection:
             connection.sendall(b"version\r\n")
             return connection.recv(64).startswith(b"VERSION")
     except (OSError, ValueError):
         return False
+
+
+def _connected(address: Address, timeout: float) -> socket.socket:
+    if not address.is_unix:
+        return socket.create_connection((address.host, address.port), timeout)
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        connection.settimeout(timeout)
+        connection.connect(address.host)
+    except OSError:
+        connection.close()
+        raise
+    return connection
 
 
 def _binary() -> str | None:

@@ -61,7 +61,9 @@ def serve(job: Job, pipe: Connection) -> None:
     """Serve until the time is over, or until the other end of *pipe* says or is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches us through the pipe
     client = _client(job)
-    metrics = cached(client, ttl=3600, namespace=f"demo/{job.secret}")(module_metrics)
+    # A worker that is killed while it computes holds up the others, and the end, so long.
+    decorate = cached(client, ttl=3600, namespace=f"demo/{job.secret}", claim_ttl=2.0)
+    metrics = decorate(module_metrics)
     try:
         _serve(job, metrics, pipe)
     except (BrokenPipeError, EOFError):
