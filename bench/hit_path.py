@@ -2,219 +2,175 @@
 
     python bench/hit_path.py [--json] [--assert] [--rounds N]
 
-Goals are ratios within one run; ``--assert`` exits with 1 if one is missed.
+Goals are ratios within one run; ``--assert`` exits with 1 if one is missed. Those for the compiled
+core and those for pure Python (TIERED_PURE=1) differ.
 """
 
 from __future__ import annotations
 
-import argparse
-import functools
-import json
 import random
 import sys
-from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict
-from multiprocessing import get_context
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from bench.timing import Contender, Result, environment, table, time_calls, time_threads
-from tiered import InprocCacheClient, NullCacheClient, TieredInclusiveClient, cached
+import tiered
+from bench import command, decorated
+from bench.goals import Goal
+from bench.kinds import text, texts
+from bench.loops import TTL, Loop, one_argument, three_arguments
+from bench.peers import peer
+from bench.sections import Sections, in_threads, timed
+from bench.timing import Contender
 
 KEYS = 10_000
 CALLS = 50_000
+ROOM = 2 * KEYS
 
-# (section, contender, at most so many times the section's baseline)
-GOALS = [
-    ("@cached hit over 10,000 random keys", "tiered @cached", 6.0),
-    ("@cached hit over 10,000 random keys", "tiered @cached, tiers", 6.0),
-    ("client get over 10,000 random texts", "tiered InprocCacheClient.get", 8.0),
+ONE = "@cached hit, 10,000 random keys"
+ONE_HOT = "@cached hit, one hot key"
+THREE = '@cached hit, f(k, "abc", z=3), 10,000 random keys'
+THREE_HOT = '@cached hit, f(k, "abc", z=3), one hot key'
+GET = "client get, 10,000 random texts"
+GET_HOT = "client get, one hot text"
+AWAIT = "await of a @cached hit, 10,000 random keys"
+METHOD = "a method's @cached hit, 10,000 random keys"
+THREADS = "four threads on @cached hits"
+
+WRAPPED = "tiered @cached, NamespaceWrapper"
+PLAIN = ["", *(f", {policy}" for policy in decorated.POLICIES[1:])]
+FORMS = [f"tiered @cached{name}" for name in (*PLAIN, ", tiers")]
+CLIENTS = [f"tiered get{name}" for name in PLAIN]
+TIERS = "tiered get, tiers"
+
+COMPILED_GOALS = [
+    *(Goal(ONE, name, 1.2) for name in (*FORMS, WRAPPED)),
+    *(Goal(ONE_HOT, name, 1.5) for name in FORMS),
+    *(Goal(section, name, 1.5) for section in (THREE, THREE_HOT) for name in FORMS),
+    *(Goal(GET, name, 2.0) for name in CLIENTS),
+    *(Goal(GET, name, 1.0, than="cachebox VTTLCache.get") for name in CLIENTS),
+    Goal(GET, TIERS, 3.0),
+    *(Goal(AWAIT, name, 3.0) for name in FORMS),
 ]
-THREADS_GOAL = 0.9
-"""Four threads together are no slower than one; a tenth is the noise of the machine."""
+PURE_GOALS = [
+    *(Goal(ONE, name, 6.0) for name in (*FORMS, WRAPPED)),
+    *(Goal(GET, name, 8.0) for name in CLIENTS),
+]
+# Four threads together are no slower than one; a tenth is the noise of the machine.
+GOALS = [
+    *(COMPILED_GOALS if tiered.accelerated else PURE_GOALS),
+    Goal(THREADS, "tiered @cached", 0.9, at_least=True),
+]
 
 
-def identity(x: int) -> int:
+def random_numbers() -> list[int]:
+    """Keys in random order. For ints ``lru_cache`` is at its best."""
+    chance = random.Random(7)
+    return [chance.randrange(KEYS) for _ in range(CALLS)]
+
+
+def hot_number() -> list[int]:
+    """One key."""
+    return [4711] * CALLS
+
+
+def many_numbers() -> list[int]:
+    """So many that starting threads does not count."""
+    return random_numbers() * 4
+
+
+def random_texts() -> list[str]:
+    """Keys equal to those stored, but other objects, as those that applications look up."""
+    return texts(random_numbers())
+
+
+def hot_text() -> list[str]:
+    """One key, a new object each time."""
+    return texts(hot_number())
+
+
+def with_one(x: int) -> int:
     """The cached function: nothing, so that only the cache is timed."""
     return x
 
 
-def decorated() -> list[Contender]:
-    """Decorators of other packages and ours, filled."""
-    import cachetools
-
-    tiers = TieredInclusiveClient(InprocCacheClient(2 * KEYS), NullCacheClient())
-    contenders = [
-        Contender("functools.lru_cache", functools.lru_cache(2 * KEYS)(identity)),
-        Contender("tiered @cached", cached(InprocCacheClient(2 * KEYS), 3600)(identity)),
-        Contender("tiered @cached, tiers", cached(tiers, 3600, namespace="tiers")(identity)),
-        Contender(
-            "cachetools.cached LRU, no lock",
-            cachetools.cached(cachetools.LRUCache(2 * KEYS))(identity),
-        ),
-        Contender(
-            "cachetools.cached TTL, lock",
-            cachetools.cached(cachetools.TTLCache(2 * KEYS, 3600), lock=_lock())(identity),
-        ),
-        *_foreign_decorators(),
-    ]
-    for contender in contenders:
-        for key in range(KEYS):
-            contender.call(key)
-    return contenders
+def with_three(x: int, y: str, *, z: int) -> int:
+    """The same with more arguments."""
+    return x
 
 
-def _lock() -> Any:
-    import threading
+def functions(function: Any, loop: Loop) -> list[Contender]:
+    """Decorated functions, filled one after the other.
 
-    return threading.RLock()
-
-
-def _foreign_decorators() -> list[Contender]:
-    found = []
-    try:
-        import cachebox
-    except ImportError:
-        print("cachebox is not installed (the bench extra); left out", file=sys.stderr)
-    else:
-        cache: Any = cachebox.TTLCache(2 * KEYS, 3600)
-        found.append(Contender("cachebox.cached TTL", cachebox.cached(cache)(identity)))
-    try:
-        from dogpile.cache import make_region
-    except ImportError:
-        print("dogpile.cache is not installed (the bench extra); left out", file=sys.stderr)
-    else:
-        region = make_region().configure("dogpile.cache.memory", expiration_time=3600)
-        found.append(Contender("dogpile cache_on_arguments", region.cache_on_arguments()(identity)))
-    return found
+    Filled in turns, their entries would lie between each other's in memory, and each would be
+    timed on the others' cache misses.
+    """
+    return [one.fill(range(KEYS)) for one in decorated.functions(function, ROOM, loop)]
 
 
-def text(number: int) -> str:
-    """A key as applications have them; a new object each time, as those that they look up."""
-    return f"user:{number}"
+def coroutines() -> list[Contender]:
+    """Decorated coroutine functions, filled."""
+    return [one.fill(range(KEYS)) for one in decorated.coroutines(ROOM)]
+
+
+def methods() -> list[Contender]:
+    """Decorated methods, filled."""
+    return [one.fill(range(KEYS)) for one in decorated.methods(ROOM)]
 
 
 def clients() -> list[Contender]:
     """Bare reads."""
     import cachetools
 
-    plain = {text(key): key for key in range(KEYS)}
-    near = InprocCacheClient(2 * KEYS)
-    tiers = TieredInclusiveClient(InprocCacheClient(2 * KEYS), NullCacheClient())
-    lru: Any = cachetools.LRUCache(2 * KEYS)
-    ttl: Any = cachetools.TTLCache(2 * KEYS, 3600)
-    # One after the other: filled in turns, their entries would lie between each other's in
-    # memory, and each contender would be timed on the others' cache misses.
-    for fill in (
-        lambda key: near.put(key, key, 3600),
-        lambda key: tiers.put(key, key, 3600),
-        lambda key: lru.__setitem__(key, key),
-        lambda key: ttl.__setitem__(key, key),
-    ):
+    plain = {text(number): number for number in range(KEYS)}
+    contenders = [Contender("dict.get", plain.get)]
+    for name, client in decorated.our_clients(ROOM).items():
         for number in range(KEYS):
-            fill(text(number))
-    contenders = [
-        Contender("dict.get", plain.get),
-        Contender("tiered InprocCacheClient.get", near.get),
-        Contender("tiered TieredInclusiveClient.get", tiers.get),
-        Contender("cachetools LRUCache.get, no lock", lru.get),
-        Contender("cachetools TTLCache.get, no lock", ttl.get),
-    ]
-    try:
-        import cachebox
-    except ImportError:
-        return contenders
-    vttl: Any = cachebox.VTTLCache(2 * KEYS)
-    for number in range(KEYS):
-        vttl.insert(text(number), number, 3600)
-    return [*contenders, Contender("cachebox VTTLCache.get", vttl.get)]
+            client.put(text(number), number, TTL)
+        contenders.append(Contender(f"tiered get{name}", client.get))
+    lru: Any = cachetools.LRUCache(ROOM)
+    ttl: Any = cachetools.TTLCache(ROOM, TTL)
+    for name, cache in (("LRUCache", lru), ("TTLCache", ttl)):
+        for number in range(KEYS):
+            cache[text(number)] = number
+        contenders.append(Contender(f"cachetools {name}.get, no lock", cache.get))
+    if cachebox := peer("cachebox"):
+        box = cachebox.VTTLCache(ROOM)
+        for number in range(KEYS):
+            box.insert(text(number), number, TTL)
+        contenders.append(Contender("cachebox VTTLCache.get", box.get))
+    return contenders
 
 
-Section = tuple[str, list[Result]]
-"""The baseline's name, and the results."""
+def threaded() -> list[Contender]:
+    """What is called from several threads."""
+    wanted = ("functools.lru_cache", *FORMS, "cachetools.cached TTL, lock", "cachebox.cached TTL")
+    return [one for one in functions(with_one, one_argument) if one.name in wanted]
 
-SECTIONS: dict[str, tuple[str, Callable[[], list[Contender]], bool]] = {
-    "@cached hit over 10,000 random keys": ("functools.lru_cache", decorated, False),
-    "@cached hit on one hot key": ("functools.lru_cache", decorated, True),
-    "client get over 10,000 random texts": ("dict.get", clients, False),
-    "client get of one hot text": ("dict.get", clients, True),
+
+_one = partial(functions, with_one, one_argument)
+_three = partial(functions, with_three, three_arguments)
+
+SECTIONS: Sections = {
+    ONE: timed(_one, random_numbers, baseline="functools.lru_cache"),
+    ONE_HOT: timed(_one, hot_number, baseline="functools.lru_cache"),
+    THREE: timed(_three, random_numbers, baseline="functools.lru_cache"),
+    THREE_HOT: timed(_three, hot_number, baseline="functools.lru_cache"),
+    GET: timed(clients, random_texts, baseline="dict.get"),
+    GET_HOT: timed(clients, hot_text, baseline="dict.get"),
+    AWAIT: timed(coroutines, random_numbers, baseline="a plain coroutine"),
+    METHOD: timed(methods, random_numbers, baseline="functools.lru_cache, method"),
+    THREADS: in_threads(threaded, many_numbers, 4),
 }
-
-
-def section(title: str, rounds: int) -> Section:
-    """Time one section."""
-    baseline, make, hot = SECTIONS[title]
-    chance = random.Random(7)
-    numbers = [4711] * CALLS if hot else [chance.randrange(KEYS) for _ in range(CALLS)]
-    # The decorators are timed on ints, where lru_cache is at its best.
-    keys = numbers if make is decorated else [text(number) for number in numbers]
-    return baseline, time_calls(make(), keys, baseline=baseline, rounds=rounds)
-
-
-def sections(rounds: int) -> dict[str, Section]:
-    """Time every section, each in a process of its own.
-
-    A heap that earlier sections have left in pieces scatters the entries of the next one,
-    and its random reads are then timed on cache misses that are not its own.
-    """
-    with ProcessPoolExecutor(1, get_context("spawn"), max_tasks_per_child=1) as fresh:
-        running = {title: fresh.submit(section, title, rounds) for title in SECTIONS}
-        return {title: future.result() for title, future in running.items()}
-
-
-def threads() -> float:
-    """Four threads on one decorated function, in units of one thread."""
-    function = cached(InprocCacheClient(2 * KEYS), 3600, namespace="threads")(identity)
-    keys = [key % KEYS for key in range(CALLS)]
-    for key in range(KEYS):
-        function(key)
-    return time_threads(function, keys, 4)
-
-
-def missed(results: dict[str, Section], scaling: float) -> list[str]:
-    """The goals that were not met, in words."""
-    failures = []
-    for section, name, goal in GOALS:
-        for result in results[section][1]:
-            if result.name == name and result.ratio > goal:
-                failures.append(f"{section}: {name} is at {result.ratio:.2f}, the goal is {goal}")
-    if scaling < THREADS_GOAL:
-        failures.append(f"four threads reach {scaling:.2f} of one, the goal is {THREADS_GOAL}")
-    return failures
 
 
 def main() -> int:
     """Run, print, and with ``--assert`` judge."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", action="store_true", help="print data instead of tables")
-    parser.add_argument("--assert", action="store_true", dest="judge", help="fail on a missed goal")
-    parser.add_argument("--rounds", type=int, default=15)
-    options = parser.parse_args()
-    results = sections(options.rounds)
-    scaling = threads()
-    where = environment("cachetools", "cachebox", "dogpile.cache")
-    if options.json:
-        data = {
-            "environment": where,
-            "four_threads_over_one": scaling,
-            "sections": {
-                title: {"baseline": baseline, "results": [asdict(one) for one in found]}
-                for title, (baseline, found) in results.items()
-            },
-        }
-        print(json.dumps(data, indent=2))
-    else:
-        print(", ".join(f"{name} {value}" for name, value in where.items()), end="\n\n")
-        for title, (baseline, found) in results.items():
-            print(table(title, baseline, found), end="\n\n")
-        print(f"four threads together, in units of one: {scaling:.2f}")
-    failures = missed(results, scaling)
-    for failure in failures:
-        print(f"missed: {failure}", file=sys.stderr)
-    return 1 if options.judge and failures else 0
+    options = command.parser(__doc__, rounds=15).parse_args()
+    modules = ("cachetools", "cachebox", "theine", "dogpile.cache", "aiocache", "cashews")
+    return command.compare(options, SECTIONS, GOALS, modules)
 
 
 if __name__ == "__main__":

@@ -10,100 +10,113 @@ the processor's caches full of the contender before it.
 from __future__ import annotations
 
 import gc
-import platform
 import statistics
-import sys
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-__all__ = ["Contender", "Result", "environment", "table", "time_calls", "time_threads"]
+from bench.loops import Loop, empty, one_argument
 
+__all__ = ["Contender", "Result", "compare", "time_calls", "time_threads"]
 
 _WARM_UP = 20_000
 
 
 @dataclass(frozen=True)
 class Contender:
-    """A name, and a function to be called with one key after another."""
+    """What is timed.
+
+    Attributes:
+        call: what *loop* calls with one key after another.
+        slower: about how many times slower than the others it is: it gets as many times
+            fewer keys.
+    """
 
     name: str
-    call: Callable[[Any], Any]
+    call: Any
+    loop: Loop = one_argument
+    slower: int = 1
+
+    def fill(self, keys: Sequence[Any]) -> Contender:
+        """Itself, called with each of *keys*."""
+        self.loop(self.call, keys)
+        return self
 
 
 @dataclass(frozen=True)
 class Result:
-    """Nanoseconds a call, the loop around it subtracted; and in units of the baseline."""
+    """The figure of a contender, and the same in units of the baseline's."""
 
     name: str
-    nanoseconds: float
+    value: float
     ratio: float
+
+
+def compare(values: dict[str, float], baseline: str) -> list[Result]:
+    """Results from figures by name."""
+    return [Result(name, value, value / values[baseline]) for name, value in values.items()]
 
 
 def time_calls(
     contenders: Sequence[Contender], keys: Sequence[Any], *, baseline: str, rounds: int = 15
 ) -> list[Result]:
-    """Call each contender with all *keys*, *rounds* times."""
-    loop = Contender("", _nothing)
+    """Nanoseconds a call, of *rounds* times all *keys*; the loop around it is subtracted."""
+    loop = Contender("", None, empty)
     samples: dict[str, list[float]] = {one.name: [] for one in (*contenders, loop)}
     collecting = gc.isenabled()
     gc.disable()
     try:
         for number in range(rounds):
             shift = number % len(contenders)
-            for one in (*contenders[shift:], *contenders[:shift]):
-                samples[one.name].append(_once(one.call, keys))
-            samples[""].append(_empty(keys))
+            for one in (*contenders[shift:], *contenders[:shift], loop):
+                samples[one.name].append(_once(one, keys))
     finally:
         if collecting:
             gc.enable()
     overhead = statistics.median(samples.pop(""))
     medians = {name: statistics.median(taken) - overhead for name, taken in samples.items()}
-    return [Result(name, ns, ns / medians[baseline]) for name, ns in medians.items()]
+    return compare(medians, baseline)
 
 
-def _nothing(_: Any) -> None:
-    return None
-
-
-def _once(call: Callable[[Any], Any], keys: Sequence[Any]) -> float:
-    for key in keys[:_WARM_UP]:
-        call(key)
+def _once(contender: Contender, keys: Sequence[Any]) -> float:
+    call, loop = contender.call, contender.loop
+    if contender.slower > 1:
+        keys = keys[: max(1, len(keys) // contender.slower)]
+    loop(call, keys[: _WARM_UP // contender.slower])
     started = time.perf_counter_ns()
-    for key in keys:
-        call(key)
-    return (time.perf_counter_ns() - started) / len(keys)
-
-
-def _empty(keys: Sequence[Any]) -> float:
-    started = time.perf_counter_ns()
-    for _ in keys:
-        pass
+    loop(call, keys)
     return (time.perf_counter_ns() - started) / len(keys)
 
 
 def time_threads(
-    call: Callable[[Any], Any], keys: Sequence[Any], threads: int, rounds: int = 5
-) -> float:
-    """Calls a second of *threads* threads together, over that of one; the median of *rounds*."""
-    ratios = []
-    for _ in range(rounds):
-        one = _rate(call, keys, 1)
-        ratios.append(_rate(call, keys, threads) / one)
-    return statistics.median(ratios)
+    contenders: Sequence[Contender], keys: Sequence[Any], threads: int, rounds: int = 5
+) -> list[Result]:
+    """Millions of calls a second of *threads* together; the ratio is to one thread alone."""
+    one: dict[str, list[float]] = {contender.name: [] for contender in contenders}
+    many: dict[str, list[float]] = {contender.name: [] for contender in contenders}
+    for number in range(rounds):
+        shift = number % len(contenders)
+        for contender in (*contenders[shift:], *contenders[:shift]):
+            one[contender.name].append(_rate(contender, keys, 1))
+            many[contender.name].append(_rate(contender, keys, threads))
+    return [
+        Result(
+            name,
+            statistics.median(rates) / 1e6,
+            statistics.median(rate / alone for rate, alone in zip(rates, one[name], strict=True)),
+        )
+        for name, rates in many.items()
+    ]
 
 
-def _rate(call: Callable[[Any], Any], keys: Sequence[Any], threads: int) -> float:
-    import threading
-
+def _rate(contender: Contender, keys: Sequence[Any], threads: int) -> float:
     barrier = threading.Barrier(threads + 1)
 
     def work() -> None:
         barrier.wait()
-        for key in keys:
-            call(key)
+        contender.loop(contender.call, keys)
         barrier.wait()
 
     workers = [threading.Thread(target=work) for _ in range(threads)]
@@ -116,25 +129,3 @@ def _rate(call: Callable[[Any], Any], keys: Sequence[Any], threads: int) -> floa
     for worker in workers:
         worker.join()
     return threads * len(keys) / elapsed
-
-
-def environment(*packages: str) -> dict[str, str]:
-    """The interpreter, the machine, and the versions of *packages*."""
-    versions = {}
-    for package in packages:
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            versions[package] = "not installed"
-    return {"python": sys.version.split()[0], "machine": platform.platform(), **versions}
-
-
-def table(title: str, baseline: str, results: Sequence[Result]) -> str:
-    """Results as lines of text."""
-    width = max(len(result.name) for result in results)
-    lines = [title, f"  {'':<{width}}{'ns':>9}{'x ' + baseline:>24}"]
-    lines += [
-        f"  {result.name:<{width}}{result.nanoseconds:>9.0f}{result.ratio:>24.2f}"
-        for result in results
-    ]
-    return "\n".join(lines)
