@@ -87,9 +87,7 @@ if TYPE_CHECKING:
     from tiered.typing import Clock
 
     __version__: str
-
-accelerated = False
-"""Whether the compiled core is in use; this version has none."""
+    from tiered.acceleration import accelerated
 
 _HOMES = {
     "ALWAYS": "tiered.entry",
@@ -128,6 +126,7 @@ _HOMES = {
     "UnsupportedOperation": "tiered.errors",
     "WorkerPool": "tiered.decorators",
     "Wrapper": "tiered.clients.wrapper",
+    "accelerated": "tiered.acceleration",
     "cached": "tiered.decorators",
     "makeFutureWrapper": "tiered.concurrency.wrapping",
 }

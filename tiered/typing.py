@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from tiered.entry import ALWAYS, Condition, Entry
 
-__all__ = ["Clock", "Key", "Lockable", "OnEvict", "PromoteCallback", "Store", "Weigher"]
+__all__ = [
+    "Clock",
+    "HotPath",
+    "Key",
+    "Lockable",
+    "OnEvict",
+    "PromoteCallback",
+    "Store",
+    "Weigher",
+]
 
 Key: TypeAlias = Hashable
 """Any hashable object; for a client that leaves the process, one with a canonical form."""
@@ -47,6 +56,25 @@ class Lockable(Protocol):
     def __exit__(self, *exc: Any) -> Any: ...
 
 
+class HotPath(NamedTuple):
+    """The leanest way to an entry, for those who count nanoseconds.
+
+    ``entry(key)`` equals ``lookup(key)`` and, if something is found, what notes the use of it.
+
+    Attributes:
+        lookup: gives what is held, fresh or stale, or ``None``.
+        note: to be called with ``found.place`` on a hit; raises ``KeyError`` if the entry
+            has just gone. ``None`` where there is nothing to call.
+        counts: on a hit, ``found.uses += 1``.
+        store: the compiled store itself, to those who can read it; else ``None``.
+    """
+
+    lookup: Callable[[Any], Entry | None]
+    note: Callable[[Any], None] | None = None
+    counts: bool = False
+    store: Any = None
+
+
 class Store(Protocol):
     """An in-process collection of entries with a bound.
 
@@ -64,13 +92,8 @@ class Store(Protocol):
         """What is held, fresh or stale; counts as a use for the eviction policy."""
         ...
 
-    def hot_path(self) -> tuple[Callable[[Any], Entry | None], Callable[[Any], None] | None]:
-        """``(lookup, note)`` for callers who count nanoseconds.
-
-        ``entry(key)`` equals ``lookup(key)`` followed, on a hit, by
-        ``note(found.place)``, which may raise ``KeyError`` if the entry has just
-        gone. *note* is ``None`` where *lookup* does all there is to do.
-        """
+    def hot_path(self) -> HotPath:
+        """The parts of :meth:`entry`."""
         ...
 
     def put(

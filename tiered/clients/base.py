@@ -22,7 +22,7 @@ from tiered.entry import ALWAYS, IF_ABSENT, IF_OLDER, Condition, Entry, time_lef
 from tiered.errors import CacheMissError, UnsupportedOperation
 from tiered.sentinels import FOREVER, MISSING
 from tiered.stats.counters import ClientStats, Counters
-from tiered.typing import Clock, Key, PromoteCallback
+from tiered.typing import Clock, HotPath, Key, PromoteCallback
 from tiered.validation import check_number, check_ttl
 
 __all__ = [
@@ -73,13 +73,6 @@ class Search(NamedTuple):
 
 ANY: Final = Search()
 """Any fresh copy will do, and nobody wants to hear of promotions: the usual search."""
-
-
-class HotPath(NamedTuple):
-    """``lookup(key)``, then on a hit ``note(found.place)`` unless *note* is ``None``."""
-
-    lookup: Callable[[Any], Entry | None]
-    note: Callable[[Any], None] | None
 
 
 class CacheClient(ABC):
@@ -189,7 +182,7 @@ class CacheClient(ABC):
 
     def hot_path(self) -> HotPath | None:
         """The leanest form of :meth:`near`, fetched once; ``None`` where it never answers."""
-        return HotPath(self.near, None) if self.capabilities.near else None
+        return HotPath(self.near) if self.capabilities.near else None
 
     def first_tiers(self, count: int) -> CacheClient:
         """The client without the tiers past the first *count*."""

@@ -6,15 +6,16 @@ from collections.abc import Iterable, MutableMapping
 from typing import Any
 
 from tiered.clients.base import ALWAYS, CacheClient, Condition, Entry, HotPath
+from tiered.clients.near import NearReads
 from tiered.clock import SYSTEM_CLOCK
-from tiered.sentinels import MISSING
+from tiered.stats.counters import ClientStats
 from tiered.stores.choose import choose_store
-from tiered.typing import Clock, Key, OnEvict, PromoteCallback, Weigher
+from tiered.typing import Clock, Key, OnEvict, Weigher
 
 __all__ = ["InprocCacheClient"]
 
 
-class InprocCacheClient(CacheClient):
+class InprocCacheClient(CacheClient, NearReads):
     """Keeps the objects themselves, up to *size* of them.
 
     A value is not copied: who changes what ``get`` returned changes it for all.
@@ -52,47 +53,18 @@ class InprocCacheClient(CacheClient):
     ) -> None:
         self.clock = clock
         self._store = choose_store(size, policy, store, weigher, on_evict)
-        self._now = clock.monotonic
         # A subclass that changes what an entry is must be asked on every path.
         own = type(self).entry is InprocCacheClient.entry
-        path = HotPath(*self._store.hot_path()) if own else HotPath(self.entry, None)
-        self._lookup, self._note = path
+        self._path = self._store.hot_path() if own else HotPath(self.entry)
+        self.read_near(self._path, clock.monotonic, CacheClient.get)
 
     def entry(self, key: Key) -> Entry | None:
         return self._store.entry(key)
 
-    def get(
-        self,
-        key: Key,
-        default: Any = MISSING,
-        *,
-        ttl_skip: float | None = None,
-        promote_callback: PromoteCallback | None = None,
-        max_tiers: int | None = None,
-    ) -> Any:
-        # The base's rule for a plain hit, in one frame instead of three.
-        if ttl_skip is None and promote_callback is None and max_tiers is None:
-            entry: Any = self._lookup(key)
-            if entry is not None and entry.deadline > self._now():
-                if self._note is not None:
-                    try:
-                        self._note(entry.place)
-                    except KeyError:
-                        pass  # replaced or evicted since
-                self.counters.hits += 1
-                return entry.value
-        return super().get(
-            key,
-            default,
-            ttl_skip=ttl_skip,
-            promote_callback=promote_callback,
-            max_tiers=max_tiers,
-        )
-
-    get.__doc__ = CacheClient.get.__doc__
+    get = NearReads.get
 
     def hot_path(self) -> HotPath:
-        return HotPath(self._lookup, self._note)
+        return self._path
 
     def entries(self, keys: Iterable[Key]) -> dict[Key, Entry]:
         lookup = self._store.entry
@@ -122,6 +94,10 @@ class InprocCacheClient(CacheClient):
 
     def sweep(self, before: float | None) -> int:
         return self._store.clear() if before is None else self._store.sweep(before)
+
+    @property
+    def stats(self) -> ClientStats:
+        return self.counters.snapshot(self.near_hits)
 
     @property
     def capacity(self) -> float:

@@ -26,6 +26,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from tiered.clients.base import ANY, CacheClient, Capabilities, Entry, Search
+from tiered.clients.revision import Revision
 from tiered.clients.wrapper import Wrapper
 from tiered.concurrency import fork
 from tiered.sentinels import FOREVER
@@ -38,7 +39,7 @@ _MARK: Final = "tiered.namespace"
 """First part of the keys under which revisions are stored."""
 
 
-class NamespaceState:
+class NamespaceState(Revision):
     """The revision of one namespace, as the users of one client in this process know it.
 
     Attributes:

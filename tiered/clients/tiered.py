@@ -20,7 +20,7 @@ import contextlib
 import logging
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from tiered.clients.base import (
@@ -36,6 +36,7 @@ from tiered.clients.base import (
     Search,
 )
 from tiered.clients.explanation import Explanation
+from tiered.clients.near import NearReads
 from tiered.concurrency.generations import Generations, Watch
 from tiered.errors import KeyEncodingError
 from tiered.sentinels import MISSING, MissingType
@@ -96,7 +97,7 @@ class _Tier:
         return TierStats(repr(self.client), self.hits, self.misses, self.promotions, self.errors)
 
 
-class TieredInclusiveClient(CacheClient):
+class TieredInclusiveClient(CacheClient, NearReads):
     """Several clients as one.
 
     A tier that raises is passed over and counted; the others answer. An
@@ -123,6 +124,11 @@ class TieredInclusiveClient(CacheClient):
         self._tiers = [_Tier(*pair) for pair in zip(clients, fractions, strict=True)]
         self._generations = Generations()
         self._reports = Reports("tiered.clients", self.clock)
+        # A subclass that changes what an entry is must be asked on every path.
+        kind = type(self)
+        own = (kind.entry, kind.find) == (TieredInclusiveClient.entry, TieredInclusiveClient.find)
+        path = self.hot_path() if own else None
+        self.read_near(path, self.clock.monotonic, CacheClient.get)
 
     @property
     def clients(self) -> tuple[CacheClient, ...]:
@@ -135,6 +141,8 @@ class TieredInclusiveClient(CacheClient):
         return tuple(tier.fraction for tier in self._tiers)
 
     # -- Reading ---------------------------------------------------------------
+
+    get = NearReads.get
 
     def entry(self, key: Key) -> Entry | None:
         # A hit in the first tier is what tiers are for: no closure, no guard call.
@@ -412,6 +420,7 @@ class TieredInclusiveClient(CacheClient):
         view._tiers = self._tiers[:count]
         view._generations = self._generations
         view._reports = self._reports
+        view.read_near(None, self.clock.monotonic, CacheClient.get)
         return view
 
     @property
@@ -467,8 +476,10 @@ class TieredInclusiveClient(CacheClient):
 
     @property
     def stats(self) -> TieredStats:
+        near = self.near_hits
         tiers = tuple(tier.snapshot() for tier in self._tiers)
-        whole = self.counters.snapshot()
+        tiers = (replace(tiers[0], hits=tiers[0].hits + near), *tiers[1:])
+        whole = self.counters.snapshot(near)
         return TieredStats(
             hits=whole.hits,
             misses=whole.misses,

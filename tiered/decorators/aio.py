@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine, Hashable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
 from tiered.decorators.core import Core
-from tiered.decorators.frontdoor import Entrance, enter
+from tiered.decorators.entrance import Entrance
 from tiered.decorators.many import ManyCalls, MultiResult
 from tiered.decorators.verdict import CALL, LAZY, PEEK, REFRESHING
 
@@ -78,7 +78,7 @@ class AioCalls(AwaitableOperations[P, R], Entrance):
 
     def __init__(self, core: Core) -> None:
         self._core = core
-        enter(self, core.awaitable_door(REFRESHING))
+        self.entered = core.awaitable_door(REFRESHING)
 
     if TYPE_CHECKING:
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
 from tiered.decorators.aio import AioMultiCalls
-from tiered.decorators.frontdoor import Entrance, enter
+from tiered.decorators.entrance import BoundEntrance, Entrance
 from tiered.decorators.multi import MultiCalls
 
 if TYPE_CHECKING:
@@ -23,15 +23,10 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class _Bound(Entrance):
+class _Bound(BoundEntrance):
     """A cached function with its first argument given: a bound method."""
 
-    __slots__ = ("__func__", "__self__")
-
-    def __init__(self, function: Any, instance: Any) -> None:
-        self.__func__ = function
-        self.__self__ = instance
-        enter(self, functools.partial(function.__call__, instance))
+    __slots__ = ()
 
     def __getattr__(self, name: str) -> Any:
         attribute = getattr(self.__func__, name)
@@ -158,6 +153,8 @@ class Decorated:
     def __getattr__(self, name: str) -> Any:
         if name not in self._made:
             attribute = getattr(self._calls, name)
+            if name == "__call__" and isinstance(self._calls, Entrance):
+                attribute = self._calls.entered  # with the name and signature of the function
             plain = name.startswith("_") and name != "__call__"
             if plain or not callable(attribute):
                 return attribute

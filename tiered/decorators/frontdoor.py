@@ -1,6 +1,7 @@
 """The front door: what a decorated function runs on a hit, and nothing else.
 
-Key, lookup, deadline, count, value: one Python frame, generated for the function's
+Key, lookup, deadline, count, value. Over a compiled store the door is compiled too
+(``tiered/compiled/door.pxi``); otherwise it is one Python frame, generated for the function's
 own signature and for what its client can do. Whatever is not a hit in the nearest
 tier (a miss, something stale or due, a key that cannot be hashed) goes to *settle*.
 
@@ -13,11 +14,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
+from tiered.acceleration import core
 from tiered.decorators.space import Space
 from tiered.decorators.terms import Terms
 from tiered.keys.call import CallShape
 
-__all__ = ["Entrance", "FrontDoor", "enter", "front_door"]
+__all__ = ["FrontDoor", "front_door"]
 
 Settle = Callable[[tuple[Any, ...], dict[str, Any]], Any]
 
@@ -33,6 +35,9 @@ except Exception:
     pass  # a key that cannot be made or hashed, a failing client, an entry just evicted: settle it
 """
 
+_NOTE: Final = "        _tiered_note(_tiered_entry.place)\n"
+_COUNT: Final = "        _tiered_entry.uses += 1\n"
+
 _SETTLE: Final = "return {wait}_tiered_settle({args}, {kwargs})"
 
 _PREAMBLE: Final = """\
@@ -41,19 +46,6 @@ def _tiered_count():
     return _tiered_hits
 _tiered_expose(_tiered_count)
 """
-
-
-class Entrance:
-    """An object whose call is a function of its own, with no frame of a method in between."""
-
-    __slots__ = ("__call__",)
-
-    __call__: Any
-
-
-def enter(entrance: Entrance, call: Callable[..., Any]) -> None:
-    """Let *call* be what *entrance* does when it is called."""
-    entrance.__call__ = call
 
 
 class FrontDoor(NamedTuple):
@@ -81,30 +73,41 @@ def front_door(
         ahead: of what is due for a refresh on these terms, *settle* is told; ``None`` if
             the mode does not refresh.
     """
-    body = _SETTLE.format(args=shape.args, kwargs=shape.kwargs, wait="await " if coroutine else "")
-    scope: dict[str, Any] = {"_tiered_settle": settle}
     # The namespace is looked through, where nothing else stands between it and its user.
     namespace = space.namespace if space.client is space.namespace else None
     client = space.client if namespace is None else namespace.client
     path = client.hot_path()
-    if path is None:
-        return FrontDoor(shape.build(body, scope, coroutine=coroutine), int)
     # A private client's namespace changes at once for all who use it; only where a
     # server has the last word must the revision be confirmed from time to time.
     confirmed = namespace is not None and client.capabilities.shared
+    if ahead is not None and not ahead.looks_ahead:
+        ahead = None
+    now = client.clock.monotonic
+    state = None if namespace is None else namespace.state
+    if path is not None and path.store is not None:
+        door = core.Door(
+            path, shape.plain, shape.keymaker(), shape.checker(), settle, now, state, confirmed,
+            ahead, coroutine,
+        )
+        door.__name__, door.__qualname__ = shape.name, shape.qualname
+        return FrontDoor(door, lambda: door.hits)
+    body = _SETTLE.format(args=shape.args, kwargs=shape.kwargs, wait="await " if coroutine else "")
+    scope: dict[str, Any] = {"_tiered_settle": settle}
+    if path is None:
+        return FrontDoor(shape.build(body, scope, coroutine=coroutine), int)
     hit = _HIT.format(
         key=shape.key if namespace is None else f"(_tiered_space.prefix, {shape.key})",
-        ahead="" if ahead is None or not ahead.looks_ahead else " - _tiered_terms.horizon",
+        ahead="" if ahead is None else " - _tiered_terms.horizon",
         horizon=" < _tiered_space.horizon" if confirmed else "",
-        note="        _tiered_note(_tiered_entry.place)\n" if path.note else "",
+        note=_COUNT if path.counts else _NOTE if path.note else "",
     )
     counts: list[Callable[[], int]] = []
     scope |= {
-        "_tiered_space": None if namespace is None else namespace.state,
+        "_tiered_space": state,
         "_tiered_terms": ahead,
         "_tiered_lookup": path.lookup,
         "_tiered_note": path.note,
-        "_tiered_now": client.clock.monotonic,
+        "_tiered_now": now,
         "_tiered_expose": counts.append,
     }
     call = shape.build(hit + body, scope, preamble=_PREAMBLE, coroutine=coroutine)

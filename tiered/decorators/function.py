@@ -13,7 +13,7 @@ from tiered.decorators.aio import AioCalls, AioMultiCalls, AwaitableOperations
 from tiered.decorators.background import BackgroundCalls
 from tiered.decorators.bound import BoundAwaitable, BoundCachedFunction, Decorated
 from tiered.decorators.core import Core
-from tiered.decorators.frontdoor import Entrance, enter
+from tiered.decorators.entrance import MethodEntrance
 from tiered.decorators.futures import FutureCalls
 from tiered.decorators.multi import MultiCalls
 from tiered.decorators.plan import Plan, check_answers_at_once
@@ -32,7 +32,7 @@ HookT = TypeVar("HookT", bound=Callable[..., Any])
 _MODES = ("peek", "lazy", "refresh", "put", "invalidate", "expire", "get_ttl")
 
 
-class CachedBase(Entrance, Generic[P, R]):
+class CachedBase(MethodEntrance, Generic[P, R]):
     """What cached functions have in common: what they are made of, and what hangs on them.
 
     Threads: safe.
@@ -52,7 +52,7 @@ class CachedBase(Entrance, Generic[P, R]):
             door = plan.decorate(door)
             for mode in _MODES:
                 self.__dict__[mode] = plan.decorate(getattr(self, mode))
-        enter(self, door)
+        self.entered = door
 
     def _door(self) -> Callable[..., Any]:
         raise NotImplementedError
@@ -168,6 +168,8 @@ class CachedFunction(CachedBase[P, R]):
 
     __slots__ = ()
 
+    binding = BoundCachedFunction
+
     def _door(self) -> Callable[..., Any]:
         return self._core.blocking_door()
 
@@ -178,16 +180,15 @@ class CachedFunction(CachedBase[P, R]):
 
         def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R: ...
 
-    @overload
-    def __get__(self, instance: None, owner: type | None = None) -> CachedFunction[P, R]: ...
+        @overload
+        def __get__(self, instance: None, owner: type | None = None) -> CachedFunction[P, R]: ...
 
-    @overload
-    def __get__(
-        self: CachedFunction[Concatenate[S, Q], R], instance: S, owner: type | None = None
-    ) -> BoundCachedFunction[Q, R]: ...
+        @overload
+        def __get__(
+            self: CachedFunction[Concatenate[S, Q], R], instance: S, owner: type | None = None
+        ) -> BoundCachedFunction[Q, R]: ...
 
-    def __get__(self, instance: Any, owner: type | None = None) -> Any:
-        return self if instance is None else BoundCachedFunction(self, instance)
+        def __get__(self, instance: Any, owner: type | None = None) -> Any: ...
 
     # -- Modes -----------------------------------------------------------------
 
@@ -281,6 +282,7 @@ class AsyncCachedFunction(AwaitableOperations[P, R], CachedBase[P, R]):
     __slots__ = ()
 
     _core: Core
+    binding = BoundAwaitable
 
     def _door(self) -> Callable[..., Any]:
         return self._core.awaitable_door(self._core.row)
@@ -296,16 +298,17 @@ class AsyncCachedFunction(AwaitableOperations[P, R], CachedBase[P, R]):
 
         async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R: ...
 
-    @overload
-    def __get__(self, instance: None, owner: type | None = None) -> AsyncCachedFunction[P, R]: ...
+        @overload
+        def __get__(
+            self, instance: None, owner: type | None = None
+        ) -> AsyncCachedFunction[P, R]: ...
 
-    @overload
-    def __get__(
-        self: AsyncCachedFunction[Concatenate[S, Q], R], instance: S, owner: type | None = None
-    ) -> BoundAwaitable[Q, R]: ...
+        @overload
+        def __get__(
+            self: AsyncCachedFunction[Concatenate[S, Q], R], instance: S, owner: type | None = None
+        ) -> BoundAwaitable[Q, R]: ...
 
-    def __get__(self, instance: Any, owner: type | None = None) -> Any:
-        return self if instance is None else BoundAwaitable(self, instance)
+        def __get__(self, instance: Any, owner: type | None = None) -> Any: ...
 
     def bg(self) -> AioCalls[P, R]:
         """:attr:`aio`: stale or due values at once, with the computation behind."""

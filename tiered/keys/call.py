@@ -15,6 +15,7 @@ key is found a fifth faster, and the namespace keeps functions apart.
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from inspect import Parameter
@@ -22,7 +23,7 @@ from typing import Any, Final, NamedTuple
 
 from tiered.typing import Key
 
-__all__ = ["BoundCall", "CallShape"]
+__all__ = ["BoundCall", "CallShape", "PlainSignature"]
 
 _OWN: Final = "_tiered_"
 """Prefix of the names that generated code uses for itself."""
@@ -37,6 +38,26 @@ class BoundCall(NamedTuple):
     kwargs: dict[str, Any]
 
 
+class PlainSignature(NamedTuple):
+    """A signature that can be bound without Python: no ``*args``, no ``**kwargs``.
+
+    Its key is the one parameter that matters, or the tuple of them.
+
+    Attributes:
+        names: of the parameters.
+        positional: how many of them can be given by position; the first ones.
+        positional_only: how many only so.
+        defaults: of each; ``Parameter.empty`` for none.
+        kept: places of those that matter.
+    """
+
+    names: tuple[str, ...]
+    positional: int
+    positional_only: int
+    defaults: tuple[Any, ...]
+    kept: tuple[int, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class CallShape:
     """A signature as source text, to generate functions with.
@@ -48,6 +69,7 @@ class CallShape:
         key: source of an expression for the key, over the parameters.
         args, kwargs: source of expressions for the canonical call.
         scope: what the sources refer to besides the parameters.
+        plain: the same as data, where it is as simple as that; else ``None``.
     """
 
     name: str
@@ -57,6 +79,7 @@ class CallShape:
     args: str
     kwargs: str
     scope: dict[str, Any]
+    plain: PlainSignature | None
 
     @classmethod
     def of(
@@ -98,6 +121,7 @@ class CallShape:
             source = f"{_OWN}key(*{args}, **{kwargs})"
         else:
             source = _key_source([p for p in parameters if p.name not in ignored], typed)
+        as_it_is = key is None and not typed
         name = getattr(function, "__name__", "call")
         return cls(
             name,
@@ -107,6 +131,7 @@ class CallShape:
             args,
             kwargs,
             scope,
+            _plain(parameters, ignored) if as_it_is else None,
         )
 
     def build(
@@ -136,6 +161,11 @@ class CallShape:
         # names that Python accepted as parameters, and defaults passed as objects.
         exec(compile(source, f"<tiered key of {self.name}>", "exec"), made)  # noqa: S102
         return made[f"{_OWN}build"](**names)
+
+    def keymaker(self) -> Callable[..., Key]:
+        """A function from the arguments of a call to its key."""
+        keymaker: Callable[..., Key] = self.build(f"return {self.key}", {})
+        return keymaker
 
     def checker(self) -> Callable[..., None]:
         """A function that raises the ``TypeError`` of a call that the signature refuses."""
@@ -200,6 +230,19 @@ def _parameter_list(parameters: list[Parameter], scope: dict[str, Any]) -> str:
     if previous is not None and previous.kind is Parameter.POSITIONAL_ONLY:
         pieces.append("/")
     return ", ".join(pieces)
+
+
+def _plain(parameters: list[Parameter], ignored: frozenset[str]) -> PlainSignature | None:
+    kinds = [parameter.kind for parameter in parameters]
+    if any(kind in _STARS for kind in kinds):
+        return None
+    return PlainSignature(
+        names=tuple(sys.intern(parameter.name) for parameter in parameters),
+        positional=sum(kind is not Parameter.KEYWORD_ONLY for kind in kinds),
+        positional_only=sum(kind is Parameter.POSITIONAL_ONLY for kind in kinds),
+        defaults=tuple(parameter.default for parameter in parameters),
+        kept=tuple(at for at, one in enumerate(parameters) if one.name not in ignored),
+    )
 
 
 def _call_sources(parameters: list[Parameter]) -> tuple[str, str]:

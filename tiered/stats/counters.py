@@ -53,10 +53,10 @@ class Counters:
         self.deletes = 0
         self.errors = 0
 
-    def snapshot(self) -> ClientStats:
-        """The counts as of now, frozen."""
+    def snapshot(self, near_hits: int = 0) -> ClientStats:
+        """The counts as of now, frozen; with hits that were counted elsewhere."""
         return ClientStats(
-            hits=self.hits,
+            hits=self.hits + near_hits,
             misses=self.misses,
             puts=self.puts,
             drops=self.drops,

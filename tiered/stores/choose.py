@@ -1,16 +1,22 @@
-"""From what a user asks for to a store."""
+"""From what a user asks for to a store: compiled, Python with or without locks, or a mapping."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, MutableMapping
-from typing import Any
+from typing import Any, Final
 
-from tiered.stores.lru import lru_store
+from tiered.acceleration import core, gil_enabled
+from tiered.stores.lru import LockedLRUStore, LRUStore
 from tiered.stores.mapping import POLICIES, MappingStore, policy_store
 from tiered.typing import OnEvict, Store, Weigher
 from tiered.validation import check_number
 
 __all__ = ["choose_store"]
+
+_OWN: Final[dict[str, type[Any]]] = {
+    "lru": core.LRUStore if core else LRUStore if gil_enabled() else LockedLRUStore,
+}
+"""The policies of this package, with their stores."""
 
 
 def choose_store(
@@ -37,8 +43,9 @@ def choose_store(
         if not isinstance(store, MutableMapping):
             raise TypeError(f"store must be a mutable mapping or the class of one, not {store!r}")
         return MappingStore(store, size, weigher, on_evict)
-    if policy == "lru":
-        return lru_store(size, weigher, on_evict)
+    if policy in _OWN:
+        own: Store = _OWN[policy](size, weigher, on_evict)
+        return own
     if policy in POLICIES:
         return policy_store(policy, size, weigher, on_evict)
-    raise ValueError(f"policy must be one of {sorted(['lru', *POLICIES])}, not {policy!r}")
+    raise ValueError(f"policy must be one of {sorted([*_OWN, *POLICIES])}, not {policy!r}")

@@ -22,18 +22,16 @@ must then sort, which is a pause of a second with a million entries.
 from __future__ import annotations
 
 import itertools
-import sys
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
 from typing import Any
 
 from tiered.concurrency import fork
 from tiered.entry import ALWAYS, Condition, Entry, admits
 from tiered.stores.weighing import EXPIRED, SIZE, Node, announce, weigh
-from tiered.typing import Key, OnEvict, Weigher
+from tiered.typing import HotPath, Key, OnEvict, Weigher
 
-__all__ = ["LRUStore", "LockedLRUStore", "gil_enabled", "lru_store"]
+__all__ = ["LRUStore", "LockedLRUStore"]
 
 
 class LRUStore:
@@ -84,9 +82,9 @@ class LRUStore:
                 pass  # replaced or evicted since; it was there when it was asked for
         return node
 
-    def hot_path(self) -> tuple[Callable[[Any], Entry | None], Callable[[Any], None] | None]:
+    def hot_path(self) -> HotPath:
         """The two C calls of :meth:`entry`."""
-        return self._nodes.get, self._order.move_to_end
+        return HotPath(self._nodes.get, self._order.move_to_end)
 
     def put(
         self, key: Key, value: Any, deadline: float, now: float, condition: Condition = ALWAYS
@@ -190,19 +188,6 @@ class LockedLRUStore(LRUStore):
         with self._lock:
             return super().entry(key)
 
-    def hot_path(self) -> tuple[Callable[[Any], Entry | None], Callable[[Any], None] | None]:
+    def hot_path(self) -> HotPath:
         """:meth:`entry` as a whole."""
-        return self.entry, None
-
-
-def gil_enabled() -> bool:
-    """Whether this interpreter runs one thread at a time."""
-    return bool(getattr(sys, "_is_gil_enabled", lambda: True)())
-
-
-def lru_store(
-    capacity: float, weigher: Weigher | None = None, on_evict: OnEvict | None = None
-) -> LRUStore:
-    """The LRU store for this interpreter."""
-    kind = LRUStore if gil_enabled() else LockedLRUStore
-    return kind(capacity, weigher, on_evict)
+        return HotPath(self.entry)

@@ -18,7 +18,7 @@ from tiered.concurrency import fork
 from tiered.entry import ALWAYS, Condition, Entry, admits
 from tiered.sentinels import MISSING
 from tiered.stores.weighing import EXPIRED, SIZE, Node, announce, weigh
-from tiered.typing import Key, OnEvict, Weigher
+from tiered.typing import HotPath, Key, OnEvict, Weigher
 
 __all__ = ["POLICIES", "MappingStore", "policy_store"]
 
@@ -86,9 +86,9 @@ class MappingStore:
         with self._lock:
             return self._read(key)
 
-    def hot_path(self) -> tuple[Callable[[Any], Entry | None], Callable[[Any], None] | None]:
+    def hot_path(self) -> HotPath:
         """:meth:`entry` as a whole."""
-        return self.entry, None
+        return HotPath(self.entry)
 
     def put(
         self, key: Key, value: Any, deadline: float, now: float, condition: Condition = ALWAYS

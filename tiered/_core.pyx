@@ -1,0 +1,34 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+# cython: initializedcheck=False, auto_pickle=False
+"""The compiled core: stores, the front door, and what else a hit passes through.
+
+Optional: each class here has a twin in Python with the same behaviour, which is used where
+this module could not be built, or ``TIERED_PURE`` is set. ``tiered.acceleration`` chooses.
+
+One rule keeps it correct without locks. Keys, values and callbacks may run any Python code
+when they are hashed, compared or freed: use this very cache, raise, switch threads. So work
+is cut into stretches in which no Python code can run, and the structure is whole at the end
+of each. What was learnt before such code ran is not believed after it: an index is used at
+once or looked up again, and what is taken out is freed last. The GIL does the rest; on an
+interpreter without one, this module is not loaded.
+
+The parts, in the order of their dependence:
+
+==================  ====================================================================
+``basics.pxi``      C declarations: the clock, safe comparisons, the hash of a pair
+``table.pxi``       the hash table of cells in raw memory, and the queues through it
+``stores.pxi``      the store protocol on that table; the policies LRU and S3-FIFO
+``near.pxi``        ``get`` of clients whose nearest tier is such a store
+``ready.pxi``       an awaitable that is done
+``door.pxi``        the front door of a cached function, and the objects it stands in
+==================  ====================================================================
+"""
+
+include "compiled/basics.pxi"
+include "compiled/index.pxi"
+include "compiled/table.pxi"
+include "compiled/ghost.pxi"
+include "compiled/stores.pxi"
+include "compiled/near.pxi"
+include "compiled/ready.pxi"
+include "compiled/door.pxi"

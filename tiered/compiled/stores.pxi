@@ -1,0 +1,465 @@
+# The protocol of tiered.typing.Store, and the two policies.
+
+cdef struct Queue:
+    uint32_t newest
+    uint32_t oldest
+    Py_ssize_t length
+    double usage
+
+cdef object blank = Entry.__new__
+
+cdef object entry_of(object value, double deadline):
+    """An entry, without a Python frame for its constructor."""
+    entry = blank(Entry)
+    entry.value = value
+    entry.deadline = deadline
+    return entry
+
+
+cdef class Victim:
+    """An evicted entry, as those who hear of evictions are told of it."""
+
+    cdef readonly object key
+    cdef readonly object value
+
+
+cdef list victims_in(Remains* remains):
+    """What was evicted, as objects."""
+    cdef list victims = []
+    cdef Victim victim
+    cdef Py_ssize_t at
+    for at in range(0, remains.length, 3):
+        victim = Victim.__new__(Victim)
+        victim.key = <object>remains.objects[at]
+        if remains.objects[at + 1] != NULL:
+            victim.key = (<object>remains.objects[at + 1], victim.key)
+        victim.value = <object>remains.objects[at + 2]
+        victims.append(victim)
+    return victims
+
+
+cdef class Store(Table):
+    """What both policies share: the protocol, on the table and up to two queues.
+
+    Threads: safe, by the GIL and the rule of this module. User code (weighers, callbacks,
+    comparisons, finalisers) runs while the structure is whole.
+    """
+
+    cdef readonly object capacity
+    cdef object _weigher
+    cdef object _on_evict
+    cdef double limit
+    cdef double used
+    cdef Queue queues[2]
+
+    def __cinit__(self, capacity, weigher=None, on_evict=None):
+        self.capacity = capacity
+        try:
+            self.limit = capacity
+        except OverflowError:  # an int that no float can hold is no bound
+            self.limit = float("inf")
+        self._weigher = weigher
+        self._on_evict = on_evict
+        self.weighs = weigher is not None
+        self.reset()
+
+    cdef void reset(self) noexcept:
+        """Empty queues."""
+        cdef int at
+        self.used = 0.0
+        for at in range(2):
+            self.queues[at].newest = self.queues[at].oldest = NONE
+            self.queues[at].length = 0
+            self.queues[at].usage = 0.0
+
+    # -- The policy: no Python code runs in these ------------------------------------
+
+    cdef void use(self, uint32_t number) noexcept:
+        """A reader has found the cell."""
+
+    cdef int place(self, Wanted* wanted, PyObject* value, double deadline, double weight,
+                   Remains* evicted) except -1:
+        """Hold a new key, which fits, and make room for it."""
+        return 0
+
+    cdef int replace(self, uint32_t number, double weight, Remains* evicted) except -1:
+        """A present key has been given another value, of *weight*; make room for it."""
+        return 0
+
+    # -- Queues ------------------------------------------------------------------------
+
+    cdef inline double weight_of(self, uint32_t number) noexcept:
+        return self.weights[number] if self.weighs else 1.0
+
+    cdef void enqueue(self, int which, uint32_t number) noexcept:
+        """Make a cell the newest of a queue."""
+        cdef Queue* queue = &self.queues[which]
+        cdef Cell* cell = &self.cells[number]
+        cell.queue = which
+        cell.older = queue.newest
+        cell.newer = NONE
+        if queue.newest == NONE:
+            queue.oldest = number
+        else:
+            self.cells[queue.newest].newer = number
+        queue.newest = number
+        queue.length += 1
+        queue.usage += self.weight_of(number)
+
+    cdef void dequeue(self, uint32_t number) noexcept:
+        """Take a cell out of its queue, wherever it stands there."""
+        cdef Cell* cell = &self.cells[number]
+        cdef Queue* queue = &self.queues[cell.queue]
+        if cell.newer == NONE:
+            queue.newest = cell.older
+        else:
+            self.cells[cell.newer].older = cell.older
+        if cell.older == NONE:
+            queue.oldest = cell.newer
+        else:
+            self.cells[cell.older].newer = cell.newer
+        queue.length -= 1
+        queue.usage -= self.weight_of(number)
+
+    cdef void leave(self, uint32_t number, Remains* remains) noexcept:
+        """Forget a cell; after ``prepare``."""
+        self.dequeue(number)
+        self.used -= self.weight_of(number)
+        self.give_up(number, remains)
+
+    cdef Py_ssize_t most(self) noexcept:
+        """How many cells will ever be held; one more than fit, while room is made."""
+        if self.weighs or not self.limit < NONE:
+            return NONE
+        return <Py_ssize_t>self.limit + 1
+
+    # -- The protocol --------------------------------------------------------------------
+
+    @property
+    def usage(self):
+        """The weight held."""
+        return self.used if self.weighs else self.length
+
+    def __len__(self):
+        return self.length
+
+    def __sizeof__(self):
+        cdef Py_ssize_t size = object.__sizeof__(self) + self.room * <Py_ssize_t>sizeof(Cell)
+        if self.weighs:
+            size += self.room * <Py_ssize_t>sizeof(double)
+        if self.index.slots != NULL:
+            size += (<Py_ssize_t>self.index.mask + 1) * <Py_ssize_t>sizeof(uint32_t)
+        return size
+
+    def entry(self, key):
+        """What is held, fresh or stale; a use of it."""
+        cdef Wanted wanted
+        cdef Py_ssize_t number
+        want(<PyObject*>key, &wanted)
+        number = self.find(&wanted)
+        if number < 0:
+            return None
+        self.use(<uint32_t>number)
+        return entry_of(<object>self.cells[number].value, self.cells[number].deadline)
+
+    def hot_path(self):
+        """:meth:`entry` as a whole, and the store for those who read it without an entry."""
+        return HotPath(self.entry, store=self)
+
+    def put(self, key, value, double deadline, double now, condition=ALWAYS):
+        """Hold *value*; ``False`` if *condition* forbids, or it outweighs the capacity.
+
+        A value that is too heavy still displaces the one before it.
+        """
+        cdef double weight = weigh(self._weigher, key, value) if self.weighs else 1.0
+        cdef Wanted wanted
+        cdef Py_ssize_t number
+        cdef PyObject* replaced = NULL
+        cdef Remains removed, evicted
+        cdef bint fits = weight <= self.limit
+        want(<PyObject*>key, &wanted)
+        number = self.find(&wanted)
+        if number >= 0 and condition is not ALWAYS:
+            if condition is IF_ABSENT:
+                if self.cells[number].deadline > now:
+                    return False
+            elif not self.cells[number].deadline < deadline:
+                return False
+        begin(&removed)
+        begin(&evicted)
+        victims = None
+        try:
+            if not fits:
+                if number >= 0:
+                    self.leave(<uint32_t>number, &removed)
+            elif number >= 0:
+                replaced = self.cells[number].value
+                Py_INCREF(value)
+                self.cells[number].value = <PyObject*>value
+                self.cells[number].deadline = deadline
+                self.replace(<uint32_t>number, weight, &evicted)
+            else:
+                self.place(&wanted, <PyObject*>value, deadline, weight, &evicted)
+            if evicted.length > 0 and self._on_evict is not None:
+                victims = victims_in(&evicted)
+        finally:
+            Py_XDECREF(replaced)
+            release(&removed)
+            release(&evicted)
+        if victims is not None:
+            announce(self._on_evict, victims, SIZE)
+        return fits
+
+    def touch(self, key, double deadline):
+        """Move the deadline out; ``False`` if nothing is held or it lives longer already."""
+        cdef Wanted wanted
+        cdef Py_ssize_t number
+        want(<PyObject*>key, &wanted)
+        number = self.find(&wanted)
+        if number < 0 or self.cells[number].deadline >= deadline:
+            return False
+        self.cells[number].deadline = deadline
+        return True
+
+    def expire(self, key, double now):
+        """Move the deadline in to *now*; ``False`` if nothing fresh is held."""
+        cdef Wanted wanted
+        cdef Py_ssize_t number
+        want(<PyObject*>key, &wanted)
+        number = self.find(&wanted)
+        if number < 0 or self.cells[number].deadline <= now:
+            return False
+        self.cells[number].deadline = now
+        return True
+
+    def remove(self, key):
+        """Forget *key*; whether it was held."""
+        cdef Wanted wanted
+        cdef Py_ssize_t number
+        cdef Remains removed
+        want(<PyObject*>key, &wanted)
+        number = self.find(&wanted)
+        if number < 0:
+            return False
+        begin(&removed)
+        self.leave(<uint32_t>number, &removed)
+        release(&removed)
+        return True
+
+    def sweep(self, double before):
+        """Forget what has a deadline before *before*; how many."""
+        cdef Remains expired
+        cdef Py_ssize_t count
+        cdef uint32_t number, newer
+        cdef int at
+        begin(&expired)
+        victims = None
+        try:
+            for at in range(2):
+                number = self.queues[at].oldest
+                while number != NONE:
+                    newer = self.cells[number].newer
+                    if self.cells[number].deadline < before:
+                        prepare(&expired)
+                        self.leave(number, &expired)
+                    number = newer
+            count = expired.length // 3
+            if count > 0 and self._on_evict is not None:
+                victims = victims_in(&expired)
+        finally:
+            release(&expired)
+        if victims is not None:
+            announce(self._on_evict, victims, EXPIRED)
+        return count
+
+    def clear(self):
+        """Forget everything; how much it was."""
+        cdef Py_ssize_t count = self.length
+        self.reset()
+        self.drop()
+        return count
+
+
+@cython.final
+cdef class LRUStore(Store):
+    """The exact LRU; see :class:`tiered.stores.lru.LRUStore`, its twin."""
+
+    cdef void use(self, uint32_t number) noexcept:
+        if self.queues[0].newest != number:
+            self.dequeue(number)
+            self.enqueue(0, number)
+
+    cdef int place(self, Wanted* wanted, PyObject* value, double deadline, double weight,
+                   Remains* evicted) except -1:
+        cdef uint32_t number
+        self.reserve(self.most())
+        number = self.hold(wanted, value, deadline)
+        if self.weighs:
+            self.weights[number] = weight
+        self.used += weight
+        self.enqueue(0, number)
+        return self.shrink(evicted)
+
+    cdef int replace(self, uint32_t number, double weight, Remains* evicted) except -1:
+        self.dequeue(number)
+        self.used += weight
+        self.used -= self.weight_of(number)
+        if self.weighs:
+            self.weights[number] = weight
+        self.enqueue(0, number)
+        return self.shrink(evicted)
+
+    cdef int shrink(self, Remains* evicted) except -1:
+        """Evict the oldest until the rest fits; never the newest, which does."""
+        while self.used > self.limit and self.length > 1:
+            prepare(evicted)
+            self.leave(self.queues[0].oldest, evicted)
+        return 0
+
+
+cdef enum:
+    SMALL = 0
+    MAIN = 1
+    MOST_USES = 3
+    PROMOTED = 2
+
+cdef double SMALL_SHARE = 0.1
+cdef double GHOST_SHARE = 0.9
+
+
+@cython.final
+cdef class S3FIFOStore(Store):
+    """S3-FIFO; see :class:`tiered.stores.s3fifo.S3FIFOStore`, its twin."""
+
+    cdef Ghost ghost
+    cdef bint has_evicted
+
+    def __cinit__(self, *_args, **_options):
+        self.reset()  # Store.__cinit__ has run its own only: methods are not overridden yet
+
+    def __dealloc__(self):
+        forget_ghosts(&self.ghost)
+
+    cdef void reset(self) noexcept:
+        Store.reset(self)
+        self.has_evicted = False
+        forget_ghosts(&self.ghost)
+
+    def __sizeof__(self):
+        return Store.__sizeof__(self) + memory_of(&self.ghost)
+
+    cdef void use(self, uint32_t number) noexcept:
+        if self.cells[number].uses < MOST_USES:
+            self.cells[number].uses += 1
+
+    cdef inline bint small_is_full(self) noexcept:
+        return self.queues[SMALL].usage >= SMALL_SHARE * self.limit
+
+    cdef int place(self, Wanted* wanted, PyObject* value, double deadline, double weight,
+                   Remains* evicted) except -1:
+        cdef uint32_t number
+        cdef int queue = SMALL
+        self.make_room(weight, evicted)
+        self.reserve(self.most())
+        if forget_ghost(&self.ghost, wanted.tag):
+            queue = MAIN
+        elif not self.has_evicted and self.small_is_full():
+            queue = MAIN
+        number = self.hold(wanted, value, deadline)
+        if self.weighs:
+            self.weights[number] = weight
+        self.used += weight
+        self.enqueue(queue, number)
+        return 0
+
+    cdef int replace(self, uint32_t number, double weight, Remains* evicted) except -1:
+        cdef int queue = self.cells[number].queue
+        cdef double before = self.weight_of(number)
+        cdef bint fits = self.used - before + weight <= self.limit
+        if not self.weighs:
+            return 0
+        if fits:
+            self.queues[queue].usage += weight - before
+            self.used += weight - before
+            self.weights[number] = weight
+            return 0
+        self.dequeue(number)
+        self.used -= before
+        self.weights[number] = weight
+        try:
+            self.make_room(weight, evicted)
+        finally:
+            self.used += weight
+            self.enqueue(queue, number)
+        return 0
+
+    cdef int make_room(self, double weight, Remains* evicted) except -1:
+        """Evict until *weight* more fits."""
+        while self.used + weight > self.limit:
+            if self.queues[SMALL].length + self.queues[MAIN].length == 0:
+                return 0
+            prepare(evicted)
+            self.evict(evicted)
+        return 0
+
+    cdef void evict(self, Remains* evicted) noexcept:
+        """One of those that were used least since they came."""
+        cdef uint32_t number, tag
+        cdef Queue* small = &self.queues[SMALL]
+        cdef Queue* main = &self.queues[MAIN]
+        while True:
+            if small.length > 0 and (main.length == 0 or self.small_is_full()):
+                number = small.oldest
+                if self.cells[number].uses >= PROMOTED:
+                    self.cells[number].uses = 0
+                    self.dequeue(number)
+                    self.enqueue(MAIN, number)
+                    continue
+                tag = self.cells[number].tag
+                self.leave(number, evicted)
+                add_ghost(&self.ghost, tag, self.ghost_limit())
+            else:
+                number = main.oldest
+                if self.cells[number].uses > 0:
+                    self.cells[number].uses -= 1
+                    self.dequeue(number)
+                    self.enqueue(MAIN, number)
+                    continue
+                self.leave(number, evicted)
+            self.has_evicted = True
+            return
+
+    cdef Py_ssize_t ghost_limit(self) noexcept:
+        return <Py_ssize_t>(GHOST_SHARE * (self.length if self.weighs else self.limit))
+
+
+# -- The collector: it must see what lies in raw memory ----------------------------------
+
+cdef traverseproc visit_attributes = (<TypeSlots*>Store).tp_traverse
+cdef inquiry clear_attributes = (<TypeSlots*>Store).tp_clear
+
+
+cdef int visit_all(PyObject* self, visitproc visit, void* argument) noexcept:
+    cdef Store store = <Store>self
+    cdef Cell* cell
+    cdef Py_ssize_t number
+    cdef int answer = visit_attributes(self, visit, argument)
+    if answer:
+        return answer
+    for number in range(store.filled):
+        cell = &store.cells[number]
+        if cell.key != NULL:
+            answer = visit(cell.key, argument) or visit(cell.value, argument)
+            if answer:
+                return answer
+    return 0
+
+
+cdef int clear_all(PyObject* self) noexcept:
+    (<Store>self).clear()
+    return clear_attributes(self)
+
+
+for kind in (Store, LRUStore, S3FIFOStore):
+    (<TypeSlots*>kind).tp_traverse = visit_all
+    (<TypeSlots*>kind).tp_clear = clear_all
