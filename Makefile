@@ -44,9 +44,8 @@ check: $(VENV)/.tools memcached  ## Lint, format, types, layers, and the example
 	$(VENV)/bin/lint-imports
 	$(PYTHON) -m pytest --quiet README.md docs
 
-bench: $(VENV)/.peers  ## Time the hit path and a stampede beside other caches
-	$(PYTHON) bench/hit_path.py $(ARGS)
-	$(PYTHON) bench/stampede.py $(ARGS)
+bench: $(VENV)/.peers memcached  ## Measure beside other caches, and write it into the docs (TRACES=folder)
+	$(PYTHON) bench/report.py $(if $(TRACES),--traces '$(TRACES)') $(ARGS)
 
 docs: $(VENV)/.docs  ## Build the documentation into site/
 	$(VENV)/bin/mkdocs build --strict

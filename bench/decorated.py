@@ -22,7 +22,7 @@ from tiered import (
 
 __all__ = ["POLICIES", "coroutines", "functions", "methods", "our_clients", "tiers"]
 
-POLICIES = ("lru", "s3fifo")
+POLICIES = ("lru",)
 """The policies of ours that are timed; the first is what users get who do not ask."""
 
 Function = Callable[..., Any]

@@ -26,7 +26,7 @@ from bench.sections import Sections, in_threads, timed
 from bench.timing import Contender
 
 KEYS = 10_000
-CALLS = 50_000
+CALLS = 20_000
 ROOM = 2 * KEYS
 
 ONE = "@cached hit, 10,000 random keys"
@@ -78,7 +78,7 @@ def hot_number() -> list[int]:
 
 def many_numbers() -> list[int]:
     """So many that starting threads does not count."""
-    return random_numbers() * 4
+    return random_numbers() * 10
 
 
 def random_texts() -> list[str]:
@@ -168,7 +168,7 @@ SECTIONS: Sections = {
 
 def main() -> int:
     """Run, print, and with ``--assert`` judge."""
-    options = command.parser(__doc__, rounds=15).parse_args()
+    options = command.parser(__doc__, rounds=21).parse_args()
     modules = ("cachetools", "cachebox", "theine", "dogpile.cache", "aiocache", "cashews")
     return command.compare(options, SECTIONS, GOALS, modules)
 

@@ -2,9 +2,9 @@
 
     python bench/hit_ratio.py [DIRECTORY] [--json] [--assert] [--sizes 1,5,20] [--png FILE]
 
-DIRECTORY holds traces: NAME.u32.xz, xz-compressed little-endian uint32, one for each access. Without
-it, two made-up traces show that it works. The goal is for real traces: the mean share of Belady's
-hits over traces and sizes. The figures are exact: there are no rounds, the option is ignored.
+DIRECTORY holds traces: NAME.u32.xz, xz-compressed little-endian uint32, one for each access.
+Without it, two made-up traces show that it works. The goal is for real traces: the mean share of
+Belady's hits over traces and sizes. The figures are exact: ``--rounds`` changes nothing.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from bench.peers import announce_missing, environment
 from bench.traces import Trace, read_traces, synthetic_traces
 
 GOAL = 0.785
-JUDGED = "tiered s3fifo"
+JUDGED = "tiered lru"
 BELADY = "Belady's optimum"
 CONTENDERS = (
     *(f"tiered {policy}" for policy in POLICIES),

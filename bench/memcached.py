@@ -188,9 +188,7 @@ def main() -> int:
     """Run, print, and with ``--assert`` judge."""
     options = command.parser(__doc__, rounds=9).parse_args()
     modules = ("pymemcache", "dogpile.cache")
-    return with_server(
-        lambda address: command.compare(options, sections(address), GOALS, modules)
-    )
+    return with_server(lambda address: command.compare(options, sections(address), GOALS, modules))
 
 
 if __name__ == "__main__":

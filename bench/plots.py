@@ -18,8 +18,8 @@ def _pyplot() -> Any:
     import matplotlib as mpl
 
     mpl.use("agg")
-    # The same data give the same file.
-    mpl.rcParams["svg.hashsalt"] = "tiered"
+    # The same data give the same file, and its text stays text.
+    mpl.rcParams.update({"svg.hashsalt": "tiered", "svg.fonttype": "none"})
     from matplotlib import pyplot
 
     return pyplot

@@ -1,4 +1,4 @@
-"""A memcached of the benchmark's own, and the bare exchange with it that clients are compared with."""
+"""A memcached of the benchmark's own, and the bare exchange that its clients are compared with."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from collections.abc import Callable
 
 from tiered.cli.demo.server import PrivateMemcached
 
-__all__ = ["Exchange", "pair", "pinned_server", "with_server"]
+__all__ = ["Exchange", "pair", "with_server"]
 
 
-def pinned_server() -> PrivateMemcached:
+def _pinned_server() -> PrivateMemcached:
     """Not yet started; it, this process and its children share one core.
 
     Where they have several, a round trip costs 12 or 90 µs by luck of the scheduler, as a core
@@ -27,7 +27,7 @@ def with_server(run: Callable[[str], int]) -> int:
     if not PrivateMemcached.installed():
         print("memcached is not installed; nothing to measure", file=sys.stderr)
         return 0
-    with pinned_server() as server:
+    with _pinned_server() as server:
         return run(server.address)
 
 

@@ -10,14 +10,12 @@ missed.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import json
 import statistics
 import sys
 import threading
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
@@ -26,15 +24,15 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from bench.timing import environment
+from bench import command
+from bench.goals import Verdict
+from bench.peers import environment
+from bench.stampede_contenders import Call, awaited, distributed, threaded
 
 CROWD = 64
 PROCESSES = 8
 GOAL = 1.4
 """Times of the creator in which 99 of 100 waiters are done."""
-
-Call = Callable[[int], Any]
-Create = Callable[[int], Any]
 
 
 @dataclass(frozen=True)
@@ -51,94 +49,6 @@ class Line:
     calls: int
     p50: float
     p99: float
-
-
-# -- Contenders ------------------------------------------------------------------------
-
-
-def threaded(create: Create) -> dict[str, Call]:
-    """For the threads of one process."""
-    import cachetools
-    from dogpile.cache import make_region
-
-    from tiered import InprocCacheClient, cached
-
-    def ours() -> Any:
-        return cached(InprocCacheClient(1000), 3600)
-
-    region = make_region().configure("dogpile.cache.memory")
-    return {
-        "tiered @cached": ours()(create),
-        "tiered .bg()": ours()(create).bg(),
-        "tiered .multi": _by_multi(ours()(create).multi),
-        "dogpile.cache memory": lambda key: region.get_or_create(str(key), lambda: create(key)),
-        "cachetools condition=": cachetools.cached({}, condition=threading.Condition())(create),
-        "cachetools lock=": cachetools.cached({}, lock=threading.Lock())(create),
-    }
-
-
-def _by_multi(multi: Any) -> Call:
-    return lambda key: multi([key])[key]
-
-
-def awaited(create: Callable[[int], Coroutine[Any, Any, Any]]) -> dict[str, Call]:
-    """For the tasks of one event loop; calls return awaitables."""
-    import aiocache
-    from cashews import Cache
-
-    from tiered import InprocCacheClient, cached
-
-    memory = Cache()
-    memory.setup("mem://")
-
-    async def by_key(key: int) -> Any:
-        return await create(key)
-
-    async def stampede(key: int) -> Any:
-        return await create(key)
-
-    async def plain(key: int) -> Any:
-        return await create(key)
-
-    return {
-        "tiered async def": cached(InprocCacheClient(1000), 3600)(create),
-        "cashews protected": memory.cache(ttl=3600, protected=True)(by_key),
-        "aiocache cached_stampede": aiocache.cached_stampede(lease=5, ttl=3600)(stampede),
-        "aiocache cached": aiocache.cached(ttl=3600)(plain),
-    }
-
-
-def distributed(create: Create, address: str) -> dict[str, Call]:
-    """For processes that share a memcached."""
-    from dogpile.cache import make_region
-
-    from tiered import InprocCacheClient, MemcachedClient, TieredInclusiveClient, cached
-
-    def client() -> Any:
-        return MemcachedClient([address], checksum_key="bench", pool_size=16)
-
-    tiers = TieredInclusiveClient(InprocCacheClient(1000), client())
-
-    def region(locked: bool) -> Any:
-        return make_region().configure(
-            "dogpile.cache.pymemcache",
-            arguments={"url": [_pair(address)], "distributed_lock": locked},
-        )
-
-    safe, fast = region(True), region(False)
-    return {
-        "tiered @cached, memcached": cached(client(), 3600, namespace="far")(create),
-        "tiered @cached, tiers": cached(tiers, 3600, namespace="tiers")(create),
-        "dogpile.cache distributed_lock": lambda key: safe.get_or_create(
-            f"safe{key}", lambda: create(key)
-        ),
-        "dogpile.cache": lambda key: fast.get_or_create(f"fast{key}", lambda: create(key)),
-    }
-
-
-def _pair(address: str) -> tuple[str, int]:
-    host, port = address.rsplit(":", 1)
-    return host, int(port)
 
 
 # -- Crowds ----------------------------------------------------------------------------
@@ -327,28 +237,26 @@ def table(lines: Sequence[Line], seconds: float) -> str:
     return "\n".join(text)
 
 
-def missed(lines: Sequence[Line], seconds: float) -> list[str]:
-    """The goals that our lines miss."""
-    problems = []
+def judge(lines: Sequence[Line], seconds: float) -> list[Verdict]:
+    """Our lines beside the goals."""
+    verdicts = []
     for line in lines:
-        if not line.name.startswith("tiered"):
-            continue
-        if line.calls != 1:
-            problems.append(f"{line.crowd}: {line.name} computed {line.calls} times")
-        if line.p99 > GOAL * seconds:
-            problems.append(
-                f"{line.crowd}: {line.name} took {line.p99 / seconds:.2f} x the creator"
-            )
-    return problems
+        if line.name.startswith("tiered"):
+            words = f"{line.crowd}: {line.name}"
+            waited = line.p99 / seconds
+            verdicts += [
+                Verdict(f"{words}, 1 computation", line.calls, line.calls == 1),
+                Verdict(
+                    f"{words}, p99 at most {GOAL} x the creator", round(waited, 3), waited <= GOAL
+                ),
+            ]
+    return verdicts
 
 
 def main() -> int:
     """Run, print, and judge."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--rounds", type=int, default=9)
+    parser = command.parser(__doc__, rounds=9)
     parser.add_argument("--creator", type=float, default=0.05, help="seconds that it takes")
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--assert", action="store_true", dest="judge")
     options = parser.parse_args()
 
     from tiered.cli.demo.server import PrivateMemcached
@@ -359,18 +267,13 @@ def main() -> int:
             lines += processes(options.rounds, options.creator, server.address)
     else:
         print("memcached is not installed: no processes", file=sys.stderr)
-    facts = environment("dogpile.cache", "cachetools", "cashews", "aiocache")
-    if options.json:
-        print(
-            json.dumps({"environment": facts, "lines": [asdict(line) for line in lines]}, indent=2)
-        )
-    else:
-        print(", ".join(f"{name} {value}" for name, value in facts.items()))
-        print(table(lines, options.creator))
-    problems = missed(lines, options.creator)
-    for problem in problems:
-        print(f"goal missed: {problem}", file=sys.stderr)
-    return 1 if options.judge and problems else 0
+    data = {
+        "environment": environment("dogpile.cache", "cachetools", "cashews", "aiocache"),
+        "creator": options.creator,
+        "lines": [asdict(line) for line in lines],
+    }
+    verdicts = judge(lines, options.creator)
+    return command.conclude(options, data, table(lines, options.creator), verdicts)
 
 
 if __name__ == "__main__":

@@ -128,9 +128,8 @@ def _with_cachetools(far: Any, room: int) -> Pair:
 
 def _dogpile(dogpile: Any, address: str, room: int) -> Pair:
     import cachetools
-    from dogpile.cache.proxy import ProxyBackend
 
-    class Near(ProxyBackend):  # type: ignore[misc]  # dogpile.cache may not be installed
+    class Near(peer("dogpile.cache.proxy").ProxyBackend):  # type: ignore[misc]  # an optional package
         """The proxy that dogpile's documents suggest for a second tier."""
 
         def __init__(self) -> None:
@@ -242,9 +241,7 @@ def main() -> int:
     """Run, print, and with ``--assert`` judge."""
     options = command.parser(__doc__, rounds=9).parse_args()
     modules = ("cachebox", "dogpile.cache", "pymemcache")
-    return with_server(
-        lambda address: command.compare(options, sections(address), GOALS, modules)
-    )
+    return with_server(lambda address: command.compare(options, sections(address), GOALS, modules))
 
 
 if __name__ == "__main__":

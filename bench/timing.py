@@ -1,10 +1,11 @@
 """Timing contenders side by side: interleaved rounds, medians, and ratios to a baseline.
 
 Machines are shared and noisy, so single figures mean little. In each round every
-contender runs once, in an order that rotates; the figure of a contender is the
-median of its rounds, and what is compared are ratios within one run. A contender is
-called with some keys before its clock starts, or the first ones would be timed with
-the processor's caches full of the contender before it.
+contender runs once, in an order that rotates. The figure of a contender is the median
+of its rounds, and its ratio the median of the ratios within each round: whoever else
+is busy for a while disturbs a whole round. A contender is called with some keys before
+its clock starts, or the first ones would be timed with the processor's caches full of
+the contender before it.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ import gc
 import statistics
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from operator import truediv
 from typing import Any
 
 from bench.loops import Loop, empty, one_argument
@@ -54,9 +56,16 @@ class Result:
     ratio: float
 
 
-def compare(values: dict[str, float], baseline: str) -> list[Result]:
-    """Results from figures by name."""
-    return [Result(name, value, value / values[baseline]) for name, value in values.items()]
+def compare(samples: Mapping[str, Sequence[float]], baseline: str) -> list[Result]:
+    """Results from what each contender took in each round."""
+    return [
+        Result(
+            name,
+            statistics.median(taken),
+            statistics.median(map(truediv, taken, samples[baseline])),
+        )
+        for name, taken in samples.items()
+    ]
 
 
 def time_calls(
@@ -76,8 +85,8 @@ def time_calls(
         if collecting:
             gc.enable()
     overhead = statistics.median(samples.pop(""))
-    medians = {name: statistics.median(taken) - overhead for name, taken in samples.items()}
-    return compare(medians, baseline)
+    net = {name: [one - overhead for one in taken] for name, taken in samples.items()}
+    return compare(net, baseline)
 
 
 def _once(contender: Contender, keys: Sequence[Any]) -> float:
@@ -105,7 +114,7 @@ def time_threads(
         Result(
             name,
             statistics.median(rates) / 1e6,
-            statistics.median(rate / alone for rate, alone in zip(rates, one[name], strict=True)),
+            statistics.median(map(truediv, rates, one[name])),
         )
         for name, rates in many.items()
     ]

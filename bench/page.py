@@ -1,0 +1,174 @@
+"""What the benchmarks printed as JSON, as a page of the documentation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from bench.sections import shown
+
+__all__ = ["HIT_COSTS", "HIT_RATIOS", "render"]
+
+HIT_COSTS = "hit_cost.svg"
+HIT_RATIOS = "hit_ratio.png"
+"""The plots beside the page."""
+
+Data = Mapping[str, Any]
+
+_HEAD = """# Performance
+
+This page shows what the operations of `tiered` cost beside those of other caches, and which of its
+goals it reached, in one run on one machine.
+
+<!-- Written by bench/report.py: changes made here are lost. -->
+
+`make bench` measures and writes it anew; `TRACES=folder` names the traces for the hit ratios. In
+each round every contender runs once, in an order that rotates, and each section has a process of
+its own. Figures are medians of the rounds. Compare the ratios, which are medians of those within
+each round; the figures themselves depend on the machine and on who else uses it.
+"""
+
+_SECTIONS = {
+    "hit_path": (
+        "A hit",
+        "What a hit costs, and why, is told in [What a hit costs](hit-path.md). The last column is "
+        "the same without the compiled core (`TIERED_PURE=1`), in units of the same baseline.",
+    ),
+    "stores": (
+        "Stores",
+        "Clients take a ttl with each write and check their arguments; a bare store does not "
+        "check, and that is what corresponds to the caches of other packages. Memory is what the "
+        "process grows by for each of a million entries, whose keys exist before and which share "
+        "one value.",
+    ),
+    "memcached": (
+        "memcached",
+        "Over loopback, the server and its clients on one core. What our client reads was signed, "
+        "unless it says otherwise; a bare socket sends requests that were written beforehand and "
+        "looks at nothing that it receives.",
+    ),
+    "tiers": (
+        "Tiers",
+        "Memory in front of memcached. The pairs made by hand pickle values and sign nothing.",
+    ),
+}
+
+
+def render(found: Mapping[str, Data], date: str) -> str:
+    """The page, from data by the name of the benchmark; ``hit_path_pure`` joins ``hit_path``."""
+    parts = [_HEAD, _conditions(found, date), _goals(found)]
+    for name, (title, words) in _SECTIONS.items():
+        if name in found:
+            pure = found.get("hit_path_pure", {}).get("sections", {}) if name == "hit_path" else {}
+            parts.append(f"## {title}\n\n{words}\n")
+            if name == "hit_path":
+                parts.append(f"![Costs of hits]({HIT_COSTS})\n")
+            parts += _measured(found[name]["sections"], pure)
+        if name == "stores" and "hit_ratio" in found:
+            parts += _hit_ratios(found["hit_ratio"])
+    if "stampede" in found:
+        parts += _stampede(found["stampede"])
+    return "\n".join(parts)
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A table, the first column aligned to the left and the others to the right."""
+    lines = [head, ["---", *("---:" for _ in head[1:])], *rows]
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines) + "\n"
+
+
+def _conditions(found: Mapping[str, Data], date: str) -> str:
+    facts: dict[str, str] = {"date": date}
+    for name, data in found.items():
+        if name != "hit_path_pure":
+            facts.update(data["environment"])
+    return "## Conditions\n\n" + _table(["what", "which"], facts.items())
+
+
+def _goals(found: Mapping[str, Data]) -> str:
+    rows = []
+    for name, data in found.items():
+        suffix = " (pure Python)" if name == "hit_path_pure" else ""
+        for goal in data["goals"]:
+            met = "yes" if goal["met"] else "**no**"
+            rows.append((_plain(goal["goal"]) + suffix, f"{goal['measured']:.3g}", met))
+    return "## Goals\n\n" + _table(["goal", "measured", "reached"], rows)
+
+
+def _measured(sections: Data, pure: Data) -> list[str]:
+    parts = []
+    for title, section in sections.items():
+        without = {one["name"]: one for one in pure.get(title, {}).get("results", ())}
+        head = ["contender", section["unit"], f"x {section['baseline']}"]
+        if without:
+            head.append("x, pure Python")
+        rows = []
+        for one in section["results"]:
+            row = [_plain(one["name"]), shown(one["value"]), f"{one['ratio']:.2f}"]
+            if without:
+                same = without.get(one["name"]) if one["name"].startswith("tiered") else None
+                row.append(f"{same['ratio']:.2f}" if same else "")
+            rows.append(row)
+        parts.append(f"### {_plain(title)}\n\n{_table(head, rows)}")
+    return parts
+
+
+def _plain(words: str) -> str:
+    """*words* so that markdown leaves them as they are."""
+    return words.replace("|", "\\|").replace("*", "\\*").replace("_", "\\_")
+
+
+def _hit_ratios(data: Data) -> list[str]:
+    real = all(trace["real"] for trace in data["traces"])
+    kind = "recorded" if real else "made-up"
+    parts = [
+        f"## Hit ratios\n\nOn {kind} traces, with room for some percent of their keys. Belady's "
+        "optimum evicts what is asked for last, which takes knowing the future.\n",
+        f"![Hit ratio against size]({HIT_RATIOS})\n",
+        "### Mean share of the optimum\n",
+        _table(
+            ["policy", "share"],
+            [
+                (name, f"{share:.3f}")
+                for name, share in sorted(data["shares"].items(), key=lambda one: -float(one[1]))
+            ],
+        ),
+    ]
+    for trace in data["traces"]:
+        sizes = trace["sizes"]
+        parts += [
+            f"### {trace['name']}\n",
+            f"{trace['accesses']:,} accesses of {trace['unique']:,} keys.\n",
+            _table(
+                ["policy", *(f"{size['percent']:g} % ({size['entries']:,})" for size in sizes)],
+                [
+                    (name, *(f"{size['ratios'][name]:.3f}" for size in sizes))
+                    for name in sizes[0]["ratios"]
+                ],
+            ),
+        ]
+    return parts
+
+
+def _stampede(data: Data) -> list[str]:
+    creator = data["creator"]
+    parts = [
+        "## Stampede\n\nOne cold key, asked for by many at a time, and a creator of "
+        f"{creator * 1000:.0f} ms: how often it runs, and how long its callers wait.\n"
+    ]
+    crowds: dict[str, list[Data]] = {}
+    for line in data["lines"]:
+        crowds.setdefault(line["crowd"], []).append(line)
+    for crowd, lines in crowds.items():
+        rows = [
+            (
+                _plain(line["name"]),
+                line["calls"],
+                f"{line['p50'] * 1000:.1f}",
+                f"{line['p99'] * 1000:.1f}",
+            )
+            for line in lines
+        ]
+        head = ["contender", "computations", "p50 ms", "p99 ms"]
+        parts.append(f"### {crowd}\n\n{_table(head, rows)}")
+    return parts
