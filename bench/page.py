@@ -99,7 +99,7 @@ def _measured(sections: Data, pure: Data) -> list[str]:
     parts = []
     for title, section in sections.items():
         without = {one["name"]: one for one in pure.get(title, {}).get("results", ())}
-        head = ["contender", section["unit"], f"x {section['baseline']}"]
+        head = ["contender", section["unit"], _plain(f"x {section['baseline']}")]
         if without:
             head.append("x, pure Python")
         rows = []

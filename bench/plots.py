@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,13 @@ __all__ = ["draw_costs", "draw_hit_ratios"]
 _OURS = ("#0b6e4f", "#d1495b")
 _OTHERS = "#8d99ae"
 _OPTIMUM = "black"
-_STYLES = ("--", ":", "-.", (0, (1, 1)), (0, (5, 1)))
+_STYLES = (
+    {"color": "#457b9d", "linestyle": "--", "marker": "s"},
+    {"color": "#8d99ae", "linestyle": ":", "marker": "^"},
+    {"color": "#2a9d8f", "linestyle": "-.", "marker": "x"},
+    {"color": "#bc6c25", "linestyle": ":", "marker": "v"},
+    {"color": "#6a4c93", "linestyle": "--", "marker": "d"},
+)
 
 
 def _pyplot() -> Any:
@@ -39,7 +46,7 @@ def draw_hit_ratios(traces: Sequence[dict[str, Any]], file: Path) -> None:
         percents = [size["percent"] for size in trace["sizes"]]
         for name, style in _styles(list(trace["sizes"][0]["ratios"])).items():
             ratios = [size["ratios"][name] for size in trace["sizes"]]
-            panel.plot(percents, ratios, label=name, marker=".", **style)
+            panel.plot(percents, ratios, label=name, markersize=4, **style)
         panel.set_title(trace["name"])
         panel.set_xscale("log")
         panel.set_xticks(percents, [f"{percent:g} %" for percent in percents])
@@ -53,17 +60,17 @@ def draw_hit_ratios(traces: Sequence[dict[str, Any]], file: Path) -> None:
 
 
 def _styles(names: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Ours in colour, the optimum in black, others in grey dashes."""
+    """Ours and the optimum in full lines, others broken."""
     ours = iter(_OURS)
-    dashes = iter(_STYLES)
+    others = cycle(_STYLES)
     found: dict[str, dict[str, Any]] = {}
     for name in names:
         if name.startswith("tiered"):
-            found[name] = {"color": next(ours), "zorder": 3}
+            found[name] = {"color": next(ours), "marker": "o", "linewidth": 2}
         elif name.startswith("Belady"):
-            found[name] = {"color": _OPTIMUM}
+            found[name] = {"color": _OPTIMUM, "marker": "."}
         else:
-            found[name] = {"color": _OTHERS, "linestyle": next(dashes)}
+            found[name] = dict(next(others))
     return found
 
 
