@@ -86,8 +86,16 @@ def front_door(
     state = None if namespace is None else namespace.state
     if path is not None and path.store is not None:
         door = core.Door(
-            path, shape.plain, shape.keymaker(), shape.checker(), settle, now, state, confirmed,
-            ahead, coroutine,
+            path,
+            shape.plain,
+            shape.keymaker(),
+            shape.checker(),
+            settle,
+            now,
+            state,
+            confirmed,
+            ahead,
+            coroutine,
         )
         door.__name__, door.__qualname__ = shape.name, shape.qualname
         return FrontDoor(door, lambda: door.hits)
