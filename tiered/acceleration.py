@@ -7,6 +7,7 @@ Who has a compiled twin asks here, and nobody else imports :mod:`tiered._core`.
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from typing import Any
@@ -23,10 +24,9 @@ def _load() -> Any:
     if os.environ.get("TIERED_PURE", "0") not in ("", "0") or not gil_enabled():
         return None
     try:
-        from tiered import _core
+        return importlib.import_module("tiered._core")
     except ImportError:
         return None
-    return _core
 
 
 core: Any = _load()

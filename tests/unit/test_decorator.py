@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+import tiered
 from tests.fakes import FailingClient, RemoteFake, inproc, together, waiting
 from tiered import cached
 from tiered.clients.base import CacheClient, Claim
@@ -771,7 +772,8 @@ def frames_of(call: Any) -> list[str]:
     return names
 
 
-def test_a_hit_in_tier_0_runs_two_frames_at_most() -> None:
+def test_a_hit_in_tier_0_runs_one_frame_or_none() -> None:
+    frames = 0 if tiered.accelerated else 1
     # On the real clock: a manual one is a Python function, and would be counted.
     lru = InprocCacheClient(10)
     tiers = TieredInclusiveClient(InprocCacheClient(10), RemoteFake(InprocCacheClient(10)))
@@ -788,11 +790,11 @@ def test_a_hit_in_tier_0_runs_two_frames_at_most() -> None:
             functools.partial(f, x=1),
             functools.partial(f, 1, y=0),
         ):
-            assert frames_of(hit) == ["f"]
+            assert len(frames_of(hit)) == frames
         f_ = cached(client, 60, namespace="method")(Account.own.uncached)
         account = Account("Ann")
         f_(account, 1)
-        assert frames_of(functools.partial(f_.__get__(account), 1)) == ["own"]
+        assert len(frames_of(functools.partial(f_.__get__(account), 1))) == frames
     g = cached(fifo, 60)(lambda x: x)
     g(1)
     assert len(frames_of(lambda: g(1))) > 2  # a foreign mapping takes a lock and more

@@ -8,6 +8,7 @@ from typing import Any
 import cachetools
 import pytest
 
+import tiered
 from tests.fakes import together
 from tiered.clients.inproc import InprocCacheClient
 from tiered.testing import ManualClock
@@ -105,6 +106,7 @@ def test_threads_leave_it_consistent(policy: str) -> None:
     assert sum(client.contains(key) for key in range(120)) <= 50
 
 
+@pytest.mark.skipif(tiered.accelerated, reason="the compiled store has no lock")
 def test_a_hit_takes_no_lock_of_ours() -> None:
     client = InprocCacheClient(10)
     client.put("k", 1, 100)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import math
-import sys
 import weakref
 from typing import Any
 
@@ -13,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tiered.entry import ALWAYS, IF_ABSENT, IF_OLDER
-from tiered.stores.lru import LockedLRUStore, LRUStore, lru_store
+from tiered.stores.lru import LockedLRUStore, LRUStore
 from tiered.stores.weighing import Node
 
 STORES = [LRUStore, LockedLRUStore]
@@ -64,7 +63,9 @@ def test_the_hot_path_is_entry_in_two_calls(kind: type[LRUStore]) -> None:
     store = kind(2)
     put(store, "a", 1)
     put(store, "b", 2)
-    lookup, note = store.hot_path()
+    lookup, note, counts, compiled = store.hot_path()
+    assert not counts
+    assert compiled is None
     found = lookup("a")
     assert found is not None
     assert found.value == 1
@@ -81,7 +82,7 @@ def test_the_hot_path_is_entry_in_two_calls(kind: type[LRUStore]) -> None:
 
 def test_the_hot_path_survives_a_clear() -> None:
     store = LRUStore(2)
-    lookup, _ = store.hot_path()
+    lookup = store.hot_path().lookup
     put(store, "a", 1)
     assert store.clear() == 1
     assert lookup("a") is None
@@ -264,9 +265,3 @@ def test_after_a_fork_the_lock_is_free_and_the_count_is_right() -> None:
     store.after_fork()
     assert store.usage == 1
     assert put(store, "b")
-
-
-def test_without_the_gil_a_hit_takes_the_lock(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert type(lru_store(1)) is LRUStore
-    monkeypatch.setattr(sys, "_is_gil_enabled", lambda: False, raising=False)
-    assert type(lru_store(1)) is LockedLRUStore

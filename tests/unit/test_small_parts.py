@@ -13,7 +13,7 @@ import pytest
 
 import tiered
 from tests.fakes import together
-from tiered import testing
+from tiered import acceleration, testing
 from tiered.clients.base import CacheClient
 from tiered.clients.null import NullCacheClient
 from tiered.clock import SYSTEM_CLOCK
@@ -49,10 +49,10 @@ def test_an_entry_is_a_value_and_a_deadline() -> None:
 
 def test_public_names_are_there_and_no_others() -> None:
     for name in tiered.__all__:
-        assert getattr(tiered, name) is not None or name == "accelerated"
+        assert getattr(tiered, name) is not None
         assert name in dir(tiered)
     assert tiered.__version__
-    assert tiered.accelerated is False
+    assert tiered.accelerated is (acceleration.core is not None)
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         tiered.nothing
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):

@@ -72,8 +72,8 @@ class PythonNearReads:
                         entry.uses += 1
                     self.near_hits += 1
                     return entry.value
-            except Exception:
-                pass  # what is wrong with the key, the general way will find and tell
+            except Exception:  # noqa: S110 - what is wrong, the general way finds and tells
+                pass
         return self._general(
             self,
             key,

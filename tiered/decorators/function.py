@@ -334,6 +334,13 @@ def _mark_coroutine_function(function: AsyncCachedFunction[Any, Any]) -> None:
     import asyncio
     import inspect
 
+    entered = function.entered
+    if not inspect.iscoroutinefunction(entered):
+        # Where the call is compiled: some frameworks look at ``f.__call__``.
+        async def call(*args: Any, **kwargs: Any) -> Any:
+            return await entered(*args, **kwargs)
+
+        function.__dict__["__call__"] = call
     mark = getattr(inspect, "markcoroutinefunction", None)
     if mark is not None:
         mark(function)
