@@ -27,7 +27,7 @@ from bench.peers import announce_missing, environment
 from bench.traces import Trace, read_traces, synthetic_traces
 
 GOAL = 0.785
-JUDGED = "tiered lru"
+JUDGED = "tiered s3fifo"
 BELADY = "Belady's optimum"
 CONTENDERS = (
     *(f"tiered {policy}" for policy in POLICIES),

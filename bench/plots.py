@@ -93,6 +93,7 @@ def draw_costs(panels: dict[str, dict[str, Any]], file: Path) -> None:
         bars = panel.barh(names, [one["ratio"] for one in results], color=colours)
         panel.bar_label(bars, [f"{one['ratio']:.1f}" for one in results], padding=3, fontsize=8)
         panel.set_xscale("log")
+        panel.set_xlim(left=0.1)
         panel.margins(x=0.08)
         panel.set_title(f"{title}, in units of {section['baseline']}", fontsize=10, loc="left")
         panel.tick_params(axis="y", labelsize=8)
