@@ -226,7 +226,7 @@ def test_the_server_keeps_a_value_for_its_life_and_little_more(
     assert left == pytest.approx(ttl)
     kept = raw.life(wire(remote, "k"))
     # Servers keep no date past 2038: what would end then does not end.
-    assert ttl + keep <= kept <= ttl + keep + 3 or (kept == -1 and ttl + keep > 10 * 365 * DAY - 1)
+    assert ttl + keep <= kept <= ttl + keep + 10 or (kept == -1 and ttl + keep > 10 * 365 * DAY - 1)
     assert remote.add("added", "value", ttl, keep=keep)
     assert abs(raw.life(wire(remote, "added")) - kept) <= 1
 

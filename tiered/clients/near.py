@@ -1,19 +1,21 @@
-"""``get`` of clients that find most of what they are asked for in their own memory.
+"""``get`` and ``put`` of clients that have entries in their own memory.
 
-Such a ``get`` is one lookup without detours: one Python frame, or none where the compiled
+They are one step of a store, without detours: one Python frame, or none where the compiled
 core is in use and the entries lie in one of its stores.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from tiered.acceleration import core
 from tiered.sentinels import MISSING
-from tiered.typing import HotPath, Key, PromoteCallback
+from tiered.stats.counters import Counters
+from tiered.typing import HotPath, Key, PromoteCallback, Store
 
-__all__ = ["NearReads", "PythonNearReads"]
+__all__ = ["NearAccess", "NearReads", "PythonNearAccess", "PythonNearReads"]
 
 
 class PythonNearReads:
@@ -38,7 +40,7 @@ class PythonNearReads:
             now: the clock of their deadlines, in seconds.
             general: the ``get`` of any client.
         """
-        self._general = general
+        self._get = general
         self._now = now
         if path is not None:
             self._lookup, self._note, self._counts, _ = path
@@ -74,7 +76,7 @@ class PythonNearReads:
                     return entry.value
             except Exception:  # noqa: S110 - what is wrong, the general way finds and tells
                 pass
-        return self._general(
+        return self._get(
             self,
             key,
             default,
@@ -84,7 +86,64 @@ class PythonNearReads:
         )
 
 
+class PythonNearAccess(PythonNearReads):
+    """And the ``put`` of a client that is nothing but a store.
+
+    Attributes:
+        near_puts: how often *put* has written on that path.
+
+    Threads: as of :class:`PythonNearReads`.
+    """
+
+    near_puts = 0
+    counters: Counters
+    _written: Store | None = None
+
+    def write_near(self, store: Store | None, general: Callable[..., bool]) -> None:
+        """Put into *store*; for all else call ``general(self, key, value, ttl, ...)``.
+
+        Args:
+            store: the client's own, or ``None``.
+            general: the ``put`` of any client.
+        """
+        self._written = store
+        self._put = general
+
+    def put(
+        self,
+        key: Key,
+        value: Any,
+        ttl: float,
+        *,
+        keep: float = 0.0,
+        max_tiers: int | None = None,
+    ) -> bool:
+        """Hold *value* for *ttl* seconds; whether it was written.
+
+        A *ttl* of zero or less stores an entry that is stale already; ``FOREVER``
+        never expires. *keep* is for how long past that readers of stale values want it.
+        """
+        if (
+            self._written is None
+            or max_tiers is not None
+            or type(keep) is not float
+            or not keep >= 0.0
+            or (type(ttl) is not float and type(ttl) is not int)
+            or math.isnan(ttl)
+        ):
+            return self._put(self, key, value, ttl, keep=keep, max_tiers=max_tiers)
+        now = self._now()
+        written = self._written.put(key, value, now + ttl, now)
+        if written:
+            self.near_puts += 1
+        else:
+            self.counters.drops += 1
+        return written
+
+
 if TYPE_CHECKING:
     NearReads = PythonNearReads
+    NearAccess = PythonNearAccess
 else:
     NearReads = core.NearReads if core else PythonNearReads
+    NearAccess = core.NearAccess if core else PythonNearAccess

@@ -147,6 +147,13 @@ cdef enum:
 # quarter of the exact one, which is asked about what ends sooner than that.
 cdef double MARGIN = 1.0
 
+cdef inline object owned(PyObject* reference):
+    """Take over a new reference."""
+    value = <object>reference
+    Py_DECREF(value)
+    return value
+
+
 cdef object system_time = time.monotonic
 
 

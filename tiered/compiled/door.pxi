@@ -17,13 +17,6 @@ cdef enum:
     MOST_PARAMETERS = 16  # of a signature that is bound here
 
 
-cdef inline object owned(PyObject* reference):
-    """Take over a new reference."""
-    value = <object>reference
-    Py_DECREF(value)
-    return value
-
-
 cdef object tuple_of(PyObject** items, Py_ssize_t count):
     made = PyTuple_New(count)
     cdef Py_ssize_t at
@@ -141,7 +134,7 @@ cdef class Door:
         cdef Revision revision
         cdef Wanted wanted
         cdef Py_ssize_t number, at
-        cdef double deadline, moment = 0.0
+        cdef double deadline, moment = 0.0, lead = 0.0
         key = None
         if self.keymaker is not None:
             key = PyObject_Vectorcall(self.keymaker, args, given, keywords)
@@ -158,6 +151,8 @@ cdef class Door:
                     value = arguments[self.kept[at]]
                     Py_INCREF(<object>value)
                     PyTuple_SET_ITEM(key, at, value)
+        if self.terms is not None:
+            lead = self.terms.horizon
         if not self.system:
             moment = self.now()
         elif self.confirmed:
@@ -176,9 +171,7 @@ cdef class Door:
             number = store.find(&wanted)
         if number < 0:
             return NULL
-        deadline = store.cells[number].deadline
-        if self.terms is not None:
-            deadline -= <double>self.terms.horizon
+        deadline = store.cells[number].deadline - lead
         if self.confirmed and not moment < revision.horizon:
             return NULL
         if not (deadline > moment if self.confirmed or not self.system else is_ahead(deadline)):

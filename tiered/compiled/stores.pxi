@@ -171,6 +171,12 @@ cdef class Store(Table):
 
         A value that is too heavy still displaces the one before it.
         """
+        return self.write(key, value, deadline, now, condition)
+
+    cdef bint write(
+        self, object key, object value, double deadline, double now, object condition
+    ) except -1:
+        """:meth:`put`."""
         cdef double weight = weigh(self._weigher, key, value) if self.weighs else 1.0
         cdef Wanted wanted
         cdef Py_ssize_t number
@@ -430,7 +436,10 @@ cdef class S3FIFOStore(Store):
             return
 
     cdef Py_ssize_t ghost_limit(self) noexcept:
-        return <Py_ssize_t>(GHOST_SHARE * (self.length if self.weighs else self.limit))
+        cdef double entries = self.limit
+        if self.weighs:
+            entries = <double>(self.queues[SMALL].length + self.queues[MAIN].length)
+        return <Py_ssize_t>(GHOST_SHARE * entries)
 
 
 # -- The collector: it must see what lies in raw memory ----------------------------------
@@ -456,7 +465,8 @@ cdef int visit_all(PyObject* self, visitproc visit, void* argument) noexcept:
 
 
 cdef int clear_all(PyObject* self) noexcept:
-    (<Store>self).clear()
+    (<Store>self).reset()
+    (<Store>self).drop()
     return clear_attributes(self)
 
 

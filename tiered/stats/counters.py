@@ -53,12 +53,12 @@ class Counters:
         self.deletes = 0
         self.errors = 0
 
-    def snapshot(self, near_hits: int = 0) -> ClientStats:
-        """The counts as of now, frozen; with hits that were counted elsewhere."""
+    def snapshot(self, near_hits: int = 0, near_puts: int = 0) -> ClientStats:
+        """The counts as of now, frozen; with hits and puts that were counted elsewhere."""
         return ClientStats(
             hits=self.hits + near_hits,
             misses=self.misses,
-            puts=self.puts,
+            puts=self.puts + near_puts,
             drops=self.drops,
             deletes=self.deletes,
             errors=self.errors,

@@ -8,14 +8,21 @@ from typing import Any, Final
 from tiered.acceleration import core, gil_enabled
 from tiered.stores.lru import LockedLRUStore, LRUStore
 from tiered.stores.mapping import POLICIES, MappingStore, policy_store
+from tiered.stores.s3fifo import LockedS3FIFOStore, S3FIFOStore
 from tiered.typing import OnEvict, Store, Weigher
 from tiered.validation import check_number
 
 __all__ = ["choose_store"]
 
-_OWN: Final[dict[str, type[Any]]] = {
-    "lru": core.LRUStore if core else LRUStore if gil_enabled() else LockedLRUStore,
-}
+def _own() -> dict[str, type[Any]]:
+    if core:
+        return {"lru": core.LRUStore, "s3fifo": core.S3FIFOStore}
+    if gil_enabled():
+        return {"lru": LRUStore, "s3fifo": S3FIFOStore}
+    return {"lru": LockedLRUStore, "s3fifo": LockedS3FIFOStore}
+
+
+_OWN: Final = _own()
 """The policies of this package, with their stores."""
 
 

@@ -138,7 +138,7 @@ def _watch(jobs: list[Job], report: Report, say: TextIO) -> int:
 
 def _follow(pipes: list[Connection], report: Report, started: float, say: TextIO) -> int:
     """Until all workers have ended; how many of them were done."""
-    done = 0
+    done, heard = 0, False
     live = list(pipes)
     shown = started
     screen = say.isatty()
@@ -151,10 +151,11 @@ def _follow(pipes: list[Connection], report: Report, started: float, say: TextIO
                 live.remove(pipe)
                 continue
             report.take(progress)
+            heard = True
             done += progress.done
         now = time.monotonic()
         report.seconds = now - started
-        if now - shown >= (0.2 if screen else 1.0):
+        if heard and now - shown >= (0.2 if screen else 1.0):
             shown = now
             print(
                 f"\r{report.line()}" if screen else report.line(),
