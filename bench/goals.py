@@ -58,6 +58,6 @@ def _measured(goal: Goal, section: Measured, found: dict[str, Result]) -> tuple[
     result = found[goal.contender]
     if goal.absolute:
         return result.value, section.unit
-    if goal.than is not None:
+    if goal.than is not None and goal.than != section.baseline:
         return result.value / found[goal.than].value, f"x {goal.than}"
     return result.ratio, f"x {section.baseline}"

@@ -54,20 +54,29 @@ def timed(
     keys: Callable[[], Sequence[Any]],
     *,
     baseline: str,
+    otherwise: str | None = None,
     unit: str = "ns",
 ) -> Callable[[int], Measured]:
-    """A section that times what *make* gives with the keys that *keys* gives."""
-    return partial(_timed, make, keys, baseline, unit)
+    """A section that times what *make* gives with the keys that *keys* gives.
+
+    Args:
+        otherwise: the baseline where *baseline* is not installed.
+    """
+    return partial(_timed, make, keys, baseline, otherwise, unit)
 
 
 def _timed(
     make: Callable[[], Sequence[Contender]],
     keys: Callable[[], Sequence[Any]],
     baseline: str,
+    otherwise: str | None,
     unit: str,
     rounds: int,
 ) -> Measured:
-    taken = time_calls(make(), keys(), baseline=baseline, rounds=rounds)
+    contenders = make()
+    if otherwise is not None and all(one.name != baseline for one in contenders):
+        baseline = otherwise
+    taken = time_calls(contenders, keys(), baseline=baseline, rounds=rounds)
     scale = _UNITS[unit]
     results = [Result(one.name, one.value * scale, one.ratio) for one in taken]
     return Measured(baseline, unit, results)

@@ -145,7 +145,12 @@ def _resident() -> int:
 SECTIONS: Sections = {
     GET: timed(readers, random_texts, baseline="dict"),
     OVERWRITE: timed(partial(writers, 2 * KEYS, False), random_texts, baseline="dict"),
-    INSERT: timed(partial(writers, KEYS, True), new_texts, baseline="functools.lru_cache"),
+    INSERT: timed(
+        partial(writers, KEYS, True),
+        new_texts,
+        baseline="cachebox LRUCache",
+        otherwise="functools.lru_cache",
+    ),
     ZIPF: timed(fetchers, accesses, baseline="dict"),
     ZIPF_RATIO: hit_ratios,
     MEMORY: memory,
