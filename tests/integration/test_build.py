@@ -42,8 +42,10 @@ def source(tmp_path: Path) -> Path:
 def install(source: Path, **environment: str) -> Path:
     target = source.parent / "installed"
     subprocess.run(
-        [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation"]
-        + ["--target", str(target), str(source)],
+        [
+            *(sys.executable, "-m", "pip", "install", "--quiet", "--no-deps"),
+            *("--no-build-isolation", "--target", str(target), str(source)),
+        ],
         env={**os.environ, **environment},
         check=True,
         timeout=300,
