@@ -72,13 +72,15 @@ cdef class Door:
         now: the clock.
         revision: of the namespace, or ``None``.
         confirmed: whether the revision's horizon matters.
-        terms: of what is due for a refresh, *settle* is told; or ``None``.
+        lead: *settle* is told of what has no more than these seconds left.
+        terms: whose ``horizon`` is the lead, where that changes; or ``None``.
         coroutine: answer with awaitables.
     """
 
     cdef callfunc vectorcall
     cdef Store store
     cdef object keymaker, check, settle, now, terms
+    cdef double lead
     cdef Revision revision
     cdef bint system, confirmed, coroutine, single
     cdef Py_ssize_t arity, positional, positional_only, kept_count
@@ -97,6 +99,7 @@ cdef class Door:
         now,
         Revision revision,
         bint confirmed,
+        double lead,
         terms,
         bint coroutine,
     ):
@@ -108,6 +111,7 @@ cdef class Door:
         self.system = is_system(now)
         self.revision = revision
         self.confirmed = confirmed
+        self.lead = lead
         self.terms = terms
         self.coroutine = coroutine
         if signature is None or len(signature.names) > MOST_PARAMETERS:
@@ -134,7 +138,7 @@ cdef class Door:
         cdef Revision revision
         cdef Wanted wanted
         cdef Py_ssize_t number, at
-        cdef double deadline, moment = 0.0, lead = 0.0
+        cdef double deadline, moment = 0.0, lead = self.lead
         key = None
         if self.keymaker is not None:
             key = PyObject_Vectorcall(self.keymaker, args, given, keywords)

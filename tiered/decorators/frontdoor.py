@@ -94,7 +94,8 @@ def front_door(
             now,
             state,
             confirmed,
-            ahead,
+            ahead.horizon if ahead and ahead.is_steady else 0.0,
+            None if ahead and ahead.is_steady else ahead,
             coroutine,
         )
         door.__name__, door.__qualname__ = shape.name, shape.qualname

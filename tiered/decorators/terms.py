@@ -81,6 +81,11 @@ class Terms:
         """Whether anything is ever due before its end."""
         return self.due_below > 0 or self._beta > 0
 
+    @property
+    def is_steady(self) -> bool:
+        """Whether :attr:`horizon` stays what it is."""
+        return not self._beta
+
     def due(self) -> float:
         """Seconds left at which a refresh is due, for one reader.
 

@@ -14,6 +14,7 @@ from tiered.validation import check_number
 
 __all__ = ["choose_store"]
 
+
 def _own() -> dict[str, type[Any]]:
     if core:
         return {"lru": core.LRUStore, "s3fifo": core.S3FIFOStore}

@@ -1,0 +1,313 @@
+"""The front door, compiled or not: every spelling of a call, and answers that are awaited."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import inspect
+import weakref
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import tiered
+from tiered import NO_NAMESPACE, InprocCacheClient, TieredInclusiveClient, cached
+from tiered.entry import Entry
+from tiered.testing import ManualClock
+
+KINDS = ["positional only", "plain", "default", "keyword only", "keyword default"]
+
+
+@st.composite
+def signatures(draw: st.DrawFn) -> str:
+    """The source of a parameter list."""
+    kinds = sorted(draw(st.lists(st.sampled_from(KINDS), max_size=6)), key=KINDS.index)
+    pieces, previous = [], ""
+    for number, kind in enumerate(kinds):
+        if previous == "positional only" != kind:
+            pieces.append("/")
+        if kind.startswith("keyword") and not previous.startswith("keyword"):
+            pieces.append("*")
+        pieces.append(f"p{number}" + (f"={number}" if "default" in kind else ""))
+        previous = kind
+    if previous == "positional only":
+        pieces.append("/")
+    return ", ".join(pieces)
+
+
+def outcome(call: Any, args: list[int], kwargs: dict[str, int]) -> Any:
+    try:
+        return call(*args, **kwargs)
+    except TypeError as error:
+        return str(error)
+
+
+@given(
+    signature=signatures(),
+    args=st.lists(st.integers(0, 2), max_size=7),
+    names=st.lists(st.sampled_from([f"p{number}" for number in range(7)]), max_size=4),
+    typed=st.booleans(),
+)
+def test_a_call_is_bound_as_the_function_binds_it(
+    signature: str, args: list[int], names: list[str], typed: bool
+) -> None:
+    scope: dict[str, Any] = {}
+    exec(f"def g({signature}): return sorted(locals().items())", scope)
+    plain = scope["g"]
+    f = cached(InprocCacheClient(100), 60, typed=typed)(plain)
+    # Names that are equal to those of the parameters without being the same objects.
+    kwargs = {"".join(name): number for number, name in enumerate(map(list, names))}
+    expected = outcome(plain, args, kwargs)
+    assert outcome(f, args, kwargs) == expected
+    assert outcome(f, args, kwargs) == expected
+    wrong = isinstance(expected, str)
+    assert f.stats.near_hits == (0 if wrong else 1)
+    if not wrong:
+        bound = inspect.signature(plain).bind(*args, **kwargs)
+        bound.apply_defaults()
+        assert f(*bound.args, **bound.kwargs) == expected
+        assert f.stats.computations == 1
+
+
+def test_many_parameters_and_many_arguments() -> None:
+    names = [f"p{number}" for number in range(40)]
+    scope: dict[str, Any] = {}
+    exec(f"def g({', '.join(names)}): return ({', '.join(names)})", scope)
+    f = cached(InprocCacheClient(10), 60)(scope["g"])
+    values = tuple(range(40))
+    assert f(*values) == f(*values) == f(**dict(zip(names, values, strict=True))) == values
+    assert f.stats.near_hits == 2
+
+    class Holder:
+        method = cached(InprocCacheClient(10), 60)(lambda self, *args, **kwargs: (args, kwargs))
+
+    holder = Holder()
+    bound = holder.method
+    keywords = dict(zip(names, values, strict=True))
+    assert bound(*values, **keywords) == holder.method(*values, **keywords) == (values, keywords)
+    assert Holder.method.stats.near_hits == 1
+
+
+def test_the_prefix_of_a_namespace_changes_under_the_door(clock: ManualClock) -> None:
+    f = cached(InprocCacheClient(10, clock=clock), 60)(lambda x: object())
+    first = f(1)
+    assert f(1) is first
+    f.clear()
+    assert f(1) is not first
+    # In the same place, by the client and its key.
+    assert f.client.get(f.callkey(1)) is f(1)
+
+
+def test_a_pair_as_the_only_argument_is_not_a_namespace() -> None:
+    client = InprocCacheClient(10)
+    f = cached(client, 60, namespace=NO_NAMESPACE)(lambda x: object())
+    g = cached(client, 60, namespace="ns")(lambda x: object())
+    pair = (g.client.state.prefix, 1)  # type: ignore[attr-defined]
+    assert f(pair) is g(1)  # the very same key: it was asked for
+    assert f(("ns", 1)) is not g(1)
+
+
+def test_the_door_follows_the_clock_to_the_moment(clock: ManualClock) -> None:
+    f = cached(InprocCacheClient(10, clock=clock), 10)(lambda x: object())
+    first = f(1)
+    clock.advance(9.999)
+    assert f(1) is first
+    clock.advance(0.001)
+    assert f(1) is not first
+
+
+def test_what_ends_soon_is_judged_by_the_exact_clock() -> None:
+    # Long below the second for which the coarse clock is not believed.
+    client = InprocCacheClient(10)
+    f = cached(client, 0.02)(lambda x: object())
+    now = client.clock.monotonic
+    first, made = f(1), now()
+    while True:
+        before = now()
+        again = f(1)
+        if before >= made:  # the value was there by then, for 0.02 s and no longer
+            assert (again is first) is (before - made < 0.02) or now() - made >= 0.02
+        if again is not first:
+            break
+    assert now() - made >= 0.0
+
+
+def test_a_key_whose_comparison_fails_is_computed() -> None:
+    class Moody:
+        def __hash__(self) -> int:
+            return 1
+
+        def __eq__(self, other: object) -> bool:
+            raise ValueError("not today")
+
+    f = cached(InprocCacheClient(10), 60)(lambda x: "value")
+    assert f(Moody()) == "value"
+    assert f(Moody()) == "value"
+    assert f(1) == "value"
+    assert f.stats.computations == 3
+
+    class Fatal(Moody):
+        __hash__ = Moody.__hash__
+
+        def __eq__(self, other: object) -> bool:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        f(Fatal())
+
+
+def test_functions_and_values_in_a_cycle_are_collected() -> None:
+    class Value:
+        function: Any
+
+    client = InprocCacheClient(10)
+    f = cached(client, 60)(lambda x: Value())
+    value = f(1)
+    value.function, value.client = f, client  # type: ignore[attr-defined]
+    gone = weakref.ref(value)
+    del value, f, client
+    gc.collect()
+    assert gone() is None
+
+
+# -- What is ready to be awaited ----------------------------------------------------------
+
+
+async def identity(x: Any) -> Any:
+    return x
+
+
+def test_a_hit_is_awaited_like_a_coroutine() -> None:
+    f = cached(InprocCacheClient(10), 60)(identity)
+    # Values that a StopIteration would take apart.
+    values = [None, (1, 2), (), StopIteration(3), ValueError("v"), [f]]
+
+    async def main() -> None:
+        for place, value in enumerate(values):
+            g = cached(InprocCacheClient(10), 60, key=lambda x: 1)(identity)
+            assert await g(value) is value, place
+            assert await g(value) is value
+            assert await asyncio.create_task(g(value)) is value
+            assert await asyncio.wait_for(g(value), 5) is value
+            assert (await asyncio.gather(g(value), g(value)))[1] is value
+        await f(1)
+        loop = asyncio.get_running_loop()
+        assert await loop.run_in_executor(None, lambda: asyncio.run(f(1))) == 1
+        pending = f(1)
+        assert asyncio.iscoroutine(pending)
+        assert await pending == 1
+        with pytest.raises(RuntimeError, match="cannot reuse already awaited coroutine"):
+            await pending
+        with pytest.raises(TypeError, match="missing 1 required positional argument"):
+            f()  # type: ignore[call-arg, unused-coroutine]
+
+    asyncio.run(main())
+
+
+def test_a_hit_has_the_methods_of_a_coroutine() -> None:
+    f = cached(InprocCacheClient(10), 60)(identity)
+    assert asyncio.run(f("value")) == "value"
+    hit: Any = f("value")
+    with pytest.raises(TypeError, match="just-started coroutine"):
+        hit.send(1)
+    with pytest.raises(StopIteration) as ended:
+        hit.send(None)
+    assert ended.value.value == "value"
+    with pytest.raises(RuntimeError, match="already awaited"):
+        hit.send(None)
+    hit = f("value")
+    hit.close()
+    with pytest.raises(RuntimeError, match="already awaited"):
+        hit.send(None)
+    for thrown in [(KeyError("k"),), (KeyError,), (KeyError, "k"), (KeyError, KeyError("k"), None)]:
+        hit = f("value")
+        with pytest.raises(KeyError):
+            hit.throw(*thrown)
+        with pytest.raises(RuntimeError, match="already awaited"):
+            hit.send(None)
+
+
+def test_a_hit_that_holds_itself_is_collected() -> None:
+    class Value:
+        hit: Any
+
+    f = cached(InprocCacheClient(10), 60)(identity)
+    value = Value()
+    assert asyncio.run(f(value)) is value
+    value.hit = f(value)
+    gone = weakref.ref(value)
+    if not tiered.accelerated:
+        value.hit.close()  # a coroutine that is dropped before it was awaited warns
+    f.clear()
+    del value, f
+    gc.collect()
+    assert gone() is None
+
+
+# -- get and put of near clients --------------------------------------------------------------
+
+
+def test_put_in_memory_refuses_what_the_general_one_refuses() -> None:
+    client = InprocCacheClient(10)
+    wrong_ttls: list[Any] = ["60", None, True, float("nan"), 1j]
+    for ttl in wrong_ttls:
+        with pytest.raises((TypeError, ValueError), match="ttl must be a number of seconds"):
+            client.put("k", 1, ttl)
+    wrong_keeps: list[Any] = ["1", -1.0, float("nan"), None]
+    for keep in wrong_keeps:
+        with pytest.raises((TypeError, ValueError), match="keep must be seconds"):
+            client.put("k", 1, 60, keep=keep)
+    with pytest.raises(OverflowError):
+        client.put("k", 1, 10**400)
+    with pytest.raises(TypeError, match="unhashable"):
+        client.put([], 1, 60)  # type: ignore[arg-type]
+    assert client.get("k", None) is None
+    assert client.put("k", 1, 60, keep=5, max_tiers=1)
+    assert client.put("k", 2, 60, keep=5.0)
+    assert client.stats.puts == 2
+
+
+def test_a_subclass_is_asked_for_what_it_does_its_own_way() -> None:
+    class Shouting(InprocCacheClient):
+        def entry(self, key: Any) -> Any:
+            found = super().entry(key)
+            return found and Entry(str(found.value).upper(), found.deadline)
+
+        def store(self, key: Any, value: Any, deadline: float, **options: Any) -> bool:
+            return super().store(key, f"{value}!", deadline, **options)
+
+    client = Shouting(10)
+    client.put("k", "v", 60)
+    assert client.get("k") == "V!"
+    tiers = TieredInclusiveClient(Shouting(10), Shouting(10))
+    tiers.put("k", "v", 60)
+    assert tiers.get("k") == "V!"
+
+    class Reading(TieredInclusiveClient):
+        def find(self, key: Any, search: Any) -> Any:
+            return None
+
+        def entry(self, key: Any) -> Any:
+            return None
+
+    nothing = Reading(InprocCacheClient(10))
+    nothing.put("k", "v", 60)
+    assert nothing.get("k", None) is None
+
+
+def test_hits_and_puts_are_counted_wherever_they_happen() -> None:
+    client = InprocCacheClient(2)
+    client.put("a", 1, 60)
+    client.put("b", 1, 0)
+    client.put("c", 1, 60, keep=1)
+    assert client.get("c") == client.get("c", max_tiers=1) == 1
+    assert client.get("a", None) is None  # evicted
+    assert client.get("b", None) is None  # stale
+    stats = client.stats
+    assert (stats.puts, stats.hits, stats.misses) == (3, 2, 2)
+    tiers = TieredInclusiveClient(InprocCacheClient(2), InprocCacheClient(2))
+    tiers.put("a", 1, 60)
+    assert [tiers.get("a"), tiers.get("a", ttl_skip=1)] == [1, 1]
+    assert tiers.stats.hits == tiers.stats.tiers[0].hits == 2
