@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from bench import command
 from bench.goals import Verdict
-from bench.peers import environment
+from bench.peers import announce_missing, environment
 from bench.stampede_contenders import Call, awaited, distributed, threaded
 
 CROWD = 64
@@ -261,6 +261,8 @@ def main() -> int:
 
     from tiered.cli.demo.server import PrivateMemcached
 
+    modules = ("dogpile.cache", "cachetools", "cashews", "aiocache")
+    announce_missing(*modules)
     lines = threads(options.rounds, options.creator) + tasks(options.rounds, options.creator)
     if PrivateMemcached.installed():
         with PrivateMemcached() as server:
@@ -268,7 +270,7 @@ def main() -> int:
     else:
         print("memcached is not installed: no processes", file=sys.stderr)
     data = {
-        "environment": environment("dogpile.cache", "cachetools", "cashews", "aiocache"),
+        "environment": environment(*modules),
         "creator": options.creator,
         "lines": [asdict(line) for line in lines],
     }
