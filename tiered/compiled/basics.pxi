@@ -63,6 +63,13 @@ cdef extern from *:
     static inline double tiered_coarse_time(void) { return 0.0; }
     #endif
 
+    /* Tell the processor what will be read soon, so that it waits for several at a time. */
+    #if defined(__GNUC__)
+    #define tiered_prefetch(address) __builtin_prefetch(address)
+    #else
+    #define tiered_prefetch(address) ((void)(address))
+    #endif
+
     /* Both hashed before, and so in their canonical form. */
     static inline int tiered_same_text(PyObject *one, PyObject *other)
     {
@@ -134,6 +141,7 @@ cdef extern from *:
     const int OWN_CLOCK "TIERED_OWN_CLOCK"
     double exact_time "tiered_exact_time"() noexcept
     double coarse_time "tiered_coarse_time"() noexcept
+    void prefetch "tiered_prefetch"(const void*) noexcept
     int same_text "tiered_same_text"(PyObject*, PyObject*) noexcept
     int plainly_equal "tiered_plainly_equal"(PyObject*, PyObject*, int depth) noexcept
     const uint64_t UNFOLDED "TIERED_P5"

@@ -5,6 +5,8 @@ cdef struct Trace:
     uint32_t newer       # of a free one, the next free one
     uint32_t older
 
+cdef double TRACES_SHARE = 0.75  # of the slots that may be in use
+
 cdef struct Ghost:
     Index index
     Trace* traces
@@ -32,21 +34,30 @@ cdef Py_ssize_t memory_of(Ghost* ghost) noexcept:
     return size
 
 
+cdef uint32_t find_ghost(Ghost* ghost, uint32_t tag, uint32_t* at) noexcept:
+    """The trace with a tag, or ``NONE``, and the slot where the search has ended."""
+    cdef uint32_t slot, number
+    at[0] = tag & ghost.index.mask
+    while True:
+        slot = ghost.index.slots[at[0]]
+        if slot == 0:
+            return NONE
+        number = number_in(&ghost.index, slot)
+        if may_be(&ghost.index, slot, tag) and ghost.traces[number].tag == tag:
+            return number
+        at[0] = (at[0] + 1) & ghost.index.mask
+
+
 cdef bint forget_ghost(Ghost* ghost, uint32_t tag) noexcept:
     """Forget a tag; whether it was remembered."""
-    cdef uint32_t at, slot, number
-    if ghost.index.count == 0:
+    cdef uint32_t at
+    cdef uint32_t number = NONE
+    if ghost.index.count > 0:
+        number = find_ghost(ghost, tag, &at)
+    if number == NONE:
         return False
-    at = tag & ghost.index.mask
-    while True:
-        slot = ghost.index.slots[at]
-        if slot == 0:
-            return False
-        number = (slot & ghost.index.mask) - 1
-        if may_be(&ghost.index, slot, tag) and ghost.traces[number].tag == tag:
-            erase(ghost, number)
-            return True
-        at = (at + 1) & ghost.index.mask
+    erase(ghost, number)
+    return True
 
 
 cdef void erase(Ghost* ghost, uint32_t number) noexcept:
@@ -69,36 +80,38 @@ cdef void add_ghost(Ghost* ghost, uint32_t tag, Py_ssize_t limit) noexcept:
 
     Without memory for it, nothing is remembered: the policy is a little worse for that.
     """
-    cdef uint32_t number
+    cdef uint32_t number, at
     cdef Py_ssize_t room
     cdef void* grown
-    forget_ghost(ghost, tag)
-    while ghost.index.count >= limit and ghost.index.count > 0:
-        erase(ghost, ghost.oldest)
-    if limit < 1:
-        return
-    if ghost.free == NONE and ghost.filled == ghost.room:
-        room = min(ghost.room + (ghost.room >> 2) + LEAST, max(limit, ghost.room + 1))
-        grown = PyMem_Realloc(ghost.traces, room * sizeof(Trace))
-        if grown == NULL:
+    if limit > 0:
+        if ghost.free == NONE and ghost.filled == ghost.room:
+            room = min(ghost.room + (ghost.room >> 2) + LEAST, max(limit + 1, ghost.room + 1))
+            grown = PyMem_Realloc(ghost.traces, room * sizeof(Trace))
+            if grown == NULL:
+                return
+            ghost.traces = <Trace*>grown
+            ghost.index.tags = <char*>&ghost.traces[0].tag
+            ghost.room = room
+        if is_crowded(&ghost.index, TRACES_SHARE) and not widen(&ghost.index):
             return
-        ghost.traces = <Trace*>grown
-        ghost.index.tags = <char*>&ghost.traces[0].tag
-        ghost.room = room
-    if is_crowded(&ghost.index) and not widen(&ghost.index):
-        return
-    number = ghost.free
-    if number == NONE:
-        number = <uint32_t>ghost.filled
-        ghost.filled += 1
-    else:
-        ghost.free = ghost.traces[number].newer
-    ghost.traces[number].tag = tag
-    ghost.traces[number].older = ghost.newest
-    ghost.traces[number].newer = NONE
-    if ghost.newest == NONE:
-        ghost.oldest = number
-    else:
-        ghost.traces[ghost.newest].newer = number
-    ghost.newest = number
-    put_in(&ghost.index, number)
+        number = find_ghost(ghost, tag, &at)
+        if number != NONE:
+            erase(ghost, number)
+            find_ghost(ghost, tag, &at)
+        number = ghost.free
+        if number == NONE:
+            number = <uint32_t>ghost.filled
+            ghost.filled += 1
+        else:
+            ghost.free = ghost.traces[number].newer
+        ghost.traces[number].tag = tag
+        ghost.traces[number].older = ghost.newest
+        ghost.traces[number].newer = NONE
+        if ghost.newest == NONE:
+            ghost.oldest = number
+        else:
+            ghost.traces[ghost.newest].newer = number
+        ghost.newest = number
+        put_at(&ghost.index, at, number)
+    while ghost.index.count > max(limit, 0):
+        erase(ghost, ghost.oldest)

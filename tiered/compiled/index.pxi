@@ -4,15 +4,22 @@ cdef extern from *:
     const uint32_t NONE "UINT32_MAX"  # no item, where the number of one would be
 
 cdef enum:
-    LEAST = 8  # slots of an index that holds anything; a power of two
+    LEAST = 8              # slots of an index that holds anything; a power of two
+    MOST_BITS = 27         # of a slot's number: so many items, less a quarter, fit
+    AWAY_BITS = 5
+    FAR_AWAY = 31
 
 cdef struct Index:
-    # A slot holds an item's number plus one in its low bits, and in the others as many of the
-    # tag's high bits: what is not looked for is passed by without touching the item.
+    # A slot is made of three parts, from its low bits to its high ones. The number of the item
+    # plus one; 0 in an empty slot. How far it lies behind the slot that its tag points to, so
+    # that a gap is closed without touching items; FAR_AWAY for that far and farther. And as many
+    # high bits of the tag as are left: what is not looked for is passed by without touching it.
     uint32_t* slots
-    uint32_t mask    # slots - 1
-    char* tags       # of item 0; the items may move, this moves with them
-    size_t stride    # bytes from one tag to the next
+    uint32_t mask      # slots - 1: of the number
+    uint32_t filter    # of the tag's bits
+    int bits           # of the number
+    char* tags         # of item 0; the items may move, this moves with them
+    size_t stride      # bytes from one tag to the next
     Py_ssize_t count
 
 
@@ -25,55 +32,97 @@ cdef inline uint32_t tag_at(Index* index, uint32_t number) noexcept:
     return (<uint32_t*>(index.tags + number * index.stride))[0]
 
 
+cdef inline uint32_t number_in(Index* index, uint32_t slot) noexcept:
+    """Of the item in a slot that is not empty."""
+    return (slot & index.mask) - 1
+
+
 cdef inline bint may_be(Index* index, uint32_t slot, uint32_t tag) noexcept:
     """Whether the item in *slot* may have *tag*, as far as the slot knows."""
-    return (slot ^ tag) & ~index.mask == 0
+    return (slot ^ tag) & index.filter == 0
+
+
+cdef inline uint32_t slot_for(
+    Index* index, uint32_t tag, uint32_t away, uint32_t number
+) noexcept:
+    if away > FAR_AWAY:
+        away = FAR_AWAY
+    return (tag & index.filter) | (away << index.bits) | (number + 1)
+
+
+cdef inline uint32_t away_from_home(Index* index, uint32_t at) noexcept:
+    """How far what is in the slot *at* lies behind its own."""
+    cdef uint32_t slot = index.slots[at]
+    cdef uint32_t away = (slot >> index.bits) & FAR_AWAY
+    if away == FAR_AWAY:
+        return (at - tag_at(index, number_in(index, slot))) & index.mask
+    return away
+
+
+cdef inline void expect(Index* index, uint32_t tag) noexcept:
+    """A tag will be looked for soon."""
+    if index.slots != NULL:
+        prefetch(&index.slots[tag & index.mask])
 
 
 cdef void put_in(Index* index, uint32_t number) noexcept:
     """Enter an item; there must be a free slot."""
-    cdef uint32_t tag = tag_at(index, number)
-    cdef uint32_t at = tag & index.mask
+    cdef uint32_t at = tag_at(index, number) & index.mask
     while index.slots[at] != 0:
         at = (at + 1) & index.mask
-    index.slots[at] = (tag & ~index.mask) | (number + 1)
+    put_at(index, at, number)
+
+
+cdef inline void put_at(Index* index, uint32_t at, uint32_t number) noexcept:
+    """Enter an item into a free slot, which is the first one from its own."""
+    cdef uint32_t tag = tag_at(index, number)
+    index.slots[at] = slot_for(index, tag, (at - tag) & index.mask, number)
     index.count += 1
 
 
 cdef void take_out(Index* index, uint32_t number) noexcept:
     """Empty an item's slot, and close the gap, so that no search ends in it."""
     cdef uint32_t hole = tag_at(index, number) & index.mask
-    cdef uint32_t at, home
-    while index.slots[hole] & index.mask != number + 1:
+    cdef uint32_t at, slot, away, step
+    while number_in(index, index.slots[hole]) != number:
         hole = (hole + 1) & index.mask
     at = (hole + 1) & index.mask
     while index.slots[at] != 0:
-        home = tag_at(index, (index.slots[at] & index.mask) - 1) & index.mask
-        if (at - home) & index.mask >= (at - hole) & index.mask:
-            index.slots[hole] = index.slots[at]
+        away = away_from_home(index, at)
+        step = (at - hole) & index.mask
+        if away >= step:
+            slot = index.slots[at]
+            index.slots[hole] = slot_for(index, slot, away - step, number_in(index, slot))
             hole = at
         at = (at + 1) & index.mask
     index.slots[hole] = 0
     index.count -= 1
 
 
-cdef inline bint is_crowded(Index* index) noexcept:
-    """Whether one more item would fill more than three quarters of the slots."""
-    return index.slots == NULL or (index.count + 1) * 4 > (<Py_ssize_t>index.mask + 1) * 3
+cdef inline bint is_crowded(Index* index, double share) noexcept:
+    """Whether one more item would fill more than a *share* of the slots."""
+    return index.slots == NULL or index.count + 1 > share * (<double>index.mask + 1)
 
 
 cdef bint widen(Index* index) noexcept:
-    """Twice as many slots; whether there was memory."""
+    """Twice as many slots; whether there was memory, and numbers."""
     cdef uint32_t* before = index.slots
-    cdef Py_ssize_t length = 0 if before == NULL else <Py_ssize_t>index.mask + 1
-    cdef Py_ssize_t count = LEAST if before == NULL else 2 * length
-    cdef uint32_t* slots = <uint32_t*>PyMem_Calloc(count, sizeof(uint32_t))
     cdef uint32_t mask = index.mask
+    cdef Py_ssize_t length = 0 if before == NULL else <Py_ssize_t>mask + 1
+    cdef Py_ssize_t count = LEAST if before == NULL else 2 * length
+    cdef uint32_t* slots
     cdef Py_ssize_t at
+    if count >> MOST_BITS > 1:
+        return False
+    slots = <uint32_t*>PyMem_Calloc(count, sizeof(uint32_t))
     if slots == NULL:
         return False
     index.slots = slots
     index.mask = <uint32_t>(count - 1)
+    index.bits = 3 if before == NULL else index.bits + 1
+    index.filter = 0
+    if index.bits < MOST_BITS:
+        index.filter = ~((<uint32_t>1 << (index.bits + AWAY_BITS)) - 1)
     index.count = 0
     for at in range(length):
         if before[at] != 0:

@@ -77,6 +77,17 @@ cdef class Store(Table):
     cdef void use(self, uint32_t number) noexcept:
         """A reader has found the cell."""
 
+    cdef void expect_eviction(self, uint32_t tag) noexcept:
+        """A new key with *tag* may come soon, and somebody leave for it: prefetch."""
+
+    cdef uint32_t victim(self) noexcept:
+        """The cell that is to leave next, still in its queue; there must be one."""
+        return NONE
+
+    cdef int queue_for(self, uint32_t tag) noexcept:
+        """The queue that a new key joins, once there is room for it."""
+        return 0
+
     cdef int place(self, Wanted* wanted, PyObject* value, double deadline, double weight,
                    Remains* evicted) except -1:
         """Hold a new key, which fits, and make room for it."""
@@ -104,7 +115,8 @@ cdef class Store(Table):
             self.cells[queue.newest].newer = number
         queue.newest = number
         queue.length += 1
-        queue.usage += self.weight_of(number)
+        if self.weighs:
+            queue.usage += self.weights[number]
 
     cdef void dequeue(self, uint32_t number) noexcept:
         """Take a cell out of its queue, wherever it stands there."""
@@ -119,7 +131,12 @@ cdef class Store(Table):
         else:
             self.cells[cell.older].newer = cell.newer
         queue.length -= 1
-        queue.usage -= self.weight_of(number)
+        if self.weighs:
+            queue.usage -= self.weights[number]
+
+    cdef inline double usage_of(self, int which) noexcept:
+        """The weight in a queue."""
+        return self.queues[which].usage if self.weighs else <double>self.queues[which].length
 
     cdef void leave(self, uint32_t number, Remains* remains) noexcept:
         """Forget a cell; after ``prepare``."""
@@ -184,7 +201,13 @@ cdef class Store(Table):
         cdef Remains removed, evicted
         cdef bint fits = weight <= self.limit
         want(<PyObject*>key, &wanted)
+        if self.length + 1 > self.limit:
+            expect(&self.index, wanted.tag)
+            self.expect_eviction(wanted.tag)
         number = self.find(&wanted)
+        if number < 0 and fits and not self.weighs and self._on_evict is None:
+            self.join(&wanted, <PyObject*>value, deadline)
+            return True
         if number >= 0 and condition is not ALWAYS:
             if condition is IF_ABSENT:
                 if self.cells[number].deadline > now:
@@ -215,6 +238,36 @@ cdef class Store(Table):
         if victims is not None:
             announce(self._on_evict, victims, SIZE)
         return fits
+
+    cdef int join(self, Wanted* wanted, PyObject* value, double deadline) except -1:
+        """Hold a new key where each entry weighs one, and nobody hears who leaves for it.
+
+        What :meth:`place` does, for the usual store: full, so that one comes and one goes.
+        """
+        cdef Cell* cell
+        cdef uint32_t number, victim
+        cdef PyObject* key
+        cdef PyObject* space
+        cdef PyObject* old
+        self.reserve(self.most())
+        number = self.hold(wanted, value, deadline)
+        if self.length <= self.limit:
+            self.used += 1.0
+            self.enqueue(self.queue_for(wanted.tag), number)
+            return 0
+        victim = self.victim()
+        self.dequeue(victim)
+        cell = &self.cells[victim]
+        key, space, old = cell.key, cell.space, cell.value
+        take_out(&self.index, victim)
+        self.length -= 1
+        self.moves += 1
+        self.free_cell(victim)
+        self.enqueue(self.queue_for(wanted.tag), number)
+        Py_DECREF(<object>key)
+        Py_XDECREF(space)
+        Py_DECREF(<object>old)
+        return 0
 
     def touch(self, key, double deadline):
         """Move the deadline out; ``False`` if nothing is held or it lives longer already."""
@@ -295,6 +348,14 @@ cdef class LRUStore(Store):
             self.dequeue(number)
             self.enqueue(0, number)
 
+    cdef void expect_eviction(self, uint32_t tag) noexcept:
+        if self.queues[0].oldest != NONE:
+            expect(&self.index, self.cells[self.queues[0].oldest].tag)
+            prefetch(self.cells[self.queues[0].oldest].key)
+
+    cdef uint32_t victim(self) noexcept:
+        return self.queues[0].oldest
+
     cdef int place(self, Wanted* wanted, PyObject* value, double deadline, double weight,
                    Remains* evicted) except -1:
         cdef uint32_t number
@@ -319,7 +380,7 @@ cdef class LRUStore(Store):
         """Evict the oldest until the rest fits; never the newest, which does."""
         while self.used > self.limit and self.length > 1:
             prepare(evicted)
-            self.leave(self.queues[0].oldest, evicted)
+            self.leave(self.victim(), evicted)
         return 0
 
 
@@ -359,18 +420,31 @@ cdef class S3FIFOStore(Store):
             self.cells[number].uses += 1
 
     cdef inline bint small_is_full(self) noexcept:
-        return self.queues[SMALL].usage >= SMALL_SHARE * self.limit
+        return self.usage_of(SMALL) >= SMALL_SHARE * self.limit
+
+    cdef void expect_eviction(self, uint32_t tag) noexcept:
+        cdef uint32_t oldest = self.queues[SMALL].oldest
+        expect(&self.ghost.index, tag)
+        if self.ghost.oldest != NONE:
+            expect(&self.ghost.index, self.ghost.traces[self.ghost.oldest].tag)
+        if oldest != NONE:
+            expect(&self.index, self.cells[oldest].tag)
+            expect(&self.ghost.index, self.cells[oldest].tag)
+            prefetch(self.cells[oldest].key)
+
+    cdef int queue_for(self, uint32_t tag) noexcept:
+        if forget_ghost(&self.ghost, tag):
+            return MAIN
+        # The first fill: there is nothing yet to protect from a scan.
+        return MAIN if not self.has_evicted and self.small_is_full() else SMALL
 
     cdef int place(self, Wanted* wanted, PyObject* value, double deadline, double weight,
                    Remains* evicted) except -1:
         cdef uint32_t number
-        cdef int queue = SMALL
+        cdef int queue
         self.make_room(weight, evicted)
         self.reserve(self.most())
-        if forget_ghost(&self.ghost, wanted.tag):
-            queue = MAIN
-        elif not self.has_evicted and self.small_is_full():
-            queue = MAIN
+        queue = self.queue_for(wanted.tag)
         number = self.hold(wanted, value, deadline)
         if self.weighs:
             self.weights[number] = weight
@@ -405,40 +479,35 @@ cdef class S3FIFOStore(Store):
             if self.queues[SMALL].length + self.queues[MAIN].length == 0:
                 return 0
             prepare(evicted)
-            self.evict(evicted)
+            self.leave(self.victim(), evicted)
         return 0
 
-    cdef void evict(self, Remains* evicted) noexcept:
-        """One of those that were used least since they came."""
-        cdef uint32_t number, tag
+    cdef uint32_t victim(self) noexcept:
+        """One of those that were used least since they came; the ghost remembers it."""
+        cdef uint32_t number
         cdef Queue* small = &self.queues[SMALL]
         cdef Queue* main = &self.queues[MAIN]
+        self.has_evicted = True
         while True:
             if small.length > 0 and (main.length == 0 or self.small_is_full()):
                 number = small.oldest
-                if self.cells[number].uses >= PROMOTED:
-                    self.cells[number].uses = 0
-                    self.dequeue(number)
-                    self.enqueue(MAIN, number)
-                    continue
-                tag = self.cells[number].tag
-                self.leave(number, evicted)
-                add_ghost(&self.ghost, tag, self.ghost_limit())
+                if self.cells[number].uses < PROMOTED:
+                    add_ghost(&self.ghost, self.cells[number].tag, self.ghost_limit())
+                    return number
+                self.cells[number].uses = 0
             else:
                 number = main.oldest
-                if self.cells[number].uses > 0:
-                    self.cells[number].uses -= 1
-                    self.dequeue(number)
-                    self.enqueue(MAIN, number)
-                    continue
-                self.leave(number, evicted)
-            self.has_evicted = True
-            return
+                if self.cells[number].uses == 0:
+                    return number
+                self.cells[number].uses -= 1
+            self.dequeue(number)
+            self.enqueue(MAIN, number)
 
     cdef Py_ssize_t ghost_limit(self) noexcept:
         cdef double entries = self.limit
         if self.weighs:
-            entries = <double>(self.queues[SMALL].length + self.queues[MAIN].length)
+            # The victim, which is still there, is none of them.
+            entries = <double>(self.queues[SMALL].length + self.queues[MAIN].length - 1)
         return <Py_ssize_t>(GHOST_SHARE * entries)
 
 
