@@ -16,11 +16,14 @@ The parts, in the order of their dependence:
 
 ==================  ====================================================================
 ``basics.pxi``      C declarations: the clock, safe comparisons, the hash of a pair
-``table.pxi``       the hash table of cells in raw memory, and the queues through it
+``index.pxi``       numbers of cells by the tags in these
+``table.pxi``       the hash table of cells in raw memory
+``ghost.pxi``       the tags of what was evicted lately
 ``stores.pxi``      the store protocol on that table; the policies LRU and S3-FIFO
 ``near.pxi``        ``get`` of clients whose nearest tier is such a store
-``ready.pxi``       an awaitable that is done
-``door.pxi``        the front door of a cached function, and the objects it stands in
+``door.pxi``        the front door of a cached function
+``awaited.pxi``     a call of a cached coroutine function
+``entrance.pxi``    the objects that stand where a function stood
 ==================  ====================================================================
 """
 
@@ -30,5 +33,6 @@ include "compiled/table.pxi"
 include "compiled/ghost.pxi"
 include "compiled/stores.pxi"
 include "compiled/near.pxi"
-include "compiled/ready.pxi"
 include "compiled/door.pxi"
+include "compiled/awaited.pxi"
+include "compiled/entrance.pxi"

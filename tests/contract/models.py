@@ -27,7 +27,7 @@ def weight_of(items: list[Item]) -> float:
 
 def tag(key: Any) -> int:
     """The upper half of the hash times the golden ratio, as unsigned words."""
-    return (hash(key) % 2**64 * 0x9E3779B97F4A7C15) % 2**64 // 2**32
+    return (hash(key) % 2**64 * 0x9E3779B97F4A7C15) % 2**64 // 2**32 or 1
 
 
 class Model:
@@ -168,7 +168,7 @@ class S3FIFOModel(Model):
     def clear_all(self) -> None:
         self.small: list[Item] = []
         self.main: list[Item] = []
-        self.ghost: list[int] = []
+        self.generations: list[list[int]] = [[], []]  # of the ghost, the young one first
         self.evicted = False
 
     @property
@@ -183,8 +183,9 @@ class S3FIFOModel(Model):
 
     def add(self, item: Item) -> None:
         self.make_room(item.weight)
-        if tag(item.key) in self.ghost:
-            self.ghost.remove(tag(item.key))
+        mark = tag(item.key)
+        if any(mark in generation for generation in self.generations):
+            self.generations = [[one for one in old if one != mark] for old in self.generations]
             self.main.append(item)
         elif not self.evicted and self.small_is_full():
             self.main.append(item)
@@ -219,12 +220,13 @@ class S3FIFOModel(Model):
         self.evicted = True
         self.on_evict(item.key, item.value, "size")
 
-    def remember(self, tag: int) -> None:
-        if tag in self.ghost:
-            self.ghost.remove(tag)
-        self.ghost.append(tag)
-        limit = int(0.9 * (self.capacity if self.weigher is None else len(self)))
-        self.ghost = self.ghost[max(0, len(self.ghost) - limit) :]
+    def remember(self, mark: int) -> None:
+        young, _ = self.generations
+        if mark not in young:
+            young.append(mark)
+        entries = self.capacity if self.weigher is None else len(self)
+        if len(young) >= int(0.6 * entries):
+            self.generations = [[], young]
 
 
 MODELS: dict[str, type[Model]] = {"lru": LRUModel, "s3fifo": S3FIFOModel}

@@ -849,6 +849,15 @@ def test_threads_leave_it_consistent(kind: Kind) -> None:
 
 
 # -- Keys that may do anything -------------------------------------------------------
+#
+# No store on a dict can be better than dict, and CPython's is not perfect: a comparison that
+# removes keys from the very dict that makes it, and adds others, can bring it to hold a key
+# twice; one that clears it (seen in 3.11), to no longer find a key that it holds. Such an entry
+# is found or not as chance has it, and is not counted. All hashes here are therefore the same
+# in each process (that of "" is), and after a clearing less is asked.
+
+ANOTHER = 1000
+CALM: list[Any] = list(range(2000, 2020))
 
 
 class Hostile:
@@ -867,22 +876,25 @@ class Hostile:
         return isinstance(other, Hostile) and other.number == self.number
 
 
-def _calm(store: Store, keys: list[Any], capacity: float) -> None:
-    """Check a store whose keys behave again."""
-    assert store.usage == len(store) <= capacity
-    # No more can be read than are counted, or the store would not be bounded.
-    assert len(held(store, keys)) <= len(store)
-    for number in range(20):
-        assert put(store, ("calm", number), number)
-        assert content(store, ("calm", number)) == (number, math.inf)
-        assert store.usage == len(store) <= capacity
+def _calm(store: Store, keys: list[Any], capacity: float, bounded: bool = True) -> None:
+    """Check a store whose keys behave again; values weigh themselves, and ``None`` one."""
+    keys = [*keys, ANOTHER, *CALM]
+    for key in CALM:
+        # What can be read is counted, or the store would not be bounded. Not the other way round:
+        # what a comparison put while its key was being put may count on until its turn to leave.
+        found = [entry.value for entry in map(store.entry, keys) if entry is not None]
+        assert len(found) <= len(store) or not bounded
+        assert sum(value or 1 for value in found) <= store.usage or not bounded
+        assert put(store, key, 1)
+        assert content(store, key) == (1, math.inf)
+        assert store.usage <= capacity
     assert store.clear() > 0
     assert store.usage == len(store) == 0
     assert held(store, keys) == []
 
 
 ACTS: dict[str, Callable[[Store, Any], Any]] = {
-    "put another": lambda store, key: put(store, "from the comparison"),
+    "put another": lambda store, key: put(store, ANOTHER),
     "put it": lambda store, key: put(store, key),
     "remove it": lambda store, key: store.remove(key),
     "touch it": lambda store, key: store.touch(key, math.inf),
@@ -918,7 +930,7 @@ def test_keys_may_use_the_store_while_they_are_compared(
     store = kind.make(5)
     keys: list[Any] = [Hostile(number, act) for number in range(8)]
     if paired:
-        keys = [("ns", key) for key in keys]
+        keys = [("", key) for key in keys]
     for _ in range(60):
         for do in (
             lambda: put(store, choose.choice(keys), None, choose.choice([0.0, 10.0])),
@@ -934,13 +946,11 @@ def test_keys_may_use_the_store_while_they_are_compared(
                 assert name == "raise"
             assert store.usage == len(store)
     calm = True
-    for number in range(5):
-        put(store, number)
-    _calm(store, keys, 5)
+    _calm(store, keys, 5, bounded=name != "clear")
 
 
 @robust
-@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.parametrize("seed", range(40))
 def test_keys_may_do_anything(kind: Kind, seed: int) -> None:
     calm = False
     depth = 0
@@ -951,33 +961,89 @@ def test_keys_may_do_anything(kind: Kind, seed: int) -> None:
             return
         depth += 1
         try:
-            ACTS[choose.choice(names)](store, choose.choice(keys))
+            do()
         finally:
             depth -= 1
 
+    def do() -> None:
+        key, name = choose.choice(keys), choose.choice(names)
+        if name == "put it":
+            put(store, key, choose.choice([1, 1, 2, 3]) if weighed else 1)
+        else:
+            ACTS[name](store, key)
+
     choose = random.Random(seed)
-    names = [name for name in ACTS if name != "clear" or seed % 2]
-    store = kind.make(6)
+    names = [name for name in ACTS if name != "clear"]
+    weighed = seed % 4 > 1
+    store = kind.make(6, lambda key, value: (value or 1) if weighed else 1)
     keys: list[Any] = [Hostile(number, act, bits=2) for number in range(12)]
-    keys += [("ns", key) for key in keys[:4]]
+    keys += [("", key) for key in keys[:4]]
     for _ in range(400):
         try:
-            ACTS[choose.choice(names)](store, choose.choice(keys))
+            do()
         except ZeroDivisionError:
             pass
-        assert store.usage == len(store)
+        assert weighed or store.usage == len(store)
     calm = True
-    for number in range(6):
-        put(store, number)
     _calm(store, keys, 6)
+
+
+OPERATIONS: dict[str, Callable[[Store, Any], Any]] = {
+    "put": lambda store, key: put(store, key, 1),
+    "put more": lambda store, key: put(store, key, 2),
+    "put much more": lambda store, key: put(store, key, 4),
+    "put too much": lambda store, key: put(store, key, 7),
+    "touch": lambda store, key: store.touch(key, 20.0),
+    "expire": lambda store, key: store.expire(key, 5.0),
+    "remove": lambda store, key: store.remove(key),
+    "read": lambda store, key: store.entry(key),
+    "sweep": lambda store, key: store.sweep(15.0),
+    "evict": lambda store, key: put(store, ANOTHER, 4),
+}
+
+
+@robust
+@pytest.mark.parametrize("name", ACTS)
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_anything_may_happen_at_any_one_comparison(kind: Kind, operation: str, name: str) -> None:
+    compared = 0
+    when = 0
+
+    def act() -> None:
+        nonlocal compared
+        compared += 1
+        if compared == when:
+            ACTS[name](store, subject)
+
+    for subject_number in (0, 3, 5):
+        for moment in range(1, 25):
+            when = 0
+            store = kind.make(6, lambda key, value: value or 1)
+            keys = [Hostile(number, act) for number in range(6)]
+            subject = keys[subject_number]
+            for key in keys[:5]:  # the last one is new
+                put(store, key, 1, 10.0)
+            compared, when = 0, moment
+            try:
+                OPERATIONS[operation](store, subject)
+            except ZeroDivisionError:
+                assert name == "raise"
+            reached = compared >= moment
+            when = 0
+            found = [entry.value or 1 for entry in map(store.entry, [*keys, ANOTHER]) if entry]
+            if name == "raise":
+                assert (len(found), sum(found)) == (len(store), store.usage)
+            _calm(store, keys, 6, bounded=name != "clear")
+            if not reached:
+                break
 
 
 @robust
 def test_a_hash_may_fail_and_use_the_store(kind: Kind) -> None:
     class Failing:
         def __hash__(self) -> int:
-            put(store, "from the hash")
             if failing:
+                put(store, ANOTHER)
                 raise ZeroDivisionError
             return 1
 
@@ -1000,9 +1066,9 @@ def test_a_hash_may_fail_and_use_the_store(kind: Kind) -> None:
                 act()
             except ZeroDivisionError:
                 pass
-            assert store.usage == len(store) <= 3
+            assert store.usage == len(store)
     failing = False
-    _calm(store, [key], 3)
+    _calm(store, [key, *range(20)], 3)
 
 
 @robust
@@ -1028,3 +1094,41 @@ def test_a_comparison_may_switch_threads(kind: Kind) -> None:
     calm.set()
     assert errors == []
     _calm(store, keys, 5)
+
+
+class Reflective:
+    """Compared by Python."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def __hash__(self) -> int:
+        return hash(self.number)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Reflective) and other.number == self.number
+
+
+@robust
+@pytest.mark.parametrize("threshold", range(1, 6))
+def test_the_collector_may_run_at_any_moment_of_a_search(kind: Kind, threshold: int) -> None:
+    store = kind.make(2000)
+    for number in range(1000):
+        put(store, Reflective(number), number)
+    held: list[Any] = [[] for _ in range(500)]  # no list is left over: the next one is new
+    before = gc.get_threshold()
+
+    def forget(phase: str, _info: dict[str, int]) -> None:
+        if phase == "start":
+            store.clear()
+
+    gc.collect()
+    gc.callbacks.append(forget)
+    try:
+        gc.set_threshold(gc.get_count()[0] + threshold)
+        found = store.entry(Reflective(500))
+    finally:
+        gc.set_threshold(*before)
+        gc.callbacks.remove(forget)
+        del held
+    assert found is None or found.value == 500

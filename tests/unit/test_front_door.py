@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import copy
+import functools
 import gc
 import inspect
 import weakref
 from typing import Any
+from unittest import mock
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import tiered
-from tiered import NO_NAMESPACE, InprocCacheClient, TieredInclusiveClient, cached
+from tiered import (
+    NO_NAMESPACE,
+    CachedFunction,
+    InprocCacheClient,
+    TieredInclusiveClient,
+    cached,
+)
 from tiered.entry import Entry
 from tiered.testing import ManualClock
 
@@ -238,8 +247,7 @@ def test_a_hit_that_holds_itself_is_collected() -> None:
     assert asyncio.run(f(value)) is value
     value.hit = f(value)
     gone = weakref.ref(value)
-    if not tiered.accelerated:
-        value.hit.close()  # a coroutine that is dropped before it was awaited warns
+    value.hit.close()  # a coroutine that is dropped before it was awaited warns
     f.clear()
     del value, f
     gc.collect()
@@ -311,3 +319,132 @@ def test_hits_and_puts_are_counted_wherever_they_happen() -> None:
     tiers.put("a", 1, 60)
     assert [tiers.get("a"), tiers.get("a", ttl_skip=1)] == [1, 1]
     assert tiers.stats.hits == tiers.stats.tiers[0].hits == 2
+
+
+# -- What others see, whatever is compiled ------------------------------------------------------
+
+
+def test_a_call_that_is_awaited_late_is_judged_late(clock: ManualClock) -> None:
+    f = cached(InprocCacheClient(10, clock=clock), 10)(fresh)
+
+    async def main() -> None:
+        first = await f(1)
+        late = f(1)
+        clock.advance(11)
+        assert await late is not first
+        second = await f(1)
+        late = f(1)
+        await f.invalidate(1)
+        assert await late is not second
+        hits = f.stats.hits
+        f(1).close()
+        assert f.stats.hits == hits
+
+    asyncio.run(main())
+
+
+async def fresh(x: Any) -> Any:
+    return object()
+
+
+def test_a_call_that_nobody_awaits_warns_with_its_name() -> None:
+    f = cached(InprocCacheClient(10), 60)(identity)
+    asyncio.run(f(1))
+    for x in (1, 2):  # a hit and a miss
+        with pytest.warns(RuntimeWarning, match="coroutine 'identity' was never awaited"):
+            f(x)  # type: ignore[unused-coroutine]
+    call: Any = f(3)
+    assert (call.__name__, call.__qualname__) == ("identity", "identity")
+    assert "identity" in repr(call)
+    with pytest.raises(TypeError):
+        list(call)
+    call.close()
+
+
+def test_a_plain_wrapper_of_a_coroutine_function_is_plain() -> None:
+    f = cached(InprocCacheClient(10), 60)(identity)
+
+    @functools.wraps(f)
+    def wrapper(x: Any) -> Any:
+        return asyncio.run(f(x))
+
+    assert "__call__" not in vars(wrapper)
+    assert inspect.iscoroutinefunction(f.__call__)
+    assert inspect.iscoroutinefunction(f.aio.__call__)
+
+
+def test_what_is_decorated_is_a_function() -> None:
+    seen: list[Any] = []
+
+    def decorate(function: Any) -> Any:
+        seen.append(function)
+        return functools.lru_cache(functools.partial(function))
+
+    def plain(x: int, y: int = 2) -> int:
+        """Documented."""
+        return x + y
+
+    f = cached(InprocCacheClient(10), 60, decorate=decorate)(plain)
+    g = cached(InprocCacheClient(10), 60, decorate=decorate)(identity)
+    assert f(1) == f(1, y=2) == 3
+    assert asyncio.run(g(1)) == 1
+    for function, original in ((seen[0], plain), (seen[-8], identity)):
+        assert inspect.isfunction(function)
+        assert inspect.signature(function) == inspect.signature(original)
+        assert function.__doc__ == original.__doc__
+        assert inspect.iscoroutinefunction(function) is (original is identity)
+
+
+class Repository:
+    def __init__(self) -> None:
+        self.loads = 0
+
+    @cached(InprocCacheClient(10), 60, ignore=("self",))
+    def load(self, key: int, /, *, deep: bool = False) -> int:
+        """Loads."""
+        self.loads += 1
+        return key
+
+
+def test_a_method_is_seen_as_a_method() -> None:
+    repository = Repository()
+    method = repository.load
+    assert str(inspect.signature(method)) == "(key: 'int', /, *, deep: 'bool' = False) -> 'int'"
+    assert method == repository.load
+    assert hash(method) == hash(repository.load)
+    assert method != Repository().load
+    assert method != 1
+    assert copy.copy(method)(1) == 1
+    with pytest.raises(TypeError):
+        method(1, 2)  # type: ignore[call-arg, arg-type]
+
+
+def test_a_mock_of_a_cached_function_knows_its_calls() -> None:
+    f = cached(InprocCacheClient(10), 60)(lambda x, y=2: x)
+    fake = mock.create_autospec(f)
+    fake(1, y=3)
+    with pytest.raises(TypeError):
+        fake(1, 2, 3)
+    fake.assert_called_once_with(1, y=3)
+
+
+@pytest.mark.skipif(not tiered.accelerated, reason="about the compiled core")
+def test_a_call_of_a_method_makes_no_bound_method() -> None:
+    Repository().load(1)
+    method_descriptor, vectorcall = 1 << 17, 1 << 11
+    assert type(Repository.load).__flags__ & method_descriptor
+    assert type(Repository.load).__flags__ & vectorcall
+    assert type(Repository().load).__flags__ & vectorcall
+
+
+def test_a_class_of_cached_functions_may_call_its_own_way() -> None:
+    class Loud(CachedFunction[Any, Any]):
+        def __call__(self, *args: Any, **kwargs: Any) -> Any:
+            return f"{self.entered(*args, **kwargs)}!"
+
+    f = cached(InprocCacheClient(10), 60)(lambda x: x)
+    loud = Loud(f._core.plan)
+    assert [loud(1), loud(x=1), functools.partial(loud, 1)()] == ["1!"] * 3
+    f.entered = f
+    with pytest.raises(RecursionError):
+        f(1)

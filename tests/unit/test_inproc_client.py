@@ -112,3 +112,18 @@ def test_a_hit_takes_no_lock_of_ours() -> None:
     client.put("k", 1, 100)
     with client._store._lock:  # type: ignore[attr-defined]
         assert together(lambda _: client.get("k"), 2) == [1, 1]
+
+
+def test_a_key_that_makes_the_client_anew_while_it_is_hashed() -> None:
+    client = InprocCacheClient(20_000)
+    for number in range(10_000):
+        client.put(number, number, 100)
+
+    class Key:
+        def __hash__(self) -> int:
+            client.__init__(10)  # type: ignore[misc]
+            return 1
+
+    assert client.put(Key(), 1, 100)
+    assert client.get(Key(), None) is None
+    assert client.capacity == 10

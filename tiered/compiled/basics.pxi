@@ -1,7 +1,6 @@
 # C declarations: the clock, comparisons that run no Python code, and the hash of a pair.
 
 cimport cython
-from cpython.exc cimport PyErr_SetString
 from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Malloc, PyMem_Realloc
 from cpython.object cimport Py_EQ, PyObject, PyObject_Hash, PyObject_RichCompareBool
 from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF, Py_XINCREF
@@ -25,7 +24,7 @@ cdef extern from "Python.h":
     ctypedef enum PySendResult:
         PYGEN_RETURN
         PYGEN_ERROR
-    ctypedef PySendResult (*sendfunc)(PyObject*, PyObject*, PyObject**) noexcept
+    ctypedef PySendResult (*sendfunc)(PyObject*, PyObject*, PyObject**) except PYGEN_ERROR
     ctypedef struct PyAsyncMethods:
         sendfunc am_send
     # What Cython fills in for a class, and a few of its slots need otherwise.
@@ -63,12 +62,10 @@ cdef extern from *:
     static inline double tiered_coarse_time(void) { return 0.0; }
     #endif
 
-    /* Tell the processor what will be read soon, so that it waits for several at a time. */
-    #if defined(__GNUC__)
-    #define tiered_prefetch(address) __builtin_prefetch(address)
-    #else
-    #define tiered_prefetch(address) ((void)(address))
-    #endif
+    static inline PyObject **tiered_items(PyObject *tuple)
+    {
+        return ((PyTupleObject *)tuple)->ob_item;
+    }
 
     /* Both hashed before, and so in their canonical form. */
     static inline int tiered_same_text(PyObject *one, PyObject *other)
@@ -141,7 +138,7 @@ cdef extern from *:
     const int OWN_CLOCK "TIERED_OWN_CLOCK"
     double exact_time "tiered_exact_time"() noexcept
     double coarse_time "tiered_coarse_time"() noexcept
-    void prefetch "tiered_prefetch"(const void*) noexcept
+    PyObject** items_of "tiered_items"(PyObject*) noexcept
     int same_text "tiered_same_text"(PyObject*, PyObject*) noexcept
     int plainly_equal "tiered_plainly_equal"(PyObject*, PyObject*, int depth) noexcept
     const uint64_t UNFOLDED "TIERED_P5"
@@ -151,9 +148,10 @@ cdef extern from *:
 cdef enum:
     DEPTH = 4  # of nested tuples that are compared here; deeper ones by Python
 
-# Seconds by which the coarse clock is distrusted: many of its ticks, of 1 to 10 ms. It costs a
-# quarter of the exact one, which is asked about what ends sooner than that.
-cdef double MARGIN = 1.0
+# Seconds by which the coarse clock is distrusted. Its ticks are 1 to 10 ms, but a host that is
+# short of processors can hold up the one that ticks. It costs a quarter of the exact clock, which
+# is asked about what ends sooner than that.
+cdef double MARGIN = 10.0
 
 cdef inline object owned(PyObject* reference):
     """Take over a new reference."""

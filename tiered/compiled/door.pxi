@@ -1,11 +1,10 @@
-# The front door of a cached function, and the objects it stands in.
+# The front door of a cached function.
 
 cdef extern from "Python.h":
     Py_ssize_t PyVectorcall_NARGS(size_t) noexcept
     size_t PY_VECTORCALL_ARGUMENTS_OFFSET
     object PyObject_Vectorcall(object, PyObject**, size_t, PyObject*)
-    unsigned long Py_TPFLAGS_HAVE_VECTORCALL
-    unsigned long Py_TPFLAGS_METHOD_DESCRIPTOR
+    object PyVectorcall_Call(object, object, object)
     object PyTuple_New(Py_ssize_t)
     void PyTuple_SET_ITEM(object, Py_ssize_t, PyObject*)
 
@@ -63,18 +62,22 @@ cdef class Revision:
 cdef class Door:
     """The front door of a function: a hit in the nearest tier, and *settle* for all else.
 
+    Calls of coroutine functions give a :class:`CachedCall`, which does the same when it is
+    awaited.
+
     Args:
         path: the ``HotPath`` to a store of this module.
         signature: a ``PlainSignature``, or ``None`` if *keymaker* is needed.
         keymaker: ``keymaker(*args, **kwargs)`` gives the key of a call.
         check: raises the ``TypeError`` of a wrong call.
-        settle: ``settle(args, kwargs)`` answers every call that is not a hit.
+        settle: ``settle(args, kwargs)`` answers every call that is not a hit; of a coroutine
+            function, with a coroutine.
         now: the clock.
         revision: of the namespace, or ``None``.
         confirmed: whether the revision's horizon matters.
         lead: *settle* is told of what has no more than these seconds left.
         terms: whose ``horizon`` is the lead, where that changes; or ``None``.
-        coroutine: answer with awaitables.
+        coroutine: answer with calls to be awaited.
     """
 
     cdef callfunc vectorcall
@@ -126,6 +129,19 @@ cdef class Door:
         self.single = self.kept_count == 1
         for at, place in enumerate(signature.kept):
             self.kept[at] = place
+
+    def __call__(self, *args, **kwargs):
+        # For those who look for it; a call takes the field above.
+        return PyVectorcall_Call(self, args, kwargs)
+
+    cdef PyObject* look(
+        self, PyObject** args, Py_ssize_t given, PyObject* keywords
+    ) except? NULL:
+        """:meth:`hit`, where a key that cannot be made, hashed or compared is none."""
+        try:
+            return self.hit(args, given, keywords)
+        except Exception:
+            return NULL
 
     cdef PyObject* hit(
         self, PyObject** args, Py_ssize_t given, PyObject* keywords
@@ -186,6 +202,15 @@ cdef class Door:
         Py_INCREF(<object>value)
         return value
 
+    cdef bint fits(self, PyObject** args, Py_ssize_t given, PyObject* keywords) noexcept:
+        """Whether the function takes these arguments, as far as that can be told without Python."""
+        cdef PyObject* bound[MOST_PARAMETERS]
+        if self.keymaker is not None:
+            return False
+        if given == self.arity and keywords == NULL and given <= self.positional:
+            return True
+        return self.bind(args, given, keywords, bound)
+
     cdef bint bind(
         self, PyObject** args, Py_ssize_t given, PyObject* keywords, PyObject** bound
     ) noexcept:
@@ -226,136 +251,9 @@ cdef object call_door(Door self, PyObject** args, size_t flags, PyObject* keywor
     """The call of a door."""
     cdef Py_ssize_t given = PyVectorcall_NARGS(flags)
     cdef PyObject* found
-    try:
-        found = self.hit(args, given, keywords)
-    except Exception:
-        # A key that cannot be made, hashed or compared: settle it.
-        found = NULL
-    if found != NULL:
-        return ready(owned(found)) if self.coroutine else owned(found)
     if self.coroutine:
-        # A wrong call raises now, as that of any coroutine function, not when it is awaited.
-        PyObject_Vectorcall(self.check, args, given, keywords)
+        return call_later(self, args, given, keywords)
+    found = self.look(args, given, keywords)
+    if found != NULL:
+        return owned(found)
     return self.settle(tuple_of(args, given), keywords_of(args + given, keywords))
-
-
-cdef class Entrance:
-    """An object whose call is a function of its own.
-
-    See :class:`tiered.decorators.entrance.PythonEntrance`, its twin.
-    """
-
-    cdef callfunc vectorcall
-    cdef object _entered
-
-    def __cinit__(self, *_args, **_options):
-        self.vectorcall = <callfunc>call_entrance
-        keep_calling(type(self), <TypeSlots*>Entrance)
-
-    @property
-    def entered(self):
-        """What a call does."""
-        return self._entered
-
-    @entered.setter
-    def entered(self, call):
-        self._entered = call
-
-    def __call__(self, *args, **kwargs):
-        return self._entered(*args, **kwargs)
-
-
-cdef object call_entrance(Entrance self, PyObject** args, size_t flags, PyObject* keywords):
-    if type(self._entered) is Door:
-        return call_door(<Door>self._entered, args, flags, keywords)
-    return PyObject_Vectorcall(self._entered, args, flags, keywords)
-
-
-cdef class MethodEntrance(Entrance):
-    """An entrance that, in a class, is a method of its objects.
-
-    ``binding(function, instance)`` makes the bound method, where one is asked for; a call
-    ``instance.method(...)`` makes none.
-    """
-
-    def __get__(self, instance, owner):
-        if instance is None:
-            return self
-        return self.binding(self, instance)
-
-
-cdef class BoundEntrance:
-    """A method entrance with its first argument given."""
-
-    cdef callfunc vectorcall
-    cdef readonly object __func__
-    cdef readonly object __self__
-
-    def __cinit__(self, function, instance):
-        self.vectorcall = <callfunc>call_bound
-        keep_calling(type(self), <TypeSlots*>BoundEntrance)
-        self.__func__ = function
-        self.__self__ = instance
-
-    def __call__(self, *args, **kwargs):
-        return self.__func__(self.__self__, *args, **kwargs)
-
-
-cdef object call_bound(BoundEntrance self, PyObject** args, size_t flags, PyObject* keywords):
-    cdef Py_ssize_t given = PyVectorcall_NARGS(flags)
-    cdef Py_ssize_t count = given
-    cdef PyObject* few[MOST_PARAMETERS + 1]
-    cdef PyObject** many = few
-    cdef PyObject* before
-    if flags & PY_VECTORCALL_ARGUMENTS_OFFSET:
-        # The caller has left room for one argument before the first.
-        before = (args - 1)[0]
-        (args - 1)[0] = <PyObject*>self.__self__
-        try:
-            return PyObject_Vectorcall(self.__func__, args - 1, given + 1, keywords)
-        finally:
-            (args - 1)[0] = before
-    if keywords != NULL:
-        count += PyTuple_GET_SIZE(<object>keywords)
-    if count > MOST_PARAMETERS:
-        many = <PyObject**>PyMem_Malloc((count + 1) * sizeof(PyObject*))
-        if many == NULL:
-            raise MemoryError()
-    many[0] = <PyObject*>self.__self__
-    memcpy(many + 1, args, count * sizeof(PyObject*))
-    try:
-        return PyObject_Vectorcall(self.__func__, many, given + 1, keywords)
-    finally:
-        if many != few:
-            PyMem_Free(many)
-
-
-cdef void call_by(object cls, void* field, void* holder):
-    """Let objects of *cls* be called by the function in a *field* of *holder*, as vectorcall."""
-    cdef TypeSlots* slots = <TypeSlots*>cls
-    slots.tp_vectorcall_offset = <char*>field - <char*>holder
-    slots.tp_flags |= Py_TPFLAGS_HAVE_VECTORCALL
-    PyType_Modified(slots)
-
-
-# Only the distance of the field is taken: no object is touched.
-call_by(Door, &(<Door><PyObject*>None).vectorcall, <PyObject*>None)
-call_by(Entrance, &(<Entrance><PyObject*>None).vectorcall, <PyObject*>None)
-call_by(MethodEntrance, &(<Entrance><PyObject*>None).vectorcall, <PyObject*>None)
-call_by(BoundEntrance, &(<BoundEntrance><PyObject*>None).vectorcall, <PyObject*>None)
-
-
-cdef inline void keep_calling(object cls, TypeSlots* base):
-    """Let a subclass made in Python be called like its *base*.
-
-    CPython passes the flags on from 3.12 (vectorcall) or not at all (method descriptor), since
-    a class may define the method anew; here only where it has not.
-    """
-    cdef TypeSlots* slots = <TypeSlots*>cls
-    cdef TypeSlots* method = <TypeSlots*>MethodEntrance
-    if slots.tp_flags & Py_TPFLAGS_HAVE_VECTORCALL or slots.tp_call != base.tp_call:
-        return
-    slots.tp_flags |= Py_TPFLAGS_HAVE_VECTORCALL
-    if PyType_IsSubtype(slots, method) and slots.tp_descr_get == method.tp_descr_get:
-        slots.tp_flags |= Py_TPFLAGS_METHOD_DESCRIPTOR
-    PyType_Modified(slots)

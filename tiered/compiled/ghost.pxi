@@ -1,117 +1,110 @@
-# The ghost of S3-FIFO: the tags of what was evicted lately, in order, without keys.
+# The ghost of S3-FIFO: the tags of what was evicted lately; see tiered.stores.ghost, its twin.
 
-cdef struct Trace:
-    uint32_t tag
-    uint32_t newer       # of a free one, the next free one
-    uint32_t older
-
-cdef double TRACES_SHARE = 0.75  # of the slots that may be in use
+cdef struct Tags:
+    # A set of tags, in the first free slot from where each points to; 0 in an empty slot.
+    uint32_t* slots
+    uint32_t mask
+    Py_ssize_t count
 
 cdef struct Ghost:
-    Index index
-    Trace* traces
-    uint32_t newest
-    uint32_t oldest
-    uint32_t free
-    Py_ssize_t filled
-    Py_ssize_t room
+    Tags young
+    Tags old
+
+cdef double GENERATION = 0.6  # tags in a generation, for each entry
+
+
+cdef void forget_all(Tags* tags) noexcept:
+    PyMem_Free(tags.slots)
+    memset(tags, 0, sizeof(Tags))
+
+
+cdef bint enlarge(Tags* tags, Py_ssize_t count) noexcept:
+    """Have *count* slots, a power of two; whether there was memory."""
+    cdef uint32_t* before = tags.slots
+    cdef Py_ssize_t length = 0 if before == NULL else <Py_ssize_t>tags.mask + 1
+    cdef uint32_t* slots = <uint32_t*>PyMem_Calloc(count, sizeof(uint32_t))
+    cdef Py_ssize_t at
+    cdef uint32_t place
+    if slots == NULL:
+        return False
+    tags.slots = slots
+    tags.mask = <uint32_t>(count - 1)
+    for at in range(length):
+        if before[at] != 0:
+            slots[place_of_tag(tags, before[at])] = before[at]
+    PyMem_Free(before)
+    return True
+
+
+cdef inline uint32_t place_of_tag(Tags* tags, uint32_t tag) noexcept:
+    """The slot that a tag is in, or would be."""
+    cdef uint32_t at = tag & tags.mask
+    while tags.slots[at] != 0 and tags.slots[at] != tag:
+        at = (at + 1) & tags.mask
+    return at
+
+
+cdef bint discard_tag(Tags* tags, uint32_t tag) noexcept:
+    """Take a tag out; whether it was in."""
+    cdef uint32_t hole, at
+    if tags.count == 0:
+        return False
+    hole = place_of_tag(tags, tag)
+    if tags.slots[hole] == 0:
+        return False
+    at = (hole + 1) & tags.mask
+    while tags.slots[at] != 0:
+        if (at - tags.slots[at]) & tags.mask >= (at - hole) & tags.mask:
+            tags.slots[hole] = tags.slots[at]
+            hole = at
+        at = (at + 1) & tags.mask
+    tags.slots[hole] = 0
+    tags.count -= 1
+    return True
 
 
 cdef void forget_ghosts(Ghost* ghost) noexcept:
     """Remember nothing."""
-    empty(&ghost.index)
-    PyMem_Free(ghost.traces)
-    memset(ghost, 0, sizeof(Ghost))
-    ghost.index.stride = sizeof(Trace)
-    ghost.newest = ghost.oldest = ghost.free = NONE
+    forget_all(&ghost.young)
+    forget_all(&ghost.old)
 
 
 cdef Py_ssize_t memory_of(Ghost* ghost) noexcept:
     """Bytes."""
-    cdef Py_ssize_t size = ghost.room * <Py_ssize_t>sizeof(Trace)
-    if ghost.index.slots != NULL:
-        size += (<Py_ssize_t>ghost.index.mask + 1) * <Py_ssize_t>sizeof(uint32_t)
-    return size
+    cdef Py_ssize_t slots = 0
+    if ghost.young.slots != NULL:
+        slots += <Py_ssize_t>ghost.young.mask + 1
+    if ghost.old.slots != NULL:
+        slots += <Py_ssize_t>ghost.old.mask + 1
+    return slots * <Py_ssize_t>sizeof(uint32_t)
 
 
-cdef uint32_t find_ghost(Ghost* ghost, uint32_t tag, uint32_t* at) noexcept:
-    """The trace with a tag, or ``NONE``, and the slot where the search has ended."""
-    cdef uint32_t slot, number
-    at[0] = tag & ghost.index.mask
-    while True:
-        slot = ghost.index.slots[at[0]]
-        if slot == 0:
-            return NONE
-        number = number_in(&ghost.index, slot)
-        if may_be(&ghost.index, slot, tag) and ghost.traces[number].tag == tag:
-            return number
-        at[0] = (at[0] + 1) & ghost.index.mask
+cdef bint recall(Ghost* ghost, uint32_t tag) noexcept:
+    """Whether a tag is remembered; it is no longer, after this."""
+    tag = tag or 1
+    return discard_tag(&ghost.young, tag) | discard_tag(&ghost.old, tag)
 
 
-cdef bint forget_ghost(Ghost* ghost, uint32_t tag) noexcept:
-    """Forget a tag; whether it was remembered."""
-    cdef uint32_t at
-    cdef uint32_t number = NONE
-    if ghost.index.count > 0:
-        number = find_ghost(ghost, tag, &at)
-    if number == NONE:
-        return False
-    erase(ghost, number)
-    return True
-
-
-cdef void erase(Ghost* ghost, uint32_t number) noexcept:
-    cdef Trace* trace = &ghost.traces[number]
-    take_out(&ghost.index, number)
-    if trace.newer == NONE:
-        ghost.newest = trace.older
-    else:
-        ghost.traces[trace.newer].older = trace.older
-    if trace.older == NONE:
-        ghost.oldest = trace.newer
-    else:
-        ghost.traces[trace.older].newer = trace.newer
-    trace.newer = ghost.free
-    ghost.free = number
-
-
-cdef void add_ghost(Ghost* ghost, uint32_t tag, Py_ssize_t limit) noexcept:
-    """Remember a tag as the newest, and no more than *limit*.
+cdef void remember(Ghost* ghost, uint32_t tag, double entries) noexcept:
+    """Add a tag; *entries* is how many the store has room for.
 
     Without memory for it, nothing is remembered: the policy is a little worse for that.
     """
-    cdef uint32_t number, at
-    cdef Py_ssize_t room
-    cdef void* grown
-    if limit > 0:
-        if ghost.free == NONE and ghost.filled == ghost.room:
-            room = min(ghost.room + (ghost.room >> 2) + LEAST, max(limit + 1, ghost.room + 1))
-            grown = PyMem_Realloc(ghost.traces, room * sizeof(Trace))
-            if grown == NULL:
-                return
-            ghost.traces = <Trace*>grown
-            ghost.index.tags = <char*>&ghost.traces[0].tag
-            ghost.room = room
-        if is_crowded(&ghost.index, TRACES_SHARE) and not widen(&ghost.index):
+    cdef Tags* young = &ghost.young
+    cdef Py_ssize_t count
+    cdef uint32_t at
+    tag = tag or 1
+    if young.slots == NULL or (young.count + 1) * 4 > (<Py_ssize_t>young.mask + 1) * 3:
+        count = LEAST if young.slots == NULL else 2 * (<Py_ssize_t>young.mask + 1)
+        if not enlarge(young, count):
             return
-        number = find_ghost(ghost, tag, &at)
-        if number != NONE:
-            erase(ghost, number)
-            find_ghost(ghost, tag, &at)
-        number = ghost.free
-        if number == NONE:
-            number = <uint32_t>ghost.filled
-            ghost.filled += 1
-        else:
-            ghost.free = ghost.traces[number].newer
-        ghost.traces[number].tag = tag
-        ghost.traces[number].older = ghost.newest
-        ghost.traces[number].newer = NONE
-        if ghost.newest == NONE:
-            ghost.oldest = number
-        else:
-            ghost.traces[ghost.newest].newer = number
-        ghost.newest = number
-        put_at(&ghost.index, at, number)
-    while ghost.index.count > max(limit, 0):
-        erase(ghost, ghost.oldest)
+    at = place_of_tag(young, tag)
+    if young.slots[at] == 0:
+        young.slots[at] = tag
+        young.count += 1
+    if young.count >= <Py_ssize_t>(GENERATION * entries):
+        forget_all(&ghost.old)
+        ghost.old = young[0]
+        memset(young, 0, sizeof(Tags))
+        # The next one will be as large: to grow step by step is to enter each tag twice.
+        enlarge(young, <Py_ssize_t>ghost.old.mask + 1)

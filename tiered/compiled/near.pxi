@@ -108,8 +108,9 @@ cdef class NearAccess(NearReads):
         expires.
         """
         cdef double life, moment
+        cdef Store written = self._written  # held: hashing a key may run anything
         if (
-            self._written is not None
+            written is not None
             and max_tiers is None
             and (type(ttl) is float or type(ttl) is int)
             and type(keep) is float
@@ -118,7 +119,7 @@ cdef class NearAccess(NearReads):
             life = ttl  # an int that no float can hold is an OverflowError here as there
             if life == life:
                 moment = exact_time() if self._system else self._now()
-                if self._written.write(key, value, moment + life, moment, ALWAYS):
+                if written.write(key, value, moment + life, moment, ALWAYS):
                     self.near_puts += 1
                     return True
                 self.counters.drops += 1

@@ -53,6 +53,8 @@ cdef class Store(Table):
     cdef Queue queues[2]
 
     def __cinit__(self, capacity, weigher=None, on_evict=None):
+        if type(self) is Store:
+            raise TypeError("a Store has no policy; use LRUStore or S3FIFOStore")
         self.capacity = capacity
         try:
             self.limit = capacity
@@ -76,9 +78,6 @@ cdef class Store(Table):
 
     cdef void use(self, uint32_t number) noexcept:
         """A reader has found the cell."""
-
-    cdef void expect_eviction(self, uint32_t tag) noexcept:
-        """A new key with *tag* may come soon, and somebody leave for it: prefetch."""
 
     cdef uint32_t victim(self) noexcept:
         """The cell that is to leave next, still in its queue; there must be one."""
@@ -134,6 +133,10 @@ cdef class Store(Table):
         if self.weighs:
             queue.usage -= self.weights[number]
 
+    cdef double total(self) noexcept:
+        """The weight held."""
+        return self.used
+
     cdef inline double usage_of(self, int which) noexcept:
         """The weight in a queue."""
         return self.queues[which].usage if self.weighs else <double>self.queues[which].length
@@ -155,7 +158,7 @@ cdef class Store(Table):
     @property
     def usage(self):
         """The weight held."""
-        return self.used if self.weighs else self.length
+        return self.total() if self.weighs else self.length
 
     def __len__(self):
         return self.length
@@ -201,9 +204,6 @@ cdef class Store(Table):
         cdef Remains removed, evicted
         cdef bint fits = weight <= self.limit
         want(<PyObject*>key, &wanted)
-        if self.length + 1 > self.limit:
-            expect(&self.index, wanted.tag)
-            self.expect_eviction(wanted.tag)
         number = self.find(&wanted)
         if number < 0 and fits and not self.weighs and self._on_evict is None:
             self.join(&wanted, <PyObject*>value, deadline)
@@ -348,11 +348,6 @@ cdef class LRUStore(Store):
             self.dequeue(number)
             self.enqueue(0, number)
 
-    cdef void expect_eviction(self, uint32_t tag) noexcept:
-        if self.queues[0].oldest != NONE:
-            expect(&self.index, self.cells[self.queues[0].oldest].tag)
-            prefetch(self.cells[self.queues[0].oldest].key)
-
     cdef uint32_t victim(self) noexcept:
         return self.queues[0].oldest
 
@@ -391,7 +386,6 @@ cdef enum:
     PROMOTED = 2
 
 cdef double SMALL_SHARE = 0.1
-cdef double GHOST_SHARE = 0.9
 
 
 @cython.final
@@ -419,21 +413,15 @@ cdef class S3FIFOStore(Store):
         if self.cells[number].uses < MOST_USES:
             self.cells[number].uses += 1
 
+    cdef double total(self) noexcept:
+        # The sum of two sums, as the twin has it: fractions are rounded alike.
+        return self.usage_of(SMALL) + self.usage_of(MAIN)
+
     cdef inline bint small_is_full(self) noexcept:
         return self.usage_of(SMALL) >= SMALL_SHARE * self.limit
 
-    cdef void expect_eviction(self, uint32_t tag) noexcept:
-        cdef uint32_t oldest = self.queues[SMALL].oldest
-        expect(&self.ghost.index, tag)
-        if self.ghost.oldest != NONE:
-            expect(&self.ghost.index, self.ghost.traces[self.ghost.oldest].tag)
-        if oldest != NONE:
-            expect(&self.index, self.cells[oldest].tag)
-            expect(&self.ghost.index, self.cells[oldest].tag)
-            prefetch(self.cells[oldest].key)
-
     cdef int queue_for(self, uint32_t tag) noexcept:
-        if forget_ghost(&self.ghost, tag):
+        if recall(&self.ghost, tag):
             return MAIN
         # The first fill: there is nothing yet to protect from a scan.
         return MAIN if not self.has_evicted and self.small_is_full() else SMALL
@@ -448,34 +436,30 @@ cdef class S3FIFOStore(Store):
         number = self.hold(wanted, value, deadline)
         if self.weighs:
             self.weights[number] = weight
-        self.used += weight
         self.enqueue(queue, number)
         return 0
 
     cdef int replace(self, uint32_t number, double weight, Remains* evicted) except -1:
         cdef int queue = self.cells[number].queue
         cdef double before = self.weight_of(number)
-        cdef bint fits = self.used - before + weight <= self.limit
+        cdef bint fits = self.total() - before + weight <= self.limit
         if not self.weighs:
             return 0
         if fits:
             self.queues[queue].usage += weight - before
-            self.used += weight - before
             self.weights[number] = weight
             return 0
         self.dequeue(number)
-        self.used -= before
         self.weights[number] = weight
         try:
             self.make_room(weight, evicted)
         finally:
-            self.used += weight
             self.enqueue(queue, number)
         return 0
 
     cdef int make_room(self, double weight, Remains* evicted) except -1:
         """Evict until *weight* more fits."""
-        while self.used + weight > self.limit:
+        while self.total() + weight > self.limit:
             if self.queues[SMALL].length + self.queues[MAIN].length == 0:
                 return 0
             prepare(evicted)
@@ -492,7 +476,7 @@ cdef class S3FIFOStore(Store):
             if small.length > 0 and (main.length == 0 or self.small_is_full()):
                 number = small.oldest
                 if self.cells[number].uses < PROMOTED:
-                    add_ghost(&self.ghost, self.cells[number].tag, self.ghost_limit())
+                    remember(&self.ghost, self.cells[number].tag, self.entries())
                     return number
                 self.cells[number].uses = 0
             else:
@@ -503,12 +487,12 @@ cdef class S3FIFOStore(Store):
             self.dequeue(number)
             self.enqueue(MAIN, number)
 
-    cdef Py_ssize_t ghost_limit(self) noexcept:
-        cdef double entries = self.limit
-        if self.weighs:
-            # The victim, which is still there, is none of them.
-            entries = <double>(self.queues[SMALL].length + self.queues[MAIN].length - 1)
-        return <Py_ssize_t>(GHOST_SHARE * entries)
+    cdef double entries(self) noexcept:
+        """How many there are, or will be, room for."""
+        if not self.weighs:
+            return self.limit
+        # The victim, which is still there, is none of them.
+        return <double>(self.queues[SMALL].length + self.queues[MAIN].length - 1)
 
 
 # -- The collector: it must see what lies in raw memory ----------------------------------

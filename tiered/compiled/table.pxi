@@ -1,20 +1,5 @@
 # The hash table of a store: cells in one block of raw memory.
 
-cdef struct Cell:
-    PyObject* key        # NULL while the cell is free
-    PyObject* space      # the first part of a key that is kept in two; else NULL
-    PyObject* value
-    double deadline
-    uint32_t tag         # of the key's hash
-    uint32_t newer       # neighbours in the queue; of a free cell, the next free one
-    uint32_t older
-    uint16_t queue       # which queue
-    uint16_t uses        # as the policy counts them
-
-# Of the slots that may be in use. A fuller index is smaller, and its runs of slots are longer,
-# which costs the processor a wrong guess for each end of one.
-cdef double CELLS_SHARE = 0.6
-
 cdef struct Wanted:
     # A key that is looked for; the references are borrowed from whoever asks.
     PyObject* key
@@ -78,7 +63,6 @@ cdef class Table:
 
     def __cinit__(self, *_args, **_options):
         self.free = NONE
-        self.index.stride = sizeof(Cell)
 
     def __dealloc__(self):
         self.drop()
@@ -139,10 +123,13 @@ cdef class Table:
                     return number
                 if same == 0 or is_among(others, cell):
                     continue
-                # Making the list may run the collector, and the comparison anything.
-                parts = [<object>cell.key, None if cell.space == NULL else <object>cell.space]
+                # Held before the list is made, which may run the collector, and with that any
+                # code; the comparison may run any anyway.
+                held = <object>cell.key
+                space = None if cell.space == NULL else <object>cell.space
+                parts = [held, space]
                 if self.moves == moves:
-                    if compare(parts[0], parts[1], wanted):
+                    if compare(held, space, wanted):
                         equal = parts
                         if self.moves == moves:
                             return number
@@ -163,16 +150,16 @@ cdef class Table:
             if grown == NULL:
                 raise MemoryError()
             self.cells = <Cell*>grown
-            self.index.tags = <char*>&self.cells[0].tag
+            self.index.cells = self.cells
             if self.weighs:
                 grown = PyMem_Realloc(self.weights, room * sizeof(double))
                 if grown == NULL:
                     raise MemoryError()
                 self.weights = <double*>grown
             self.room = room
-        if is_crowded(&self.index, CELLS_SHARE):
+        if is_crowded(&self.index):
             if not widen(&self.index):
-                raise MemoryError("no memory, or more than a hundred million entries")
+                raise MemoryError("no memory, or more than eighty million entries")
             self.moves += 1
         return 0
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Hashable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
+from tiered.acceleration import core
 from tiered.decorators.core import Core
-from tiered.decorators.entrance import Entrance
+from tiered.decorators.entrance import Entrance, Spoken
 from tiered.decorators.many import ManyCalls, MultiResult
 from tiered.decorators.verdict import CALL, LAZY, PEEK, REFRESHING
 
@@ -76,9 +77,16 @@ class AioCalls(AwaitableOperations[P, R], Entrance):
 
     __slots__ = ("_core",)
 
-    def __init__(self, core: Core) -> None:
-        self._core = core
-        self.entered = core.awaitable_door(REFRESHING)
+    def __init__(self, of: Core) -> None:
+        self._core = of
+        self.entered = of.awaitable_door(REFRESHING)
+
+    if core and not TYPE_CHECKING:
+        __call__ = Spoken()
+
+    def spoken(self) -> Callable[..., Any]:
+        """The call as a Python function, with the signature of the function."""
+        return self._core.spoken(self.entered, awaits=True)
 
     if TYPE_CHECKING:
 
@@ -104,9 +112,9 @@ class AioMultiCalls(Generic[R]):
 
     __slots__ = ("_get", "_many")
 
-    def __init__(self, core: Core, first: tuple[Any, ...] = ()) -> None:
-        self._many = ManyCalls(core.engine, core.plan.function, first)
-        self._get: Callable[..., Coroutine[Any, Any, Any]] = core.awaiting.get
+    def __init__(self, of: Core, first: tuple[Any, ...] = ()) -> None:
+        self._many = ManyCalls(of.engine, of.plan.function, first)
+        self._get: Callable[..., Coroutine[Any, Any, Any]] = of.awaiting.get
 
     async def __call__(self, items: Iterable[Hashable]) -> MultiResult[R]:
         """The values of all items, each found or computed once."""

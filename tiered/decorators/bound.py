@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
+import types
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
+from tiered.acceleration import core
 from tiered.decorators.aio import AioMultiCalls
-from tiered.decorators.entrance import BoundEntrance, Entrance
+from tiered.decorators.entrance import BoundEntrance, Entrance, Spoken
 from tiered.decorators.multi import MultiCalls
 
 if TYPE_CHECKING:
@@ -28,9 +30,35 @@ class _Bound(BoundEntrance):
 
     __slots__ = ()
 
+    if core and not TYPE_CHECKING:
+        __call__ = Spoken()
+
+    def spoken(self) -> Callable[..., Any]:
+        """The call as a Python function, with the signature of the method."""
+        return types.MethodType(self.__func__.spoken(), self.__self__)
+
+    @property
+    def __wrapped__(self) -> Any:
+        # Bound as well: without ``self`` in its signature.
+        return types.MethodType(self.__func__.__wrapped__, self.__self__)
+
     def __getattr__(self, name: str) -> Any:
+        if name in ("__func__", "__self__"):
+            raise AttributeError(name)  # of an object that was not made by binding
         attribute = getattr(self.__func__, name)
         return functools.partial(attribute, self.__self__) if name in _TAKE_ARGUMENTS else attribute
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, _Bound):
+            return NotImplemented
+        return self.__func__ is other.__func__ and self.__self__ is other.__self__
+
+    def __hash__(self) -> int:
+        return hash((id(self.__func__), id(self.__self__)))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Pickled as a method is: by the object and the name.
+        return getattr, (self.__self__, self.__func__.__name__)
 
     def __repr__(self) -> str:
         return f"<bound {self.__func__!r} of {self.__self__!r}>"
@@ -154,7 +182,7 @@ class Decorated:
         if name not in self._made:
             attribute = getattr(self._calls, name)
             if name == "__call__" and isinstance(self._calls, Entrance):
-                attribute = self._calls.entered  # with the name and signature of the function
+                attribute = self._calls.spoken()  # with the name and signature of the function
             plain = name.startswith("_") and name != "__call__"
             if plain or not callable(attribute):
                 return attribute

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -92,6 +93,8 @@ class Core:
         async def settle(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             return await get(answer(row, args, kwargs))
 
+        # Seen in tasks, and in the warning about a coroutine that nobody has awaited.
+        settle.__name__, settle.__qualname__ = self._shape.name, self._shape.qualname
         return self._door(settle, coroutine=True, looks_ahead=True)
 
     def _door(
@@ -125,6 +128,23 @@ class Core:
         )
         self._counts.append(door.hits)
         return door
+
+    def spoken(self, call: Callable[..., Any], *, awaits: bool) -> Callable[..., Any]:
+        """*call* as a Python function, if it is none: with the function's name and signature.
+
+        Args:
+            call: an entrance, or what it enters.
+            awaits: make a coroutine function.
+        """
+        if not inspect.isfunction(call):
+            shape = self._shape
+            body = f"_tiered_call(*{shape.args}, **{shape.kwargs})"
+            call = shape.build(
+                f"return await {body}" if awaits else f"return {body}",
+                {"_tiered_call": call},
+                coroutine=awaits,
+            )
+        return functools.update_wrapper(call, self.plan.function)
 
     @property
     def stats(self) -> CallStats:

@@ -19,6 +19,7 @@ __all__ = [
     "PythonBoundEntrance",
     "PythonEntrance",
     "PythonMethodEntrance",
+    "Spoken",
 ]
 
 
@@ -38,6 +39,10 @@ class PythonEntrance:
     @entered.setter
     def entered(self, call: Callable[..., Any]) -> None:
         self.__call__ = call
+
+    def spoken(self) -> Callable[..., Any]:
+        """What a call does, as a Python function."""
+        return self.entered
 
 
 class PythonMethodEntrance(PythonEntrance):
@@ -66,6 +71,22 @@ class PythonBoundEntrance:
         self.__func__ = function
         self.__self__ = instance
         self.__call__ = functools.partial(function.entered, instance)
+
+
+class Spoken:
+    """``f.__call__`` of a compiled entrance, as a function with the signature of *f*.
+
+    Frameworks, mocks and documentation tools look at it. It is made when somebody does; a call
+    does not come this way.
+    """
+
+    is_spoken = True
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        return self if instance is None else instance.spoken()
+
+    def __call__(self, instance: Any, *args: Any, **kwargs: Any) -> Any:
+        return instance.entered(*args, **kwargs)
 
 
 if TYPE_CHECKING:

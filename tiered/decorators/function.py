@@ -7,13 +7,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
+from tiered.acceleration import core
 from tiered.clients.base import CacheClient
 from tiered.clients.explanation import Explanation
 from tiered.decorators.aio import AioCalls, AioMultiCalls, AwaitableOperations
 from tiered.decorators.background import BackgroundCalls
 from tiered.decorators.bound import BoundAwaitable, BoundCachedFunction, Decorated
 from tiered.decorators.core import Core
-from tiered.decorators.entrance import MethodEntrance
+from tiered.decorators.entrance import MethodEntrance, Spoken
 from tiered.decorators.futures import FutureCalls
 from tiered.decorators.multi import MultiCalls
 from tiered.decorators.plan import Plan, check_answers_at_once
@@ -38,7 +39,7 @@ class CachedBase(MethodEntrance, Generic[P, R]):
     Threads: safe.
     """
 
-    __slots__ = ("__dict__", "__weakref__", "_aio", "_core")
+    __slots__ = ("__dict__", "__weakref__", "_aio", "_core", "_spoken")
 
     _core: Core
 
@@ -46,16 +47,28 @@ class CachedBase(MethodEntrance, Generic[P, R]):
         functools.update_wrapper(self, plan.function)
         self._core = Core(plan)
         self._aio: Any = None
+        self._spoken: Any = None
         # The generated function itself is what is called: no frame of ours in between.
         door = self._door()
         if plan.decorate is not None:
-            door = plan.decorate(door)
+            door = plan.decorate(self._core.spoken(door, awaits=plan.awaits))
             for mode in _MODES:
                 self.__dict__[mode] = plan.decorate(getattr(self, mode))
         self.entered = door
 
     def _door(self) -> Callable[..., Any]:
         raise NotImplementedError
+
+    if core and not TYPE_CHECKING:
+        # Seen by those who look for it; a call goes through the entrance.
+        __call__ = Spoken()
+
+    def spoken(self) -> Callable[..., Any]:
+        """The call as a Python function, with the signature of the function."""
+        if self._spoken is None:
+            self._spoken = self._core.spoken(self.entered, awaits=self._core.plan.awaits)
+        spoken: Callable[..., Any] = self._spoken
+        return spoken
 
     def _decorated(self, calls: Any) -> Any:
         decorate = self._core.plan.decorate
@@ -334,13 +347,6 @@ def _mark_coroutine_function(function: AsyncCachedFunction[Any, Any]) -> None:
     import asyncio
     import inspect
 
-    entered = function.entered
-    if not inspect.iscoroutinefunction(entered):
-        # Where the call is compiled: some frameworks look at ``f.__call__``.
-        async def call(*args: Any, **kwargs: Any) -> Any:
-            return await entered(*args, **kwargs)
-
-        function.__dict__["__call__"] = call
     mark = getattr(inspect, "markcoroutinefunction", None)
     if mark is not None:
         mark(function)

@@ -114,8 +114,7 @@ class LRUStore:
             while self._usage > self.capacity and len(self._order) > 1:
                 victim = next(iter(self._order.values()))
                 self._forget(victim)
-                if self._nodes.get(victim.key) is victim:
-                    self._nodes.pop(victim.key, None)
+                self._unlink(victim)
                 victims.append(victim)
         announce(self._on_evict, victims, SIZE)
         return fits
@@ -152,8 +151,7 @@ class LRUStore:
             victims = [node for node in self._order.values() if node.deadline < before]
             for node in victims:
                 self._forget(node)
-                if self._nodes.get(node.key) is node:
-                    self._nodes.pop(node.key, None)
+                self._unlink(node)
         announce(self._on_evict, victims, EXPIRED)
         return len(victims)
 
@@ -171,13 +169,27 @@ class LRUStore:
         """The same entry in the same place with another deadline; the lock is held."""
         dated = node.until(deadline)
         self._nodes[node.key] = dated
-        if node.place in self._order:  # else a key's comparison has removed it just now
+        if node.place in self._order:
             self._order[node.place] = dated
+        else:
+            self._unlink(dated)  # a key's comparison has removed it just now
 
     def _forget(self, node: Node) -> None:
         """Take *node* out of the order and the count; the lock is held."""
         if self._order.pop(node.place, None) is not None:
             self._usage -= node.weight
+
+    def _unlink(self, node: Node) -> None:
+        """Let readers no longer find *node*, which is not in the order; the lock is held."""
+        try:
+            if self._nodes.get(node.key) is node:
+                self._nodes.pop(node.key, None)
+        except BaseException:
+            # A key's comparison failed: readers still find it, so it still counts.
+            self._forget(node)
+            self._order[node.place] = node
+            self._usage += node.weight
+            raise
 
 
 class LockedLRUStore(LRUStore):

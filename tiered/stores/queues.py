@@ -71,14 +71,11 @@ class Queue:
         self.usage -= node.weight
         return True
 
-    def replace(self, node: FifoNode) -> bool:
-        """Put *node* where the one with its place is; whether there is one."""
-        before = self.nodes.get(node.place)
-        if before is None:
-            return False
+    def replace(self, node: FifoNode) -> None:
+        """Put *node* where the one with its place is; there must be one."""
+        before = self.nodes[node.place]
         self.nodes[node.place] = node
         self.usage += node.weight - before.weight
-        return True
 
     def clear(self) -> None:
         """Remove all."""

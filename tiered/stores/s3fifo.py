@@ -13,10 +13,10 @@ threads that count at the same time may lose a use; that misplaces nothing.
 
 Keys may run any Python code when they are compared, as in the LRU store, and the
 same answer applies: one ``dict`` by key, and queues by *place*, a serial number.
-Here a place names an entry for as long as it is held. An entry joins its queue
-before the dictionary and leaves it first, so that the usage always is the weight
-of what is in the queues, whatever a comparison does or raises in between. What
-the store knew before a comparison it looks up again after it.
+Here a place names an entry through both queues, until it grows out of its room. A
+new entry joins its queue before the dictionary and leaves it first, so that the
+usage always is the weight of what is in the queues, whatever a comparison does or
+raises in between. What the store knew before a comparison it looks up again after.
 
 Cost: an eviction takes a few steps on average, but when every entry of the main
 queue has been used, the next one goes round it up to three times.
@@ -26,11 +26,11 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections import OrderedDict
 from typing import Any, Final
 
 from tiered.concurrency import fork
 from tiered.entry import ALWAYS, Condition, Entry, admits
+from tiered.stores.ghost import Ghost, tag_of
 from tiered.stores.queues import FifoNode, Queue
 from tiered.stores.weighing import EXPIRED, SIZE, announce, weigh
 from tiered.typing import HotPath, Key, OnEvict, Weigher
@@ -42,15 +42,6 @@ MOST_USES: Final = 3
 USES_TO_STAY: Final = 2
 """The uses that take an entry from the small queue to the main queue."""
 SMALL_SHARE: Final = 0.1
-GHOST_SHARE: Final = 0.9
-
-_WORD: Final = (1 << 64) - 1
-_SPREAD: Final = 0x9E3779B97F4A7C15  # 2**64 over the golden ratio: Fibonacci hashing
-
-
-def _tag(key: Key) -> int:
-    """The 32 bits by which the ghost knows *key*."""
-    return ((hash(key) & _WORD) * _SPREAD & _WORD) >> 32
 
 
 class S3FIFOStore:
@@ -75,7 +66,7 @@ class S3FIFOStore:
         self._small = Queue()
         self._main = Queue()
         self._small_target = SMALL_SHARE * capacity
-        self._ghost: OrderedDict[int, None] = OrderedDict()
+        self._ghost = Ghost()
         self._evicted = False  # has anything left for size yet
         self._places = itertools.count()
         self._lock = threading.RLock()
@@ -129,7 +120,7 @@ class S3FIFOStore:
                 if old is not None:
                     self._drop(old)
             elif old is None:
-                node = FifoNode(value, deadline, key, next(self._places), weight, tag=_tag(key))
+                node = FifoNode(value, deadline, key, next(self._places), weight, tag=tag_of(key))
                 self._insert(node, victims)
             else:
                 self._renew(old, old.renewed(value, deadline, weight), victims)
@@ -194,8 +185,7 @@ class S3FIFOStore:
     def _insert(self, node: FifoNode, victims: list[FifoNode]) -> None:
         """Hold *node*, whose key is new."""
         self._make_room(node.weight, victims)
-        if node.tag in self._ghost:
-            del self._ghost[node.tag]
+        if self._ghost.recall(node.tag):
             queue = self._main
         elif not self._evicted and self._small.usage >= self._small_target:
             queue = self._main  # the first fill: there is nothing yet to protect from a scan
@@ -232,17 +222,14 @@ class S3FIFOStore:
 
     def _swap(self, old: FifoNode, new: FifoNode) -> bool:
         """Hold *new* in the place of *old*; ``False`` if that is leaving just now."""
-        queue = self._queue_of(old)
-        if queue is None:
+        if self._queue_of(old) is None:
             return False
-        queue.replace(new)
-        try:
-            self._nodes[new.key] = new
-        except BaseException:
-            queue.replace(old)
-            raise
-        if self._queue_of(new) is None:
+        self._nodes[new.key] = new
+        queue = self._queue_of(new)
+        if queue is None:
             self._unlink(new)
+        else:
+            queue.replace(new)
         return True
 
     def _make_room(self, weight: float, victims: list[FifoNode]) -> None:
@@ -274,13 +261,8 @@ class S3FIFOStore:
         return node
 
     def _remember(self, tag: int) -> None:
-        """Add *tag* to the ghost, which recalls about as many entries as are held."""
-        ghost = self._ghost
-        ghost[tag] = None
-        ghost.move_to_end(tag)
-        entries = self.capacity if self._weigher is None else len(self)
-        while len(ghost) > int(GHOST_SHARE * entries):
-            ghost.popitem(last=False)
+        """Add *tag* to the ghost."""
+        self._ghost.remember(tag, self.capacity if self._weigher is None else len(self))
 
     def _take(self, node: FifoNode) -> bool:
         """Take *node* out of its queue; whether it was in one."""
