@@ -1,0 +1,133 @@
+"""Runs fuzzing programs: ``python -m tests.fuzz.driver --store lru --seed 1 --operations 10000``.
+
+A program is made from its seed; without threads the same seed does the same. What goes wrong
+ends the run with the command that repeats it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import faulthandler
+import gc
+import logging
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from tests.fuzz.program import Program
+from tests.fuzz.siege import Siege
+from tests.fuzz.stores import STORES, MakeStore
+
+__all__ = ["besiege", "hostile_surroundings", "main"]
+
+_ROUND = 2000
+"""Operations between two checks."""
+
+
+@contextmanager
+def hostile_surroundings() -> Iterator[None]:
+    """Failing finalisers and callbacks are not reported; collections are quick; threads rush."""
+    hook, interval = sys.unraisablehook, sys.getswitchinterval()
+    loggers = [logging.getLogger(name) for name in ("tiered", "tiered.stores")]
+    disabled = [logger.disabled for logger in loggers]
+    gc.collect()
+    gc.freeze()
+    try:
+        sys.unraisablehook = lambda _: None
+        sys.setswitchinterval(1e-5)
+        for logger in loggers:
+            logger.disabled = True
+        yield
+    finally:
+        sys.unraisablehook = hook
+        sys.setswitchinterval(interval)
+        for logger, before in zip(loggers, disabled, strict=True):
+            logger.disabled = before
+        gc.unfreeze()
+
+
+def besiege(make: MakeStore, program: Program, operations: int, threads: int = 1) -> Siege:
+    """Run *program* on a store, with checks on the way and at the end.
+
+    Raises:
+        Broken: a promise was not kept.
+    """
+    siege = Siege(make, program)
+    left = operations
+    while left > 0:
+        now = min(_ROUND, left)
+        _perform(siege.step, now, threads)
+        siege.check()
+        left -= now
+    siege.end()
+    return siege
+
+
+def _perform(step: Callable[[], None], times: int, threads: int) -> None:
+    """*step* as often as that, shared out among *threads*."""
+
+    def work(share: int) -> None:
+        for _ in range(share):
+            step()
+
+    if threads == 1:
+        work(times)
+        return
+    workers = [threading.Thread(target=work, args=(times // threads,)) for _ in range(threads)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.fuzz.driver", description=__doc__)
+    parser.add_argument("--store", choices=[*STORES, "all"], default="all")
+    parser.add_argument("--seed", type=int, default=1, help="the first one")
+    parser.add_argument("--seeds", type=int, default=1, help="how many, one after the other")
+    parser.add_argument("--operations", type=int, default=10_000, help="of each seed")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--verbose", action="store_true", help="name each seed before it runs")
+    return parser.parse_args()
+
+
+def main() -> int:
+    """The command; the number of programs that failed, at most 1."""
+    options = _options()
+    faulthandler.enable()
+    failed = 0
+    stores = STORES if options.store == "all" else {options.store: STORES[options.store]}
+    with hostile_surroundings():
+        for name, make in stores.items():
+            begun, strikes = time.monotonic(), 0
+            for seed in range(options.seed, options.seed + options.seeds):
+                program = Program.of(seed)
+                if options.verbose:
+                    print(f"{name} {program}", file=sys.stderr, flush=True)
+                try:
+                    siege = besiege(make, program, options.operations, options.threads)
+                    strikes += siege.mischief.strikes
+                except AssertionError as error:
+                    failed += 1
+                    print(
+                        f"FAILED: {error}\n  python -m tests.fuzz.driver --store {name} "
+                        f"--seed {seed} --operations {options.operations} "
+                        f"--threads {options.threads}\n  {program}",
+                        flush=True,
+                    )
+            print(
+                f"{name}: {options.seeds} programs of {options.operations} operations, "
+                f"{strikes} strikes, {time.monotonic() - begun:.1f} s",
+                flush=True,
+            )
+    return min(failed, 1)
+
+
+if __name__ == "__main__":
+    if os.environ.get("PYTHONHASHSEED") != "0":  # else a seed would not say what happens
+        os.environ["PYTHONHASHSEED"] = "0"
+        os.execv(sys.executable, [sys.executable, "-m", "tests.fuzz.driver", *sys.argv[1:]])
+    sys.exit(main())
