@@ -17,14 +17,17 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from tests.fuzz.calls import CallSiege
 from tests.fuzz.program import Program
 from tests.fuzz.siege import Siege
 from tests.fuzz.stores import STORES, MakeStore
 
-__all__ = ["besiege", "hostile_surroundings", "main"]
+__all__ = ["TARGETS", "besiege", "hostile_surroundings", "main"]
 
 _ROUND = 2000
 """Operations between two checks."""
+TARGETS: dict[str, MakeStore | None] = {**STORES, "calls": None}
+"""The stores; and cached functions on clients, with the store that these choose."""
 
 
 @contextmanager
@@ -49,13 +52,22 @@ def hostile_surroundings() -> Iterator[None]:
         gc.unfreeze()
 
 
-def besiege(make: MakeStore, program: Program, operations: int, threads: int = 1) -> Siege:
-    """Run *program* on a store, with checks on the way and at the end.
+def besiege(
+    make: MakeStore | None, program: Program, operations: int, threads: int = 1
+) -> Siege | CallSiege:
+    """Run *program* with checks on the way and at the end.
+
+    Args:
+        make: the class of the store; ``None`` for cached functions and their client.
 
     Raises:
         Broken: a promise was not kept.
     """
-    siege = Siege(make, program)
+    siege: Siege | CallSiege
+    if make is None:
+        siege = CallSiege(program, alone=threads == 1)
+    else:
+        siege = Siege(make, program)
     left = operations
     while left > 0:
         now = min(_ROUND, left)
@@ -85,7 +97,7 @@ def _perform(step: Callable[[], None], times: int, threads: int) -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz.driver", description=__doc__)
-    parser.add_argument("--store", choices=[*STORES, "all"], default="all")
+    parser.add_argument("--store", choices=[*TARGETS, "all"], default="all")
     parser.add_argument("--seed", type=int, default=1, help="the first one")
     parser.add_argument("--seeds", type=int, default=1, help="how many, one after the other")
     parser.add_argument("--operations", type=int, default=10_000, help="of each seed")
@@ -99,9 +111,9 @@ def main() -> int:
     options = _options()
     faulthandler.enable()
     failed = 0
-    stores = STORES if options.store == "all" else {options.store: STORES[options.store]}
+    targets = TARGETS if options.store == "all" else {options.store: TARGETS[options.store]}
     with hostile_surroundings():
-        for name, make in stores.items():
+        for name, make in targets.items():
             begun, strikes = time.monotonic(), 0
             for seed in range(options.seed, options.seed + options.seeds):
                 program = Program.of(seed)

@@ -34,7 +34,7 @@ class Hostile:
 
     def __hash__(self) -> int:
         self.mischief.strike()
-        if self.mischief.lies and not self.mischief.quiet and self.mischief.rng.random() < 0.01:
+        if self.mischief.lies and self.mischief.rng.random() < 0.01 and self.mischief.lying():
             return self.mischief.rng.getrandbits(60)
         return self.code
 

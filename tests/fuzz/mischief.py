@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["FAILURES", "Boom", "Census", "Doom", "Hostility", "Mischief"]
+__all__ = ["FAILURES", "ORDINARY", "Boom", "Census", "Doom", "Hostility", "Mischief"]
 
 
 class Hostility(BaseException):
@@ -75,6 +75,7 @@ class Mischief:
 
     Attributes:
         actions: what to do; the one under attack adds its operations.
+        restrained: tells whether nothing may be raised and no lie be told just now.
         quiet: nothing happens while it is true.
         strikes: how often something was done.
 
@@ -96,6 +97,7 @@ class Mischief:
         self.failures = failures
         self.deepest = deepest
         self.actions: list[Callable[[], object]] = []
+        self.restrained: Callable[[], bool] = bool
         self.quiet = False
         self.strikes = 0
         self._local = threading.local()
@@ -120,19 +122,23 @@ class Mischief:
         self.strikes += 1
         self._local.depth = depth + 1
         try:
-            if self.failures and rng.random() < 0.25:
+            if self.failures and rng.random() < 0.25 and not self.restrained():
                 raise rng.choice(self.failures)("on purpose")
             if self.actions:
                 rng.choice(self.actions)()
         finally:
             self._local.depth = depth
 
+    def lying(self) -> bool:
+        """Whether lies may be told just now."""
+        return self.lies and not self.quiet and not self.restrained()
+
     def verdict(self, truth: bool) -> Any:
         """The answer of a comparison whose right answer is *truth*."""
         rng = self.rng
         if self.quiet or rng.random() >= self.rate:
             return truth
-        if self.lies and rng.random() < 0.5:
+        if self.lying() and rng.random() < 0.5:
             return rng.random() < 0.5
         return rng.choice([Truth(truth, self), truth, 1 if truth else 0])
 
