@@ -103,7 +103,7 @@ class Siege:
         if hot_path is None or self.rng.random() < 0.7:
             found = self.store.entry(key)
         else:
-            lookup, note = hot_path()
+            lookup, note = hot_path()[:2]
             found = lookup(key)
             if found is not None and note is not None:
                 try:
