@@ -102,7 +102,10 @@ class CallSiege:
         self.runs += 1
         if self.rng.random() < 0.02 and not self.mischief.quiet:
             raise Refusal(label)
-        self.mischief.strike()
+        try:
+            self.mischief.strike()
+        except StopIteration:  # of a coroutine, Python makes something else of it
+            raise Refusal(label) from None
         return self._payload(label)
 
     def _payload(self, label: Label) -> Payload:

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from tests.fuzz.calls import CallSiege
+from tests.fuzz.leaks import measure
 from tests.fuzz.program import Program
 from tests.fuzz.siege import Siege
 from tests.fuzz.stores import STORES, MakeStore
@@ -26,6 +27,10 @@ __all__ = ["TARGETS", "besiege", "hostile_surroundings", "main"]
 
 _ROUND = 2000
 """Operations between two checks."""
+_TOLERATED_MIB = 2.0
+_TOLERATED_REFERENCES = 500
+"""Growth that steady work may show: caches of the interpreter, arenas of its allocator."""
+_LOGGERS = ("tiered.stores", "tiered.decorators", "tiered.clients", "asyncio")
 TARGETS: dict[str, MakeStore | None] = {**STORES, "calls": None}
 """The stores; and cached functions on clients, with the store that these choose."""
 
@@ -34,7 +39,7 @@ TARGETS: dict[str, MakeStore | None] = {**STORES, "calls": None}
 def hostile_surroundings() -> Iterator[None]:
     """Failing finalisers and callbacks are not reported; collections are quick; threads rush."""
     hook, interval = sys.unraisablehook, sys.getswitchinterval()
-    loggers = [logging.getLogger(name) for name in ("tiered", "tiered.stores")]
+    loggers = [logging.getLogger(name) for name in _LOGGERS]
     disabled = [logger.disabled for logger in loggers]
     gc.collect()
     gc.freeze()
@@ -102,14 +107,35 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=1, help="how many, one after the other")
     parser.add_argument("--operations", type=int, default=10_000, help="of each seed")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument(
+        "--leaks", action="store_true", help="steady work instead, to see whether memory grows"
+    )
     parser.add_argument("--verbose", action="store_true", help="name each seed before it runs")
     return parser.parse_args()
 
 
+def _look_for_leaks(operations: int) -> int:
+    """Steady work; 1 if memory or references grow with it."""
+    figures = []
+    for done, memory, references in measure(operations):
+        figures.append((memory, references))
+        counts = ", ".join(f"{name} {count}" for name, count in references.items())
+        print(f"{done:>12,} operations: {memory:8.2f} MiB, references: {counts}", flush=True)
+    (memory, references), (memory_then, references_then) = figures[0], figures[-1]
+    grown = memory_then - memory
+    more = {name: references_then[name] - count for name, count in references.items()}
+    leaks = grown > _TOLERATED_MIB or max(more.values()) > _TOLERATED_REFERENCES
+    print(f"grown by {grown:.2f} MiB, references by {more}: {'a LEAK' if leaks else 'no leak'}")
+    return int(leaks)
+
+
 def main() -> int:
-    """The command; the number of programs that failed, at most 1."""
+    """The command; 1 if anything failed."""
     options = _options()
     faulthandler.enable()
+    if options.leaks:
+        with hostile_surroundings():
+            return _look_for_leaks(options.operations)
     failed = 0
     targets = TARGETS if options.store == "all" else {options.store: TARGETS[options.store]}
     with hostile_surroundings():
