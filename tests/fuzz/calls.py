@@ -120,6 +120,7 @@ class CallSiege:
 
     def step(self) -> None:
         """One operation; what hostile code raises ends it, and what else is raised is a bug."""
+        self.mischief.renew()
         try:
             self.operate()
         except Hostility:
@@ -137,6 +138,9 @@ class CallSiege:
                 (self.change if chance < 0.8 else self.use_client)()
             except CacheMissError:
                 pass
+            except KeyError as error:  # of the tables in Python, for keys that lie
+                if not self.program.lies or isinstance(error, Hostility):
+                    raise
         elif isinstance(self.clock, ManualClock):
             self.clock.advance(self.rng.choice((0.0, 0.5, 2.0)))
 
@@ -328,7 +332,8 @@ def _is_settling() -> bool:
     """Whether a miss is being settled in this thread.
 
     Its table of running computations compares keys, too; one that fails or lies there leaves
-    those who wait for the computation waiting. What is under attack here is the way of a hit.
+    those who wait for the computation waiting, as does a callback of the store that asks for
+    the very value that is being stored. What is under attack here is the way of a hit.
     """
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:

@@ -7,7 +7,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 __all__ = ["FAILURES", "ORDINARY", "Boom", "Census", "Doom", "Hostility", "Mischief"]
 
@@ -63,6 +63,10 @@ ORDINARY: tuple[type[Hostility], ...] = (
 FAILURES: tuple[type[Hostility], ...] = (*ORDINARY, Doom, DoomInterrupt, DoomExit)
 
 
+MOST: Final = 40
+"""How often something is done within one operation: mischief multiplies."""
+
+
 class Mischief:
     """Decides, by a seeded generator, what happens at each chance that hostile code gets.
 
@@ -75,7 +79,7 @@ class Mischief:
 
     Attributes:
         actions: what to do; the one under attack adds its operations.
-        restrained: tells whether nothing may be raised and no lie be told just now.
+        restrained: tells whether nothing may happen just now in this thread.
         quiet: nothing happens while it is true.
         strikes: how often something was done.
 
@@ -100,7 +104,12 @@ class Mischief:
         self.restrained: Callable[[], bool] = bool
         self.quiet = False
         self.strikes = 0
+        self._left = MOST
         self._local = threading.local()
+
+    def renew(self) -> None:
+        """An operation begins that is not in the middle of another."""
+        self._left = MOST
 
     @contextmanager
     def silenced(self) -> Iterator[None]:
@@ -117,12 +126,13 @@ class Mischief:
         if self.quiet or rng.random() >= self.rate:
             return
         depth = getattr(self._local, "depth", 0)
-        if depth >= self.deepest:
+        if depth >= self.deepest or self._left <= 0 or self.restrained():
             return
+        self._left -= 1
         self.strikes += 1
         self._local.depth = depth + 1
         try:
-            if self.failures and rng.random() < 0.25 and not self.restrained():
+            if self.failures and rng.random() < 0.25:
                 raise rng.choice(self.failures)("on purpose")
             if self.actions:
                 rng.choice(self.actions)()

@@ -84,6 +84,7 @@ class Siege:
 
     def step(self) -> None:
         """One operation; what hostile code raises ends it, and what else is raised is a bug."""
+        self.mischief.renew()
         try:
             self.operate()
         except Hostility:
