@@ -78,7 +78,7 @@ class CallSiege:
             return InprocCacheClient(
                 size,
                 clock=self.clock,
-                weigher=lambda key, value: self.mischief.strike() or 1,
+                weigher=self._weigh,
                 on_evict=lambda key, value, cause: self.mischief.strike(),
             )
 
@@ -86,6 +86,10 @@ class CallSiege:
         if choice == 0:
             return near()
         return TieredInclusiveClient(*[near() for _ in range(choice)])
+
+    def _weigh(self, key: Any, value: Any) -> int:
+        self.mischief.strike()
+        return 1
 
     def _options(self) -> dict[str, Any]:
         ttl: Any = self.rng.choice((*_TTLS, None))

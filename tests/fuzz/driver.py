@@ -68,11 +68,7 @@ def besiege(
     Raises:
         Broken: a promise was not kept.
     """
-    siege: Siege | CallSiege
-    if make is None:
-        siege = CallSiege(program, alone=threads == 1)
-    else:
-        siege = Siege(make, program)
+    siege = CallSiege(program, alone=threads == 1) if make is None else Siege(make, program)
     left = operations
     while left > 0:
         now = min(_ROUND, left)

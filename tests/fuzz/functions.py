@@ -10,6 +10,7 @@ from typing import Any
 from tests.fuzz.hostile import Hostile, Label
 from tiered import cached
 from tiered.clients.base import CacheClient
+from tiered.decorators.cached import CachedDecorator
 
 __all__ = ["Call", "Function", "Spelling", "functions_on", "name_of"]
 
@@ -75,7 +76,7 @@ def functions_on(
         options: for ``cached``, asked for each.
     """
 
-    def on(name: str) -> Any:
+    def on(name: str) -> CachedDecorator:
         return cached(client, namespace=name, **options())
 
     @on("one")

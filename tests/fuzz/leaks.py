@@ -8,6 +8,7 @@ import itertools
 import math
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, Final
 
 from tests.fuzz.mischief import Boom
@@ -51,23 +52,23 @@ class Steady:
 
     def __init__(self) -> None:
         self.sentinels = {"key": Sentinel(), "value": Sentinel(), "default": Sentinel()}
+        self.loop = asyncio.new_event_loop()
         self.numbers = itertools.count()
         stores = {name: make for name, make in STORES.items() if name != "py-locked"}
         self.rounds: list[Callable[[], None]] = []
         for make in stores.values():
+            weighing = make(100, lambda key, value: 1.5, lambda *gone: None)
             self.rounds += [
-                lambda store=make(100): self._churn(store),
-                lambda store=make(100, lambda key, value: 1.5, lambda *gone: None): (
-                    self._churn(store)
-                ),
-                lambda store=make(math.inf): self._fail(store),
+                partial(self._churn, make(100)),
+                partial(self._churn, weighing),
+                partial(self._fail, make(math.inf)),
             ]
         for client in (
             InprocCacheClient(100),
             TieredInclusiveClient(InprocCacheClient(50), InprocCacheClient(100)),
         ):
             self.rounds += [
-                lambda client=client: self._ask(client),
+                partial(self._ask, client),
                 self._calls(client),
             ]
 
@@ -134,7 +135,6 @@ class Steady:
                 return value
 
         owner = Owner()
-        loop = asyncio.new_event_loop()
 
         def work() -> None:
             key = self.sentinels["key"]
@@ -151,12 +151,13 @@ class Steady:
                 Owner.method(owner, key)
                 plain(Failing(-1))
                 star(Failing(-1))
-                for wrong in (plain, slow):
+                wrongs: list[Any] = [plain, slow]
+                for wrong in wrongs:
                     try:
                         wrong(nonsense=key)
                     except TypeError:
                         pass
-            loop.run_until_complete(self._await(slow, key))
+            self.loop.run_until_complete(self._await(slow, key))
 
         return work
 
@@ -175,6 +176,15 @@ class Steady:
 def measure(operations: int, looks: int = 5) -> Iterator[tuple[int, float, dict[str, int]]]:
     """Work, and look now and then: operations so far, resident MiB, references of sentinels."""
     steady = Steady()
+    try:
+        yield from _looks(steady, operations, looks)
+    finally:
+        steady.loop.close()
+
+
+def _looks(
+    steady: Steady, operations: int, looks: int
+) -> Iterator[tuple[int, float, dict[str, int]]]:
     done = 0
     limits = [operations * (_WARM + (1 - _WARM) * look / looks) for look in range(looks + 1)]
     for limit in limits:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import math
 import sys
 import time
@@ -44,13 +45,11 @@ class Siege:
         self.rng = program.rng
         self.census = Census()
         self.mischief = program.mischief()
-        self.keys = Keys(
-            self.mischief, self.census, program.spread, program.labels, program.bulk
-        )
+        self.keys = Keys(self.mischief, self.census, program.spread, program.labels, program.bulk)
         self.exact = program.rate == 0 or is_exact(make)
         self.broken: list[str] = []
         self.announced: set[int] = set()
-        self.stored = 0
+        self._serials = itertools.count(1)
         self.hoard: list[Any] = []
         self.refuge: list[Any] = []
         self.store: Any = make(
@@ -158,7 +157,7 @@ class Siege:
 
     def look(self) -> None:
         """What only looks."""
-        if not 0 <= len(self.store) <= self.stored or not self.store.usage >= 0:
+        if len(self.store) < 0 or not self.store.usage >= 0:
             self.broken.append(f"len {len(self.store)}, usage {self.store.usage}")
         if self.store.capacity != self.program.capacity:
             self.broken.append(f"capacity {self.store.capacity}")
@@ -222,10 +221,10 @@ class Siege:
         return self.keys.make(self.keys.any_label())
 
     def _payload(self, label: Label, key: Any) -> Payload:
-        self.stored += 1
+        serial = next(self._serials)
         rng = self.rng
         kind = LastWords if rng.random() < 0.1 else Payload
-        value = kind(label, self.stored, rng.choice(_WEIGHTS), self.mischief)
+        value = kind(label, serial, rng.choice(_WEIGHTS), self.mischief)
         if isinstance(value, LastWords):
             value.refuge = self.refuge
         if rng.random() < 0.1:
@@ -239,7 +238,7 @@ class Siege:
 
     def _check_entry(self, label: Label, found: Any) -> None:
         value = found.value
-        if not isinstance(value, Payload) or not 0 < value.serial <= self.stored:
+        if not isinstance(value, Payload) or value.serial < 1:
             self.broken.append(f"{label} holds {value!r}, which was never stored")
         elif value.label != label and not self.program.lies:
             self.broken.append(f"{label} holds the value of {value.label}")
@@ -316,7 +315,7 @@ class Siege:
         elif ending == "clear":
             size = len(store)
             self._expect(store.clear() == size, "clear() counted wrongly")
-        emptied = ending in ("clear", "sweep") or self.exact and not self.program.lies
+        emptied = ending in ("clear", "sweep") or (self.exact and not self.program.lies)
         if ending != "drop" and emptied:
             self._expect(len(store) == 0, f"len {len(store)} after {ending}")
             self._expect(store.usage == 0, f"usage {store.usage} after {ending}")
@@ -345,4 +344,3 @@ class Siege:
         self.hoard.clear()
         self.refuge.clear()
         gc.collect()
-

@@ -91,13 +91,28 @@ def test_a_store_in_a_cycle_with_its_key_or_callbacks_is_collected(make: MakeSto
         assert gone() is None
 
 
-@pytest.mark.parametrize("awaits", [False, True])
-def test_a_cached_function_in_a_cycle_with_its_value_is_collected(awaits: bool) -> None:
-    client, value = InprocCacheClient(5), Value()
+def test_a_cached_function_in_a_cycle_with_its_value_is_collected() -> None:
+    def tie() -> weakref.ref[Value]:
+        value = Value()
 
-    if awaits:
+        @cached(InprocCacheClient(5), math.inf)
+        def function(x: int) -> Value:
+            return value
 
-        @cached(client, math.inf)
+        assert function(1) is function(1)
+        value.bond = function
+        return weakref.ref(value)
+
+    gone = tie()
+    gc.collect()
+    assert gone() is None
+
+
+def test_a_coroutine_function_in_a_cycle_with_its_value_is_collected() -> None:
+    def tie() -> weakref.ref[Value]:
+        value = Value()
+
+        @cached(InprocCacheClient(5), math.inf)
         async def function(x: int) -> Value:
             return value
 
@@ -105,40 +120,33 @@ def test_a_cached_function_in_a_cycle_with_its_value_is_collected(awaits: bool) 
             assert await function(1) is await function(1)
 
         asyncio.run(fill())
-    else:
+        value.bond = function
+        return weakref.ref(value)
 
-        @cached(client, math.inf)
-        def function(x: int) -> Value:
-            return value
-
-        assert function(1) is function(1)
-    value.bond = function
-    gone = weakref.ref(value)
-    del client, value, function
-    if awaits:
-        del fill
+    gone = tie()
     gc.collect()
     assert gone() is None
 
 
 def test_an_awaitable_that_holds_itself_is_collected() -> None:
-    client, value = InprocCacheClient(5), Value()
+    def tie() -> weakref.ref[Value]:
+        value = Value()
 
-    @cached(client, math.inf)
-    async def function(x: int) -> Value:
-        raise AssertionError("it was put")
+        @cached(InprocCacheClient(5), math.inf)
+        async def function(x: int) -> Value:
+            raise AssertionError("it was put")
 
-    async def fill() -> None:
-        await function.put(1, _cache_put=value)
+        async def fill() -> None:
+            await function.put(1, _cache_put=value)
 
-    asyncio.run(fill())
-    awaitable = function(1)
-    if asyncio.iscoroutine(awaitable) and hasattr(awaitable, "cr_frame"):
-        awaitable.close()  # the coroutine of the front door in Python holds no value yet
-    value.bond = awaitable
-    gone = weakref.ref(value)
-    client.clear()
-    del awaitable, value, client, function, fill
+        asyncio.run(fill())
+        awaitable: Any = function(1)
+        if hasattr(awaitable, "cr_frame"):
+            awaitable.close()  # that of the front door in Python holds no value yet
+        value.bond = awaitable
+        return weakref.ref(value)
+
+    gone = tie()
     gc.collect()
     assert gone() is None
 
