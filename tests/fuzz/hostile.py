@@ -19,6 +19,8 @@ Label: TypeAlias = tuple[Any, ...]
 _NAN: Final = float("nan")
 _PRIME: Final = 2**61 - 1
 """All its multiples have the hash 0."""
+_LAST: Final = 8.0
+"""How much likelier than elsewhere mischief is in the end: most objects have only one."""
 _SPACES: Final = ("app@1", "app@2", "a namespace with a longer name@0123456789abcdef")
 
 
@@ -55,7 +57,7 @@ class Dying(Hostile):
     __slots__ = ()
 
     def __del__(self) -> None:
-        self.mischief.strike()
+        self.mischief.strike(_LAST)
 
 
 class PlainText(str):
@@ -215,4 +217,4 @@ class LastWords(Payload):
             return
         if self.mischief.rng.random() < 0.2:
             self.refuge.append(self)
-        self.mischief.strike()
+        self.mischief.strike(_LAST)

@@ -120,10 +120,10 @@ class Mischief:
         finally:
             self.quiet = before
 
-    def strike(self) -> None:
-        """Perhaps do something; perhaps raise."""
+    def strike(self, times: float = 1.0) -> None:
+        """Perhaps do something, *times* as likely as usual; perhaps raise."""
         rng = self.rng
-        if self.quiet or rng.random() >= self.rate:
+        if self.quiet or rng.random() >= self.rate * times:
             return
         depth = getattr(self._local, "depth", 0)
         if depth >= self.deepest or self._left <= 0 or self.restrained():

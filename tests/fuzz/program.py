@@ -29,6 +29,8 @@ class Program:
         spread: how many different hashes hostile keys have.
         labels: how many keys of each family there are.
         bulk: how many keys are put at once to force growth.
+        dying: the share of values that do something in the end.
+        kept: how many references to keys and values are kept elsewhere.
         helped: another thread does things in the middle of comparisons.
     """
 
@@ -44,6 +46,8 @@ class Program:
     spread: int
     labels: int
     bulk: int
+    dying: float
+    kept: int
     helped: bool
 
     @classmethod
@@ -64,6 +68,8 @@ class Program:
             spread=rng.choice((1, 3, 16, 1000)),
             labels=rng.choice((3, 10, 40, 150)),
             bulk=rng.choice((0, 50, 400)),
+            dying=rng.choice((0.1, 0.1, 0.6)),
+            kept=rng.choice((0, 0, 20)),
             helped=rng.random() < 0.1,
         )
 

@@ -22,8 +22,6 @@ _DEADLINES: Final = (0.0, 1.0, 2.5, 10.0, 100.0, math.inf, -math.inf, math.nan, 
 _WEIGHTS: Final = (0, 0.25, 0.5, 1, 1, 1, 2, 3, 8)
 """Their sums are exact."""
 _BAD_WEIGHTS: Final = (-1, math.nan, "1", None, True)
-_KEPT: Final = 20
-"""How many references are kept, to be dropped at a bad moment."""
 
 
 class Broken(AssertionError):
@@ -68,8 +66,7 @@ class Siege:
         self.mischief.actions += [
             *[self.operate] * 8,
             self.put,
-            self.flood,
-            self.push_out,
+            *[self.flood, self.push_out, self.clear] * 2,
             self.drop,
             self.drop,
             self.collect,
@@ -123,7 +120,7 @@ class Siege:
         deadline, now = self.rng.choice(_DEADLINES), self.rng.choice(_DEADLINES)
         self.hoard.append(key)
         self.hoard.append(value)
-        del self.hoard[: -self.rng.randint(1, _KEPT)]
+        del self.hoard[: max(0, len(self.hoard) - self.rng.randint(0, self.program.kept))]
         try:
             if condition is ALWAYS:
                 done = self.store.put(key, value, deadline, now)
@@ -223,7 +220,7 @@ class Siege:
     def _payload(self, label: Label, key: Any) -> Payload:
         serial = next(self._serials)
         rng = self.rng
-        kind = LastWords if rng.random() < 0.1 else Payload
+        kind = LastWords if rng.random() < self.program.dying else Payload
         value = kind(label, serial, rng.choice(_WEIGHTS), self.mischief)
         if isinstance(value, LastWords):
             value.refuge = self.refuge

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tiered.stores.lru import LockedLRUStore, LRUStore
+from tiered.stores.s3fifo import S3FIFOStore
 
 __all__ = ["COMPILED", "STORES", "MakeStore", "is_exact"]
 
@@ -32,6 +33,7 @@ STORES: dict[str, MakeStore] = {
     **COMPILED,
     "py-lru": LRUStore,
     "py-locked": LockedLRUStore,
+    "py-s3fifo": S3FIFOStore,
 }
 """All."""
 
