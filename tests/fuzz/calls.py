@@ -25,7 +25,9 @@ from tiered.testing import ManualClock
 __all__ = ["CallSiege"]
 
 _TTLS: Final = (math.inf, math.inf, 100.0, 1.0, 0.0, -1.0)
-_SETTLERS: Final = ("tiered.decorators.engine", "tiered.decorators.leader")
+_SETTLERS: Final = frozenset(
+    f"tiered.decorators.{module}" for module in ("core", "engine", "leader", "blocking", "awaiting")
+)
 _NOTHING: Final = object()
 
 
@@ -54,7 +56,7 @@ class CallSiege:
             self.rng, program.rate, lies=program.lies, failures=failures, deepest=program.deepest
         )
         self.mischief.restrained = _is_settling
-        self.keys = Keys(self.mischief, self.census, program.spread, program.labels, 0)
+        self.keys = Keys(self.mischief, self.census, spread=program.spread, count=program.labels)
         self.clock = self.rng.choice((ManualClock(), SYSTEM_CLOCK))
         self.client = self._make_client()
         self.broken: list[str] = []

@@ -106,12 +106,24 @@ class Keys:
         spread: how many different hashes hostile keys have.
         count: how many labels of each family.
         bulk: how many more labels, for insertions by the hundred.
+        dying: the share of hostile keys that do something in the end. (Where a ``dict`` holds
+            them, that can crash CPython 3.11 by itself.)
     """
 
-    def __init__(self, mischief: Mischief, census: Census, spread: int, count: int, bulk: int):
+    def __init__(
+        self,
+        mischief: Mischief,
+        census: Census,
+        *,
+        spread: int,
+        count: int,
+        bulk: int = 0,
+        dying: float = 0.0,
+    ) -> None:
         self._mischief = mischief
         self._census = census
         self._spread = spread
+        self._dying = dying
         rng = mischief.rng
         families: list[Label] = [
             ("text",),
@@ -155,7 +167,7 @@ class Keys:
         return self._forms[label[0]](label)
 
     def _hostile(self, label: Label) -> Hostile:
-        kind = Dying if self._mischief.rng.random() < 0.2 else Hostile
+        kind = Dying if self._mischief.rng.random() < self._dying else Hostile
         key = kind(label, label[-1] % self._spread * 64, self._mischief)
         self._census.add(key)
         return key

@@ -43,8 +43,15 @@ class Siege:
         self.rng = program.rng
         self.census = Census()
         self.mischief = program.mischief()
-        self.keys = Keys(self.mischief, self.census, program.spread, program.labels, program.bulk)
-        self.exact = program.rate == 0 or is_exact(make)
+        self.keys = Keys(
+            self.mischief,
+            self.census,
+            spread=program.spread,
+            count=program.labels,
+            bulk=program.bulk,
+            dying=0.2 if is_exact(make) else 0.0,
+        )
+        self.exact = is_exact(make) or (program.rate == 0 and not program.lies)
         self.broken: list[str] = []
         self.announced: set[int] = set()
         self._serials = itertools.count(1)

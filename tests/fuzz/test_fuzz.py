@@ -8,6 +8,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import math
+import subprocess
+import sys
 import weakref
 from collections.abc import Iterator
 from typing import Any
@@ -50,6 +52,44 @@ def test_steady_work_does_not_grow() -> None:
     assert memory_then < memory + 2.0
     for name, count in references.items():
         assert references_then[name] < count + 500, name
+
+
+_END_OF_A_KEY = """
+import sys
+from tests.fuzz.stores import STORES
+
+class Key:
+    def __init__(self, name, act=None, last=None):
+        self.name, self.act, self.last = name, act, last
+    def __hash__(self):
+        return 1
+    def __eq__(self, other):
+        for one in (self, other):
+            act, one.act = one.act, None
+            if act:
+                act()
+        return self.name == other.name
+    def __del__(self):
+        if self.last:
+            self.last()
+
+store = STORES[sys.argv[1]](1000)
+store.put(Key("first", last=store.clear), 1, 9.0, 0.0)
+store.put(Key("second"), 2, 9.0, 0.0)
+# The first key loses its entry while it is compared, and dies when the search lets go of it.
+found = store.entry(Key("second", act=lambda: store.remove(Key("first"))))
+assert len(store) == 0
+assert found is None or found.value == 2
+"""
+
+
+@pytest.mark.parametrize("name", STORES)
+def test_a_key_that_clears_the_store_when_the_search_lets_go_of_it(name: str) -> None:
+    # In a process of its own: what it is about is a crash.
+    done = subprocess.run(
+        [sys.executable, "-c", _END_OF_A_KEY, name], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
 
 
 class Value:
