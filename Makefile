@@ -4,7 +4,7 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 CORE := tiered/_core.pyx $(wildcard tiered/compiled/*.pxi)
 
-.PHONY: help demo test check bench docs clean memcached
+.PHONY: help demo test check memcheck bench docs clean memcached
 
 help:  ## Show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -52,6 +52,9 @@ check: $(VENV)/.tools $(VENV)/.core memcached  ## Lint, format, types, layers, a
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 	$(PYTHON) -m pytest --quiet README.md docs
+
+memcheck: $(VENV)/.tools $(VENV)/.core  ## Fuzz the compiled core where errors of memory show (valgrind)
+	sh tools/memcheck $(PYTHON)
 
 bench: $(VENV)/.peers memcached  ## Measure beside other caches, and write it into the docs (TRACES=folder)
 	$(PYTHON) bench/report.py $(if $(TRACES),--traces '$(TRACES)') $(ARGS)
