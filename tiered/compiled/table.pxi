@@ -95,23 +95,34 @@ cdef class Table:
             at = (at + 1) & self.index.mask
 
     cdef Py_ssize_t search(self, Wanted* wanted) except -2:
-        """The same, where Python must compare keys.
+        """The same, where Python must compare keys."""
+        cdef Py_ssize_t number
+        while True:
+            number = self.compare_all(wanted)
+            # What it held is let go of by now, and the end of a key may run anything as well.
+            if self.moves == wanted.moves and (
+                number >= 0 or wanted.at == NONE or self.index.slots[wanted.at] == 0
+            ):
+                return number
 
-        If cells were moved meanwhile, the search starts again, but compares nothing twice: so
-        it ends, however slow a comparison is and whoever writes at the same time.
+    cdef Py_ssize_t compare_all(self, Wanted* wanted) except -2:
+        """One search, true as of the moment when it ends, which *wanted* remembers.
+
+        If cells were moved meanwhile, it starts again, but compares nothing twice: so it ends,
+        however slow a comparison is and whoever writes at the same time.
         """
         cdef uint32_t at, slot, number
         cdef Cell* cell
         cdef int same
-        cdef unsigned long long moves
         cdef list others = []     # keys and spaces that were found not to be equal
         cdef list equal = []      # and one that is
         while self.length > 0:
-            moves = self.moves
+            wanted.moves = self.moves
             at = wanted.tag & self.index.mask
-            while self.moves == moves:
+            while self.moves == wanted.moves:
                 slot = self.index.slots[at]
                 if slot == 0:
+                    wanted.at = at
                     return -1
                 number = number_in(&self.index, slot)
                 at = (at + 1) & self.index.mask
@@ -128,13 +139,15 @@ cdef class Table:
                 held = <object>cell.key
                 space = None if cell.space == NULL else <object>cell.space
                 parts = [held, space]
-                if self.moves == moves:
+                if self.moves == wanted.moves:
                     if compare(held, space, wanted):
                         equal = parts
-                        if self.moves == moves:
+                        if self.moves == wanted.moves:
                             return number
                     else:
                         others = others + parts
+        wanted.moves = self.moves
+        wanted.at = NONE
         return -1
 
     # -- Memory --------------------------------------------------------------------
