@@ -16,13 +16,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tiered
+from tests.fakes import RemoteFake
 from tiered import (
     NO_NAMESPACE,
     CachedFunction,
     InprocCacheClient,
+    NamespaceWrapper,
     TieredInclusiveClient,
     cached,
 )
+from tiered.clients.base import CacheClient
 from tiered.entry import Entry
 from tiered.testing import ManualClock
 
@@ -448,3 +451,44 @@ def test_a_class_of_cached_functions_may_call_its_own_way() -> None:
     f.entered = f
     with pytest.raises(RecursionError):
         f(1)
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_a_hit_through_namespaces_is_a_near_hit(clock: ManualClock, depth: int) -> None:
+    client: CacheClient = InprocCacheClient(10, clock=clock)
+    wrappers: list[NamespaceWrapper] = []
+    for number in range(depth):
+        client = NamespaceWrapper(f"outer{number}", client)
+        wrappers.append(client)
+    f = cached(client, 60)(lambda x: object())
+    g = cached(client, 60, namespace=NO_NAMESPACE)(lambda x: object())
+    for function in (f, g):
+        first = function(1)
+        assert function(1) is function(x=1) is first
+        assert function.stats.near_hits == 2
+        assert function.client.get(function.callkey(1)) is first
+    for wrapper in wrappers:
+        first = f(1)
+        wrapper.clear()
+        assert f(1) is not first
+    first = f(1)
+    f.clear()
+    assert f(1) is not first
+
+
+def test_a_shared_namespace_around_tiers_is_confirmed_when_that_is_due(clock: ManualClock) -> None:
+    server = InprocCacheClient(100, clock=clock)
+
+    def process() -> Any:
+        tiers = TieredInclusiveClient(InprocCacheClient(10, clock=clock), RemoteFake(server))
+        wrapper = NamespaceWrapper("outer", tiers)
+        return wrapper, cached(wrapper, 600, namespace="f")(lambda x: object())
+
+    (_, ours), (their_wrapper, theirs) = process(), process()
+    first = ours(1)
+    assert theirs(1) is ours(1) is first
+    assert ours.stats.near_hits == 1
+    their_wrapper.clear()
+    assert theirs(1) is not first
+    clock.advance(1.1)
+    assert ours(1) is theirs(1) is not first

@@ -45,6 +45,7 @@ class NamespaceState(Revision):
     Attributes:
         prefix: the namespace and its revision, the first part of every key.
         horizon: until when (monotonic) the revision is taken for true.
+        shared: whether other processes may change the revision.
 
     Threads: ``prefix`` and ``horizon`` are read without a lock by the hot path; the
     lock is held by whoever asks the server, so that one thread asks for all.
@@ -58,10 +59,10 @@ class NamespaceState(Revision):
         self._authority = authority
         self._clock = clock
         self._recheck = recheck
-        self._shared = authority.capabilities.shared
+        self.shared = authority.capabilities.shared
         # In a private client nobody else can change the revision, and no server keeps
         # it: it lives here, out of reach of the client's eviction.
-        self.horizon = -math.inf if self._shared else math.inf
+        self.horizon = -math.inf if self.shared else math.inf
         self.prefix = self._prefix(_new_revision())
         fork.register(self)
         self.after_fork()
@@ -92,7 +93,7 @@ class NamespaceState(Revision):
         """A new revision, for everybody: what is under the old one is forgotten."""
         with self._lock:
             revision = _new_revision()
-            if self._shared:
+            if self.shared:
                 self._authority.store(self.revision_key, revision, FOREVER)
                 self.horizon = self._clock.monotonic() + self._recheck
             self.prefix = self._prefix(revision)

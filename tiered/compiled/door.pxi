@@ -73,8 +73,9 @@ cdef class Door:
         settle: ``settle(args, kwargs)`` answers every call that is not a hit; of a coroutine
             function, with a coroutine.
         now: the clock.
-        revision: of the namespace, or ``None``.
-        confirmed: whether the revision's horizon matters.
+        revision: of the namespace that keys begin with, or ``None``.
+        inner: of the namespaces in it, the nearest to the function first.
+        confirmed: whether their horizons matter.
         lead: *settle* is told of what has no more than these seconds left.
         terms: whose ``horizon`` is the lead, where that changes; or ``None``.
         coroutine: answer with calls to be awaited.
@@ -85,6 +86,7 @@ cdef class Door:
     cdef object keymaker, check, settle, now, terms
     cdef double lead
     cdef Revision revision
+    cdef list inner
     cdef bint system, confirmed, coroutine, single
     cdef Py_ssize_t arity, positional, positional_only, kept_count
     cdef Py_ssize_t kept[MOST_PARAMETERS]
@@ -101,6 +103,7 @@ cdef class Door:
         settle,
         now,
         Revision revision,
+        list inner not None,
         bint confirmed,
         double lead,
         terms,
@@ -113,6 +116,7 @@ cdef class Door:
         self.now = now
         self.system = is_system(now)
         self.revision = revision
+        self.inner = inner or None
         self.confirmed = confirmed
         self.lead = lead
         self.terms = terms
@@ -177,6 +181,11 @@ cdef class Door:
             moment = self.now()
         elif self.confirmed:
             moment = exact_time()
+        if self.inner is not None:
+            for revision in self.inner:
+                key = (revision._prefix, key)
+                if self.confirmed and not moment < revision.horizon:
+                    return NULL
         revision = self.revision
         if revision is None:
             want(<PyObject*>key, &wanted)

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 from tiered.acceleration import core
+from tiered.clients.namespace import NamespaceMirrorWrapper, NamespaceWrapper
 from tiered.decorators.space import Space
 from tiered.decorators.terms import Terms
 from tiered.keys.call import CallShape
@@ -27,7 +28,7 @@ _HIT: Final = """\
 nonlocal _tiered_hits
 try:
     _tiered_entry = _tiered_lookup({key})
-    if _tiered_entry is not None and _tiered_entry.deadline{ahead} > _tiered_now(){horizon}:
+    if _tiered_entry is not None and _tiered_entry.deadline{ahead} > _tiered_now() {horizons}:
 {note}\
         _tiered_hits += 1
         return _tiered_entry.value
@@ -73,17 +74,19 @@ def front_door(
         ahead: of what is due for a refresh on these terms, *settle* is told; ``None`` if
             the mode does not refresh.
     """
-    # The namespace is looked through, where nothing else stands between it and its user.
-    namespace = space.namespace if space.client is space.namespace else None
-    client = space.client if namespace is None else namespace.client
+    # Namespaces are looked through, the nearest to the function first.
+    client, states = space.client, []
+    while type(client) in (NamespaceWrapper, NamespaceMirrorWrapper):
+        assert isinstance(client, NamespaceWrapper)
+        states.append(client.state)
+        client = client.client
     path = client.hot_path()
     # A private client's namespace changes at once for all who use it; only where a
     # server has the last word must the revision be confirmed from time to time.
-    confirmed = namespace is not None and client.capabilities.shared
+    confirmed = any(state.shared for state in states)
     if ahead is not None and not ahead.looks_ahead:
         ahead = None
     now = client.clock.monotonic
-    state = None if namespace is None else namespace.state
     if path is not None and path.store is not None:
         door = core.Door(
             path,
@@ -92,7 +95,8 @@ def front_door(
             shape.checker(),
             settle,
             now,
-            state,
+            states[-1] if states else None,
+            states[:-1],
             confirmed,
             ahead.horizon if ahead and ahead.is_steady else 0.0,
             None if ahead and ahead.is_steady else ahead,
@@ -104,15 +108,20 @@ def front_door(
     scope: dict[str, Any] = {"_tiered_settle": settle}
     if path is None:
         return FrontDoor(shape.build(body, scope, coroutine=coroutine), int)
+    key, horizons = shape.key, []
+    for number, state in enumerate(states):
+        key = f"(_tiered_space{number}.prefix, {key})"
+        scope[f"_tiered_space{number}"] = state
+        if confirmed:
+            horizons.append(f"< _tiered_space{number}.horizon")
     hit = _HIT.format(
-        key=shape.key if namespace is None else f"(_tiered_space.prefix, {shape.key})",
+        key=key,
         ahead="" if ahead is None else " - _tiered_terms.horizon",
-        horizon=" < _tiered_space.horizon" if confirmed else "",
+        horizons=" and _tiered_now() ".join(horizons),
         note=_COUNT if path.counts else _NOTE if path.note else "",
     )
     counts: list[Callable[[], int]] = []
     scope |= {
-        "_tiered_space": state,
         "_tiered_terms": ahead,
         "_tiered_lookup": path.lookup,
         "_tiered_note": path.note,
