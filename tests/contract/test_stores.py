@@ -175,6 +175,7 @@ def test_the_hot_path_reads_as_entry_does(kind: Kind) -> None:
 
 
 @every
+@pytest.mark.filterwarnings("ignore:Pickle, copy, and deepcopy support:DeprecationWarning")
 def test_a_store_is_not_pickled(kind: Kind) -> None:
     store = kind.make(10)
     put(store, "k")
