@@ -6,6 +6,7 @@ import asyncio
 import random
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -191,3 +192,66 @@ def test_every_mode_at_once(kind: str, options: dict[str, Any]) -> None:
     while len(f._core.engine.flights):
         pass
     assert pool.close()
+
+
+# -- Keys and callbacks that misbehave in the middle of a miss ---------------------------------
+
+
+class FailsOnce:
+    """A key whose hash fails once: the time that ``fails_at`` tells."""
+
+    hashed = 0
+    fails_at = 0
+
+    def __hash__(self) -> int:
+        FailsOnce.hashed += 1
+        if FailsOnce.hashed == FailsOnce.fails_at:
+            raise ValueError("just this once")
+        return 1
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, FailsOnce)
+
+
+@pytest.mark.parametrize("fails_at", range(1, 25))
+@pytest.mark.parametrize("awaits", [False, True])
+def test_a_key_that_fails_once_breaks_no_call_and_keeps_nobody_waiting(
+    fails_at: int, awaits: bool
+) -> None:
+    client = InprocCacheClient(10)
+
+    async def awaited(x: Any) -> str:
+        return "value"
+
+    def plain(x: Any) -> str:
+        return "value"
+
+    f: Any = cached(client, 60)(awaited if awaits else plain)
+
+    async def call() -> Any:
+        return await asyncio.wait_for(f(FailsOnce()) if awaits else f.aio(FailsOnce()), 5)
+
+    FailsOnce.hashed, FailsOnce.fails_at = 0, fails_at
+    try:
+        assert asyncio.run(call()) == "value"
+    finally:
+        FailsOnce.fails_at = 0
+    client.clear()
+    assert asyncio.run(call()) == "value"
+
+
+@pytest.mark.parametrize("awaits", [False, True])
+def test_a_callback_of_the_store_may_ask_for_what_is_being_stored(awaits: bool) -> None:
+    asked: list[Any] = []
+
+    def weigher(key: Any, value: Any) -> float:
+        if not asked:
+            asked.append(None)
+            asked.append(f(1) if not awaits else asyncio.run(f.aio(1)))
+        return 1
+
+    f: Any = cached(InprocCacheClient(10, weigher=weigher), 60)(lambda x: f"value of {x}")
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(f, 1).result(10) == "value of 1"
+    assert asked == [None, "value of 1"]
+    assert f(1) == "value of 1"

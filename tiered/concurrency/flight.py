@@ -114,11 +114,16 @@ class Flight:
         return circles.computing(self)
 
     def publish(self, write: Callable[[], object]) -> bool:
-        """Run *write*, unless the flight was superseded; whether it ran."""
+        """Run *write*, unless the flight was superseded; whether it ran.
+
+        What *write* asks for of the same flight, it would wait for for ever: a store's callback
+        that calls the function. So it counts as part of the computation.
+        """
         with self._gate:
             if self._superseded:
                 return False
-            write()
+            with self.computing():
+                write()
             return True
 
     def land(self, outcome: Outcome) -> None:
@@ -221,7 +226,8 @@ class Flights:
         """The flight of *key*, and whether it is a new one, which the caller sees to."""
         with self._lock:
             running = self._running.get(key)
-            if running is not None and not running.lost:
+            # One that has ended is there only if its key could not be found to take it out.
+            if running is not None and not running.lost and not running.ended:
                 return running, False
             flight = self._running[key] = Flight()
         if running is not None:

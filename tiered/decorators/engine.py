@@ -95,22 +95,31 @@ class Engine:
 
     def _behind(self, call: BoundCall, left: float, placeholder: Any = MISSING) -> Steps[None]:
         """See that *call* is being computed, without waiting for it."""
-        flight, new = self.flights.enter(call.key)
-        if new:
+        flight, new = self._entered(call)
+        if flight is not None and new:
             steps = self.leader.refresh(flight, call, left, placeholder)
             yield Behind(flight, call, steps)
 
     def flown(self, call: BoundCall) -> Steps[Outcome]:
         """The value: found or computed by this call, or by whoever does so already."""
-        flight, new = self.flights.enter(call.key)
+        flight, new = self._entered(call)
+        if flight is None:
+            return (yield from self.leader.computed(call))
         return (yield from self.landed(Lead(flight, call, self.leader.lead(flight, call), new)))
+
+    def _entered(self, call: BoundCall) -> tuple[Flight | None, bool]:
+        """The flight of a call, and whether it is new; none for a key that fails to be compared."""
+        entered = self.reading.guarded(lambda: self.flights.enter(call.key), None)
+        return (None, False) if entered is None else entered
 
     def landed(self, lead: Lead) -> Steps[Outcome]:
         """The value of a flight that was entered; of another one if it is abandoned."""
         outcome = yield from self._arrival(lead)
         while outcome is None:
             call = lead.call
-            flight, new = self.flights.enter(call.key)
+            flight, new = self._entered(call)
+            if flight is None:
+                return (yield from self.leader.computed(call))
             again = Lead(flight, call, self.leader.lead(flight, call), new)
             outcome = yield from self._arrival(again)
         return outcome

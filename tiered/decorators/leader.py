@@ -81,8 +81,11 @@ class Leader:
         except BaseException as error:
             self._flights.drop(call.key, flight, error)
             raise
-        self._flights.finish(call.key, flight)
-        flight.land(outcome)
+        try:
+            # A key that fails to be hashed here must not keep the waiters waiting.
+            self._reading.guarded(lambda: self._flights.finish(call.key, flight), None)
+        finally:
+            flight.land(outcome)
         return outcome
 
     # -- Looking and claiming ----------------------------------------------------
@@ -99,7 +102,7 @@ class Leader:
             reading.counters.far_hits += 1
             return outcome
         reading.counters.misses += 1
-        return (yield from self._computed_once(flight, call, margin, known.get(call.key)))
+        return (yield from self._computed_once(flight, call, margin, self._held(known, call)))
 
     def _computed_once(
         self, flight: Flight, call: BoundCall, margin: float, stale: Entry | None
@@ -131,13 +134,17 @@ class Leader:
         # What has no more left than our own renewal gave it was not refreshed by others.
         return (yield from self._computed_once(flight, call, max(margin, ttl), stale))
 
+    def _held(self, found: Mapping[Key, Entry], call: BoundCall) -> Entry | None:
+        """What was found for the call; nothing, if its key fails to be compared."""
+        return self._reading.guarded(lambda: found.get(call.key), None)
+
     def _settled(
         self, call: BoundCall, found: Mapping[Key, Entry], margin: float
     ) -> Outcome | None:
         """The outcome that needs no computing: a fresh value, or a failure that lasts."""
         reading = self._reading
         now = reading.monotonic()
-        entry = found.get(call.key)
+        entry = self._held(found, call)
         if entry is not None and entry.deadline - now > margin:
             return Outcome(entry.value)
         failure = found.get(FailureOf(call.key)) if self._reading.remembers_failures else None
@@ -172,7 +179,7 @@ class Leader:
                 reading.counters.shared += outcome is not None
                 if outcome is None and claim is not None:
                     write = self._filling(claim) if isinstance(claim, Claim) else self._put
-                    stale = found.get(call.key, stale)
+                    stale = self._held(found, call) or stale
                     outcome = yield from self._computed_and_stored(flight, call, stale, write)
             except BaseException:
                 # Here and now: a driver that gives up performs no more steps.
