@@ -18,8 +18,9 @@ The parts, in the order of their dependence:
 ``basics.pxi``      C declarations: the clock, safe comparisons, the hash of a pair
 ``index.pxi``       numbers of cells by the tags in these
 ``table.pxi``       the hash table of cells in raw memory
+``stores.pxi``      the store protocol on that table
 ``ghost.pxi``       the tags of what was evicted lately
-``stores.pxi``      the store protocol on that table; the policies LRU and S3-FIFO
+``policies.pxi``    LRU and S3-FIFO
 ``near.pxi``        ``get`` of clients whose nearest tier is such a store
 ``door.pxi``        the front door of a cached function
 ``awaited.pxi``     a call of a cached coroutine function
@@ -30,8 +31,9 @@ The parts, in the order of their dependence:
 include "compiled/basics.pxi"
 include "compiled/index.pxi"
 include "compiled/table.pxi"
-include "compiled/ghost.pxi"
 include "compiled/stores.pxi"
+include "compiled/ghost.pxi"
+include "compiled/policies.pxi"
 include "compiled/near.pxi"
 include "compiled/door.pxi"
 include "compiled/awaited.pxi"

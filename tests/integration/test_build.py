@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 import sysconfig
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -64,6 +66,16 @@ def used(target: Path) -> str:
         cwd=target,
     )
     return done.stdout.strip()
+
+
+def test_a_change_of_any_part_of_the_core_builds_it_anew() -> None:
+    [core] = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"][
+        "ext-modules"
+    ]
+    parts = sorted(str(part.relative_to(ROOT)) for part in ROOT.glob("tiered/compiled/*.pxi"))
+    assert sorted(core["depends"]) == parts
+    included = re.findall('include "(.*)"', (ROOT / "tiered" / "_core.pyx").read_text())
+    assert sorted(f"tiered/{part}" for part in included) == parts
 
 
 def test_without_a_compiler_it_installs_and_works(source: Path) -> None:
