@@ -240,6 +240,52 @@ def test_a_key_that_fails_once_breaks_no_call_and_keeps_nobody_waiting(
     assert asyncio.run(call()) == "value"
 
 
+class FailsAtRandom:
+    """A key whose hash and comparison fail now and then."""
+
+    chance = random.Random(11)
+    rate = 0.0
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def __hash__(self) -> int:
+        self._maybe_fail()
+        return hash(self.number) & 3
+
+    def __eq__(self, other: object) -> bool:
+        self._maybe_fail()
+        return isinstance(other, FailsAtRandom) and other.number == self.number
+
+    def _maybe_fail(self) -> None:
+        if self.chance.random() < self.rate:
+            raise ValueError("now and then")
+
+
+@pytest.mark.parametrize("tiers", [1, 2])
+def test_keys_that_fail_at_random_break_no_call(tiers: int, monkeypatch: Any) -> None:
+    client: CacheClient = InprocCacheClient(20)
+    if tiers > 1:
+        client = TieredInclusiveClient(InprocCacheClient(5), client)
+    plain: Any = cached(client, 60, namespace="plain")(lambda x: x.number)
+    rich: Any = cached(
+        client,
+        60,
+        namespace="rich",
+        async_ttl=59.99,
+        keep=10,
+        stale_if_error=True,
+        cache_errors={KeyError: 5},
+        early_refresh=True,
+        pool=WorkerPool(0),
+    )(lambda x: x.number)
+    monkeypatch.setattr(FailsAtRandom, "rate", 0.03)
+    for step in range(4000):
+        number = FailsAtRandom.chance.randrange(30)
+        call = (plain, rich, rich.bg())[step % 3]
+        assert call(FailsAtRandom(number)) == number
+
+
 @pytest.mark.parametrize("awaits", [False, True])
 def test_a_callback_of_the_store_may_ask_for_what_is_being_stored(awaits: bool) -> None:
     asked: list[Any] = []

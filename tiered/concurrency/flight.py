@@ -24,6 +24,7 @@ computes.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Hashable
 from contextlib import AbstractContextManager
@@ -278,5 +279,7 @@ class Flights:
 
     def drop(self, key: Hashable, flight: Flight, cause: BaseException | None = None) -> None:
         """Abandon *flight*, if it has not ended, and take it out of the table."""
-        self.finish(key, flight)
+        # A key that fails to be hashed leaves an ended flight there, which the next one replaces.
+        with contextlib.suppress(Exception):
+            self.finish(key, flight)
         flight.abandon(cause)

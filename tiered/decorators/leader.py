@@ -102,7 +102,7 @@ class Leader:
             reading.counters.far_hits += 1
             return outcome
         reading.counters.misses += 1
-        return (yield from self._computed_once(flight, call, margin, self._held(known, call)))
+        return (yield from self._computed_once(flight, call, margin, self._held(known, call.key)))
 
     def _computed_once(
         self, flight: Flight, call: BoundCall, margin: float, stale: Entry | None
@@ -134,9 +134,9 @@ class Leader:
         # What has no more left than our own renewal gave it was not refreshed by others.
         return (yield from self._computed_once(flight, call, max(margin, ttl), stale))
 
-    def _held(self, found: Mapping[Key, Entry], call: BoundCall) -> Entry | None:
-        """What was found for the call; nothing, if its key fails to be compared."""
-        return self._reading.guarded(lambda: found.get(call.key), None)
+    def _held(self, found: Mapping[Key, Entry], key: Key) -> Entry | None:
+        """What was found for *key*; nothing, if it fails to be compared."""
+        return self._reading.guarded(lambda: found.get(key), None)
 
     def _settled(
         self, call: BoundCall, found: Mapping[Key, Entry], margin: float
@@ -144,10 +144,10 @@ class Leader:
         """The outcome that needs no computing: a fresh value, or a failure that lasts."""
         reading = self._reading
         now = reading.monotonic()
-        entry = self._held(found, call)
+        entry = self._held(found, call.key)
         if entry is not None and entry.deadline - now > margin:
             return Outcome(entry.value)
-        failure = found.get(FailureOf(call.key)) if self._reading.remembers_failures else None
+        failure = self._held(found, FailureOf(call.key)) if reading.remembers_failures else None
         if failure is None or failure.deadline <= now:
             return None
         outcome = outcome_of(failure.value)
@@ -179,7 +179,7 @@ class Leader:
                 reading.counters.shared += outcome is not None
                 if outcome is None and claim is not None:
                     write = self._filling(claim) if isinstance(claim, Claim) else self._put
-                    stale = self._held(found, call) or stale
+                    stale = self._held(found, call.key) or stale
                     outcome = yield from self._computed_and_stored(flight, call, stale, write)
             except BaseException:
                 # Here and now: a driver that gives up performs no more steps.
