@@ -17,7 +17,8 @@ cdef class CachedCall:
 
     cdef Door door
     cdef tuple args          # those given by position, then those given by name
-    cdef tuple keywords      # the names of these, or None
+    cdef Py_ssize_t given    # how many by position
+    cdef tuple keywords      # the names of the others, or None
     cdef object settling     # the coroutine that has taken over, or None
     cdef bint started
     cdef object __weakref__
@@ -75,29 +76,24 @@ cdef class CachedCall:
 
     cdef object settle(self):
         """The coroutine for what is not a hit."""
-        cdef Py_ssize_t given = PyTuple_GET_SIZE(self.args)
-        if self.keywords is None:
-            return self.door.settle(self.args, {})
-        given -= PyTuple_GET_SIZE(self.keywords)
-        kwargs = dict(zip(self.keywords, self.args[given:]))
-        return self.door.settle(self.args[:given], kwargs)
+        cdef PyObject** items = items_of(<PyObject*>self.args)
+        return self.door.settle(
+            tuple_of(items, self.given), keywords_of(items + self.given, self.names())
+        )
+
+    cdef inline PyObject* names(self) noexcept:
+        return NULL if self.keywords is None else <PyObject*>self.keywords
 
 
 cdef PySendResult send_call(PyObject* self, PyObject* sent, PyObject** result) except PYGEN_ERROR:
     """What ``await`` asks for; a value comes back without a ``StopIteration`` around it."""
     cdef CachedCall call = <CachedCall>self
-    cdef Py_ssize_t given
-    cdef PyObject* keywords = NULL
     result[0] = NULL
     if call.settling is None:
         if sent != <PyObject*>None and not call.started:
             raise TypeError("can't send non-None value to a just-started coroutine")
         call.start()
-        given = PyTuple_GET_SIZE(call.args)
-        if call.keywords is not None:
-            keywords = <PyObject*>call.keywords
-            given -= PyTuple_GET_SIZE(call.keywords)
-        result[0] = call.door.look(items_of(<PyObject*>call.args), given, keywords)
+        result[0] = call.door.look(items_of(<PyObject*>call.args), call.given, call.names())
         if result[0] != NULL:
             return PYGEN_RETURN
         call.settling = call.settle()
@@ -118,5 +114,6 @@ cdef object call_later(Door door, PyObject** args, Py_ssize_t given, PyObject* k
         call.keywords = <tuple>keywords
         count += PyTuple_GET_SIZE(<object>keywords)
     call.args = tuple_of(args, count)
+    call.given = given
     call.door = door
     return call

@@ -15,6 +15,8 @@ cdef object required = Parameter.empty
 cdef enum:
     MOST_PARAMETERS = 16  # of a signature that is bound here
 
+most_parameters = MOST_PARAMETERS
+
 
 cdef object tuple_of(PyObject** items, Py_ssize_t count):
     made = PyTuple_New(count)
@@ -67,9 +69,10 @@ cdef class Door:
 
     Args:
         path: the ``HotPath`` to a store of this module.
-        signature: a ``PlainSignature``, or ``None`` if *keymaker* is needed.
-        keymaker: ``keymaker(*args, **kwargs)`` gives the key of a call.
-        check: raises the ``TypeError`` of a wrong call.
+        signature: a ``PlainSignature`` of up to ``most_parameters``, or ``None``.
+        keymaker: ``keymaker(*args, **kwargs)`` gives the key of a call; ``None`` where the
+            signature does.
+        check: raises the ``TypeError`` of a wrong call; for coroutine functions.
         settle: ``settle(args, kwargs)`` answers every call that is not a hit; of a coroutine
             function, with a coroutine.
         now: the clock.
@@ -121,8 +124,8 @@ cdef class Door:
         self.lead = lead
         self.terms = terms
         self.coroutine = coroutine
-        if signature is None or len(signature.names) > MOST_PARAMETERS:
-            self.keymaker = keymaker
+        self.keymaker = keymaker
+        if signature is None:
             return
         self.names = signature.names
         self.defaults = signature.defaults

@@ -88,11 +88,15 @@ def front_door(
         ahead = None
     now = client.clock.monotonic
     if path is not None and path.store is not None:
+        # What a door does not need is not generated: that is most of what decorating costs.
+        plain = shape.plain
+        if plain is not None and len(plain.names) > core.most_parameters:
+            plain = None
         door = core.Door(
             path,
-            shape.plain,
-            shape.keymaker(),
-            shape.checker(),
+            plain,
+            None if plain else shape.keymaker(),
+            shape.checker() if coroutine else None,
             settle,
             now,
             states[-1] if states else None,
