@@ -14,27 +14,21 @@ cdef class LRUStore(Store):
 
     cdef int place(self, Wanted* wanted, PyObject* value, double deadline, double weight,
                    Remains* evicted) except -1:
-        cdef uint32_t number
-        self.reserve(self.most())
-        number = self.hold(wanted, value, deadline)
-        if self.weighs:
-            self.weights[number] = weight
-        self.used += weight
-        self.enqueue(0, number)
+        self.admit(wanted, value, deadline, weight)
         return self.shrink(evicted)
 
     cdef int replace(self, uint32_t number, double weight, Remains* evicted) except -1:
-        self.dequeue(number)
-        self.used += weight
-        self.used -= self.weight_of(number)
+        self.use(number)
         if self.weighs:
+            # In this order, as the twin has it: fractions are rounded alike.
+            self.queues[0].usage += weight
+            self.queues[0].usage -= self.weights[number]
             self.weights[number] = weight
-        self.enqueue(0, number)
         return self.shrink(evicted)
 
     cdef int shrink(self, Remains* evicted) except -1:
         """Evict the oldest until the rest fits; never the newest, which does."""
-        while self.used > self.limit and self.length > 1:
+        while self.total() > self.limit and self.length > 1:
             prepare(evicted)
             self.leave(self.victim(), evicted)
         return 0
@@ -74,10 +68,6 @@ cdef class S3FIFOStore(Store):
         if self.cells[number].uses < MOST_USES:
             self.cells[number].uses += 1
 
-    cdef double total(self) noexcept:
-        # The sum of two sums, as the twin has it: fractions are rounded alike.
-        return self.usage_of(SMALL) + self.usage_of(MAIN)
-
     cdef inline bint small_is_full(self) noexcept:
         return self.usage_of(SMALL) >= SMALL_SHARE * self.limit
 
@@ -89,32 +79,26 @@ cdef class S3FIFOStore(Store):
 
     cdef int place(self, Wanted* wanted, PyObject* value, double deadline, double weight,
                    Remains* evicted) except -1:
-        cdef uint32_t number
-        cdef int queue
         self.make_room(weight, evicted)
-        self.reserve(self.most())
-        queue = self.queue_for(wanted.tag)
-        number = self.hold(wanted, value, deadline)
-        if self.weighs:
-            self.weights[number] = weight
-        self.enqueue(queue, number)
+        self.admit(wanted, value, deadline, weight)
         return 0
 
     cdef int replace(self, uint32_t number, double weight, Remains* evicted) except -1:
         cdef int queue = self.cells[number].queue
-        cdef double before = self.weight_of(number)
-        cdef bint fits = self.total() - before + weight <= self.limit
+        cdef double before
         if not self.weighs:
             return 0
-        if fits:
+        before = self.weights[number]
+        self.weights[number] = weight
+        if self.total() - before + weight <= self.limit:
             self.queues[queue].usage += weight - before
-            self.weights[number] = weight
             return 0
         self.dequeue(number)
-        self.weights[number] = weight
+        self.queues[queue].usage -= before
         try:
             self.make_room(weight, evicted)
         finally:
+            self.queues[queue].usage += weight
             self.enqueue(queue, number)
         return 0
 
@@ -140,6 +124,9 @@ cdef class S3FIFOStore(Store):
                     remember(&self.ghost, self.cells[number].tag, self.entries())
                     return number
                 self.cells[number].uses = 0
+                if self.weighs:
+                    main.usage += self.weights[number]
+                    small.usage -= self.weights[number]
             else:
                 number = main.oldest
                 if self.cells[number].uses == 0:

@@ -49,7 +49,6 @@ cdef class Store(Table):
     cdef object _weigher
     cdef object _on_evict
     cdef double limit
-    cdef double used
     cdef Queue queues[2]
 
     def __cinit__(self, capacity, weigher=None, on_evict=None):
@@ -68,7 +67,6 @@ cdef class Store(Table):
     cdef void reset(self) noexcept:
         """Empty queues."""
         cdef int at
-        self.used = 0.0
         for at in range(2):
             self.queues[at].newest = self.queues[at].oldest = NONE
             self.queues[at].length = 0
@@ -98,11 +96,8 @@ cdef class Store(Table):
 
     # -- Queues ------------------------------------------------------------------------
 
-    cdef inline double weight_of(self, uint32_t number) noexcept:
-        return self.weights[number] if self.weighs else 1.0
-
     cdef void enqueue(self, int which, uint32_t number) noexcept:
-        """Make a cell the newest of a queue."""
+        """Make a cell the newest of a queue; its weight is the caller's affair."""
         cdef Queue* queue = &self.queues[which]
         cdef Cell* cell = &self.cells[number]
         cell.queue = which
@@ -114,11 +109,9 @@ cdef class Store(Table):
             self.cells[queue.newest].newer = number
         queue.newest = number
         queue.length += 1
-        if self.weighs:
-            queue.usage += self.weights[number]
 
     cdef void dequeue(self, uint32_t number) noexcept:
-        """Take a cell out of its queue, wherever it stands there."""
+        """Take a cell out of its queue, wherever it stands there; likewise."""
         cdef Cell* cell = &self.cells[number]
         cdef Queue* queue = &self.queues[cell.queue]
         if cell.newer == NONE:
@@ -130,21 +123,35 @@ cdef class Store(Table):
         else:
             self.cells[cell.older].newer = cell.newer
         queue.length -= 1
-        if self.weighs:
-            queue.usage -= self.weights[number]
-
-    cdef double total(self) noexcept:
-        """The weight held."""
-        return self.used
 
     cdef inline double usage_of(self, int which) noexcept:
         """The weight in a queue."""
         return self.queues[which].usage if self.weighs else <double>self.queues[which].length
 
+    cdef inline double total(self) noexcept:
+        """The weight held."""
+        return self.usage_of(0) + self.usage_of(1)
+
+    cdef uint32_t admit(
+        self, Wanted* wanted, PyObject* value, double deadline, double weight
+    ) except? NONE:
+        """Hold a new key, in its queue and in the count."""
+        cdef uint32_t number
+        cdef int which
+        self.reserve(self.most())
+        which = self.queue_for(wanted.tag)
+        number = self.hold(wanted, value, deadline)
+        if self.weighs:
+            self.weights[number] = weight
+            self.queues[which].usage += weight
+        self.enqueue(which, number)
+        return number
+
     cdef void leave(self, uint32_t number, Remains* remains) noexcept:
         """Forget a cell; after ``prepare``."""
         self.dequeue(number)
-        self.used -= self.weight_of(number)
+        if self.weighs:
+            self.queues[self.cells[number].queue].usage -= self.weights[number]
         self.give_up(number, remains)
 
     cdef Py_ssize_t most(self) noexcept:
@@ -252,7 +259,6 @@ cdef class Store(Table):
         self.reserve(self.most())
         number = self.hold(wanted, value, deadline)
         if self.length <= self.limit:
-            self.used += 1.0
             self.enqueue(self.queue_for(wanted.tag), number)
             return 0
         victim = self.victim()
