@@ -14,7 +14,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 from tiered.clock import SYSTEM_CLOCK
 from tiered.errors import DiscoveryError, MissingDependency
-from tiered.routing.addresses import Address, parse_address
+from tiered.routing.addresses import Address, is_ip_address, parse_address
 from tiered.routing.discovery import Found
 from tiered.routing.hosts import HOSTS_FILE, HOSTS_TTL, listed_addresses
 from tiered.sentinels import FOREVER
@@ -264,7 +264,7 @@ def _checked_name(name: Any) -> str:
         or any(character.isspace() or character in "/,;:[]\\" for character in name)
     ):
         raise ValueError(f"name must be a host name such as 'cache.example.com', not {name!r}")
-    if _is_ip(name):
+    if is_ip_address(name):
         raise ValueError(f"name {name!r} is an IP address; it can be given as a server itself")
     return name
 
@@ -288,17 +288,9 @@ def _parse_nameservers(nameservers: Any) -> tuple[Address, ...]:
 def _parse_nameserver(text: Any) -> Address:
     if isinstance(text, str):
         alone = text.removeprefix("[").removesuffix("]")
-        if _is_ip(alone):
+        if is_ip_address(alone):
             return Address(alone, _DNS_PORT)
     address = parse_address(text)
-    if not _is_ip(address.host):
+    if not is_ip_address(address.host):
         raise ValueError(f"nameservers must be IP addresses, not {text!r}")
     return address
-
-
-def _is_ip(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True

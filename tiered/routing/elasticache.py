@@ -12,13 +12,12 @@ The reply to ``config get cluster``, and, but for its first line, to the older
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from tiered.errors import DiscoveryError
-from tiered.routing.addresses import Address
+from tiered.routing.addresses import Address, is_ip_address
 from tiered.routing.discovery import Found
 from tiered.validation import check_number
 
@@ -32,7 +31,7 @@ _HEAD: Final = re.compile(
     rb"(?:CONFIG cluster|VALUE AmazonElastiCache:cluster) [0-9]{1,10} ([0-9]{1,7})"
 )
 _VERSION: Final = re.compile(rb"[0-9]{1,18}")
-_NODE: Final = re.compile(r"([A-Za-z0-9._:-]{1,255})\|([0-9A-Fa-f.:]{0,45})\|([0-9]{1,5})")
+_NODE: Final = re.compile(r"([A-Za-z0-9._-]{1,255})\|([0-9A-Fa-f.:]{0,45})\|([0-9]{1,5})")
 _SHOWN: Final = 80
 
 
@@ -87,17 +86,9 @@ def _parse_node(text: str) -> Node:
     if match is None:
         raise DiscoveryError(f"the configuration has the node {text[:_SHOWN]!r}")
     host, ip, port = match[1], match[2], int(match[3])
-    if not 0 < port < 65536 or (ip and not _is_ip(ip)):
+    if not 0 < port < 65536 or (ip and not is_ip_address(ip)):
         raise DiscoveryError(f"the configuration has the node {text[:_SHOWN]!r}")
     return Node(host, ip, port)
-
-
-def _is_ip(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _shown(data: bytes) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ipaddress
 from typing import Final
 
+from tiered.routing.addresses import is_ip_address
+
 __all__ = ["HOSTS_FILE", "HOSTS_TTL", "listed_addresses"]
 
 HOSTS_FILE: Final = "/etc/hosts"
@@ -25,16 +27,9 @@ def listed_addresses(name: str, path: str = HOSTS_FILE) -> tuple[str, ...]:
         with open(path, encoding="utf-8", errors="replace") as lines:
             for line in lines:
                 address, *names = line.partition("#")[0].split() or [""]
-                if wanted in (other.removesuffix(".").lower() for other in names):
-                    if ip := _canonical(address):
-                        listed[ip] = None
+                called = (other.removesuffix(".").lower() for other in names)
+                if wanted in called and is_ip_address(address):
+                    listed[str(ipaddress.ip_address(address))] = None
     except OSError:
         return ()
     return tuple(listed)
-
-
-def _canonical(address: str) -> str | None:
-    try:
-        return str(ipaddress.ip_address(address))
-    except ValueError:
-        return None
