@@ -208,7 +208,7 @@ def test_arguments_that_cannot_be_right_are_refused_at_once(
 
 @pytest.mark.parametrize("arguments", [{"port": 0}, {"port": "11211"}, {"family": "ipv5"}])
 def test_a_port_or_family_that_cannot_be_right_is_refused_at_once(arguments: Any) -> None:
-    with pytest.raises((TypeError, ValueError), match="port|family must be"):
+    with pytest.raises((TypeError, ValueError), match=r"port|family must be"):
         DnsDiscovery("cache.example", **arguments)
 
 

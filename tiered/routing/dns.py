@@ -205,11 +205,14 @@ class _Inquiry:
             self._resolver = dns.resolver.Resolver(configure=not nameservers)
         self._resolver.timeout = timeout / _TRIES
         if nameservers:
-            self._resolver.nameservers = [
-                dns.nameserver.Do53Nameserver(one.host, one.port) for one in nameservers
-            ]
             # Without a configuration, dnspython would try the domain of this machine's name.
             self._resolver.domain = dns.name.root
+        port = self._resolver.port
+        places = [(one.host, one.port) for one in nameservers] or [
+            (str(host), port) for host in self._resolver.nameservers
+        ]
+        self._servers = [dns.nameserver.Do53Nameserver(*place) for place in places]
+        self._resolver.nameservers = list(self._servers)
 
     def ask(self, name: str, kind: str) -> tuple[tuple[Any, ...], float]:
         """The records of *name*, none if it has none of that kind, and their ttl in seconds.
@@ -230,6 +233,7 @@ class _Inquiry:
                 answer = self._resolver.resolve(
                     asked, kind, search=True, raise_on_no_answer=False, lifetime=left
                 )
+            self._prefer(answer.nameserver, answer.port)
             if answer.response.flags & dns.flags.TC:
                 raise DiscoveryError(f"{about}: the answer was cut short, over TCP as well")
             chain = answer.chaining_result
@@ -241,6 +245,11 @@ class _Inquiry:
             shortest = min(shortest, *(alias.ttl for alias in chain.cnames))
             asked = chain.canonical_name
         raise DiscoveryError(f"{about}: more than {_MAX_ALIASES} aliases, one of another")
+
+    def _prefer(self, host: str | None, port: int | None) -> None:
+        """Ask the name server that has answered first, or each question waits for the dead."""
+        self._servers.sort(key=lambda one: (one.address, one.port) != (host, port))
+        self._resolver.nameservers = list(self._servers)
 
 
 @contextmanager
