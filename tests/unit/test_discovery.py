@@ -106,7 +106,7 @@ def test_an_interrupt_is_no_failed_discovery() -> None:
 def test_a_period_that_cannot_be_right_is_refused(every: Any) -> None:
     for make in (CallableDiscovery, ElastiCacheDiscovery):
         with pytest.raises((TypeError, ValueError), match="every must be 0 seconds or more"):
-            make(lambda: b"", every)  # type: ignore[arg-type]
+            make(lambda: b"", every)
     with pytest.raises(TypeError, match=r"function must be callable, not \['a'\]"):
         CallableDiscovery(["a"])  # type: ignore[arg-type]
 

@@ -57,9 +57,9 @@ def parse_configuration(reply: bytes) -> tuple[int, tuple[Node, ...]]:
     """
     if len(reply) > MAX_REPLY:
         raise DiscoveryError(f"the configuration has {len(reply)} bytes; {MAX_REPLY} may be")
-    first, newline, rest = reply.partition(b"\r\n")
+    first, _, rest = reply.partition(b"\r\n")
     head = _HEAD.fullmatch(first)
-    if not head or not newline:
+    if head is None:
         raise DiscoveryError(f"no configuration of a cluster: {_shown(reply)}")
     length = int(head[1])
     if rest[length:] != b"\r\nEND\r\n":
