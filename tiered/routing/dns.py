@@ -198,7 +198,6 @@ class _Inquiry:
                 "servers from DNS need dnspython: pip install 'dnspython>=2.4'"
             ) from error
         self._deadline = SYSTEM_CLOCK.monotonic() + timeout
-        self._timeout = timeout
         with _failures_told("the name servers of this machine"):
             # A resolver of its own, read anew each time: resolv.conf changes under laptops
             # and containers, and dnspython's shared one may have been given a cache.
@@ -226,9 +225,7 @@ class _Inquiry:
         shortest = FOREVER
         asked: Any = name
         for _ in range(_MAX_ALIASES):
-            left = self._deadline - SYSTEM_CLOCK.monotonic()
-            if left <= 0:
-                raise DiscoveryError(f"{about}: no answer within {self._timeout:g} s")
+            left = self._deadline - SYSTEM_CLOCK.monotonic()  # less than 0 is a timeout as well
             with _failures_told(about):
                 answer = self._resolver.resolve(
                     asked, kind, search=True, raise_on_no_answer=False, lifetime=left
