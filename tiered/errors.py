@@ -16,6 +16,7 @@
           └── BackendError                          a server did not do its part
                ├── ServerRefusal                    it said no: ``SERVER_ERROR ...``
                ├── NoServersError                   none could be asked
+               ├── DiscoveryError                   which there are could not be found out
                └── PoolTimeout                      no connection came free in time
 
 Arguments that can never be right raise plain ``TypeError`` or ``ValueError``
@@ -31,6 +32,7 @@ __all__ = [
     "CodecError",
     "ComputationTimeout",
     "CorruptValue",
+    "DiscoveryError",
     "KeyEncodingError",
     "MissingDependency",
     "NoServersError",
@@ -95,6 +97,10 @@ class ServerRefusal(BackendError):
 
 class NoServersError(BackendError):
     """No server could be asked; raised only by clients made with ``strict=True``."""
+
+
+class DiscoveryError(BackendError):
+    """Which servers there are could not be found out: no answer, no servers, or nonsense."""
 
 
 class PoolTimeout(BackendError):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Address", "parse_address", "parse_addresses"]
+__all__ = ["Address", "is_ip_address", "parse_address", "parse_addresses"]
 
 DEFAULT_PORT = 11211
 _RIGHT = "'host', 'host:port', '[ipv6]:port', '/path/to.sock' or a (host, port) pair"
@@ -87,6 +88,15 @@ def parse_addresses(addresses: Any) -> tuple[Address, ...]:
         if parsed.count(address) > 1:
             raise ValueError(f"addresses name {str(address)!r} twice")
     return parsed
+
+
+def is_ip_address(text: str) -> bool:
+    """Whether *text* is an IPv4 or IPv6 address, without a port or brackets."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _port(text: str, port: str | None) -> int:

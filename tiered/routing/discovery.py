@@ -1,0 +1,91 @@
+"""How a client finds out which servers there are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple, Protocol
+
+from tiered.errors import DiscoveryError
+from tiered.routing.addresses import Address, parse_addresses
+from tiered.sentinels import FOREVER
+from tiered.validation import check_number
+
+__all__ = ["CallableDiscovery", "Discovery", "Found", "StaticDiscovery"]
+
+
+class Found(NamedTuple):
+    """The servers that there are.
+
+    Attributes:
+        addresses: each server once; their order has no meaning.
+        ttl: seconds for which the answer is good; may be ``FOREVER``.
+        weights: the share of each server, 1 or more, in the order of the addresses;
+            ``None`` where all are equal.
+    """
+
+    addresses: tuple[Address, ...]
+    ttl: float
+    weights: tuple[int, ...] | None = None
+
+
+class Discovery(Protocol):
+    """What can tell which servers there are."""
+
+    def find(self) -> Found:
+        """The servers of this moment. May block; is called in one thread at a time.
+
+        Raises:
+            DiscoveryError: it cannot be told.
+        """
+        ...
+
+
+class StaticDiscovery:
+    """Servers that never change.
+
+    Args:
+        addresses: as :func:`parse_addresses` takes them, and refuses them.
+    """
+
+    def __init__(self, addresses: Any) -> None:
+        self._found = Found(parse_addresses(addresses), FOREVER)
+
+    def find(self) -> Found:
+        """The same servers each time."""
+        return self._found
+
+    def __repr__(self) -> str:
+        return f"StaticDiscovery({[str(address) for address in self._found.addresses]!r})"
+
+
+class CallableDiscovery:
+    """Servers that a function of the user's tells.
+
+    Args:
+        function: gives addresses as users write them. It must not read through the
+            client whose servers it tells.
+        every: seconds for which its answer is good.
+    """
+
+    def __init__(self, function: Callable[[], Iterable[Any]], every: float = 30.0) -> None:
+        if not callable(function):
+            raise TypeError(f"function must be callable, not {function!r}")
+        self._function = function
+        self._every = check_number("every", every, low=0, hint="0 seconds or more")
+
+    def find(self) -> Found:
+        """What the function says now.
+
+        Raises:
+            DiscoveryError: it raised something, or what it returned are no addresses.
+        """
+        try:
+            return Found(parse_addresses(self._function()), self._every)
+        except DiscoveryError:
+            raise
+        except Exception as error:  # whatever strangers raise
+            raise DiscoveryError(f"{self!r} failed: {type(error).__name__}: {error}") from error
+
+    def __repr__(self) -> str:
+        name = getattr(self._function, "__qualname__", None) or repr(self._function)
+        return f"CallableDiscovery({name}, every={self._every:g})"

@@ -1,0 +1,127 @@
+"""The configuration endpoint of Amazon ElastiCache: the nodes of a cluster.
+
+The reply to ``config get cluster``, and, but for its first line, to the older
+``get AmazonElastiCache:cluster``::
+
+    CONFIG cluster 0 <length>\\r\\n
+    <version>\\n
+    <host>|<ip>|<port> <host>|<ip>|<port> ...\\n
+    \\r\\n
+    END\\r\\n
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+from tiered.errors import DiscoveryError
+from tiered.routing.addresses import Address, is_ip_address
+from tiered.routing.discovery import Found
+from tiered.validation import check_number
+
+__all__ = ["MAX_REPLY", "ElastiCacheDiscovery", "Node", "parse_configuration"]
+
+MAX_REPLY: Final = 1 << 20
+"""Bytes of a reply that may be worth reading; a thousand nodes with long names have a fifth."""
+
+_MAX_NODES: Final = 4096
+_HEAD: Final = re.compile(
+    rb"(?:CONFIG cluster|VALUE AmazonElastiCache:cluster) [0-9]{1,10} ([0-9]{1,7})"
+)
+_VERSION: Final = re.compile(rb"[0-9]{1,18}")
+_NODE: Final = re.compile(r"([A-Za-z0-9._-]{1,255})\|([0-9A-Fa-f.:]{0,45})\|([0-9]{1,5})")
+_SHOWN: Final = 80
+
+
+class Node(NamedTuple):
+    """A node of the cluster.
+
+    Attributes:
+        host: its name, which it keeps when it is replaced.
+        ip: its address inside the cloud at that time; may be empty.
+        port: 1 to 65535.
+    """
+
+    host: str
+    ip: str
+    port: int
+
+
+def parse_configuration(reply: bytes) -> tuple[int, tuple[Node, ...]]:
+    """The version of the configuration, which grows with each change, and the nodes.
+
+    Raises:
+        DiscoveryError: it is anything but one whole reply with at least one node.
+    """
+    if len(reply) > MAX_REPLY:
+        raise DiscoveryError(f"the configuration has {len(reply)} bytes; {MAX_REPLY} may be")
+    first, _, rest = reply.partition(b"\r\n")
+    head = _HEAD.fullmatch(first)
+    if head is None:
+        raise DiscoveryError(f"no configuration of a cluster: {_shown(reply)}")
+    length = int(head[1])
+    if rest[length:] != b"\r\nEND\r\n":
+        raise DiscoveryError(f"the configuration does not have the {length} bytes that it says")
+    version, newline, nodes = rest[:length].partition(b"\n")
+    if not newline or not _VERSION.fullmatch(version):
+        raise DiscoveryError(f"the configuration has the version {_shown(version)}")
+    return int(version), _parse_nodes(nodes.removesuffix(b"\n"))
+
+
+def _parse_nodes(line: bytes) -> tuple[Node, ...]:
+    # latin-1 decodes anything; what is not ASCII does not match a node.
+    words = line.decode("latin-1").split(" ", _MAX_NODES)
+    if len(words) > _MAX_NODES:
+        raise DiscoveryError(f"the configuration has more than {_MAX_NODES} nodes")
+    nodes = tuple(_parse_node(word) for word in words)
+    if len({(node.host.lower(), node.port) for node in nodes}) < len(nodes):
+        raise DiscoveryError("the configuration has a node twice")
+    return nodes
+
+
+def _parse_node(text: str) -> Node:
+    match = _NODE.fullmatch(text)
+    if match is None:
+        raise DiscoveryError(f"the configuration has the node {text[:_SHOWN]!r}")
+    host, ip, port = match[1], match[2], int(match[3])
+    if not 0 < port < 65536 or (ip and not is_ip_address(ip)):
+        raise DiscoveryError(f"the configuration has the node {text[:_SHOWN]!r}")
+    return Node(host, ip, port)
+
+
+def _shown(data: bytes) -> str:
+    return repr(data[:_SHOWN]) + ("..." if len(data) > _SHOWN else "")
+
+
+class ElastiCacheDiscovery:
+    """The nodes that a configuration endpoint names, called by their host names.
+
+    Args:
+        ask: gives the endpoint's reply. It may raise whatever an exchange raises.
+        every: seconds for which a reply is good.
+    """
+
+    def __init__(self, ask: Callable[[], bytes], every: float = 60.0) -> None:
+        self._ask = ask
+        self._every = check_number("every", every, low=0, hint="0 seconds or more")
+
+    def find(self) -> Found:
+        """The nodes of now.
+
+        Raises:
+            DiscoveryError: the exchange failed, or its reply is no configuration.
+        """
+        try:
+            reply = self._ask()
+        except Exception as error:  # a socket's, a client's, or a bug: no answer, in any case
+            raise DiscoveryError(
+                f"the configuration endpoint failed: {type(error).__name__}: {error}"
+            ) from error
+        _, nodes = parse_configuration(reply)
+        servers = (Address(node.host.lower(), node.port) for node in nodes)
+        return Found(tuple(sorted(servers, key=str)), self._every)
+
+    def __repr__(self) -> str:
+        return f"ElastiCacheDiscovery(every={self._every:g})"
