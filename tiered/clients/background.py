@@ -12,6 +12,7 @@ from tiered.clients.base import (
     ALWAYS,
     ANY,
     CacheClient,
+    Capabilities,
     Claim,
     Condition,
     Entry,
@@ -110,7 +111,7 @@ class AsyncWriteCacheClient(Wrapper):
 
         filling = self._backlog.here.filling
         if filling is not None:
-            return self._store_fill(filling, key, Entry(value, deadline), write)
+            return self._store_fill(filling, key, Entry(value, deadline), keep)
         queue = self._backlog.queue
         replaced = queue.put(key, Job(Entry(value, deadline), write, _nothing))
         if replaced is not False:
@@ -121,26 +122,18 @@ class AsyncWriteCacheClient(Wrapper):
             self._coalesce(older)
             return write()
 
-    def _store_fill(
-        self, filling: Filling, key: Key, entry: Entry, write: Callable[[], bool]
-    ) -> bool:
-        """Queue *write* under a claim, unless that was revoked after it was asked about."""
+    def _store_fill(self, filling: Filling, key: Key, entry: Entry, keep: float) -> bool:
+        """Queue a write under a claim, unless that was revoked after it was asked about."""
         claim, watch = filling
         self._backlog.here.taken = True  # to release it is the job's affair from here on
 
         def fill() -> bool | None:
-            written: bool | None = None  # a claim that was lost loses the write: no failure
-
-            def hold() -> bool:
-                nonlocal written
-                written = write()
-                return written
-
             try:
-                claim.use(hold)
+                written = self.client.fill(key, *entry, keep=keep, claim=claim)
             finally:
                 claim.release()
-            return written
+            # A claim that was lost loses the write: no failure.
+            return None if claim.lost else written
 
         queue = self._backlog.queue
         job = Job(entry, fill, claim.release, conditional=True)
@@ -306,6 +299,11 @@ class AsyncWriteCacheClient(Wrapper):
             return replace(inner, client=repr(self), detail=(), tiers=(inner,))
         ttl = time_left(queued, self.clock.monotonic())
         return Explanation(repr(self), key, True, ttl, (("queued", True),), (inner,))
+
+    @property
+    def capabilities(self) -> Capabilities:
+        # What is queued under a claim has to be withdrawn, which a discard does not know.
+        return super().capabilities._replace(fenced=False)
 
     @property
     def is_async(self) -> bool:

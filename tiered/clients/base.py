@@ -50,12 +50,14 @@ class Capabilities(NamedTuple):
         near: some entries can be read without blocking (``near`` may answer).
         blocking: a read may have to wait for another process.
         clearable: ``clear()`` harms nobody else.
+        fenced: a ``discard`` or ``outdate`` ends the claims on its key by itself.
     """
 
     shared: bool = False
     near: bool = True
     blocking: bool = False
     clearable: bool = True
+    fenced: bool = False
 
 
 class Search(NamedTuple):
@@ -175,6 +177,13 @@ class CacheClient(ABC):
     def revoke(self, key: Key) -> None:
         """End the claim on *key*: what its holder is computing is out of date."""
         self._claims.revoke(key)
+
+    def fill(self, key: Key, value: Any, deadline: float, *, keep: float, claim: Claim) -> bool:
+        """``store`` under a claim on *key* that this client gave, if it still holds.
+
+        ``claim.lost`` tells a claim that had ended from a store that failed.
+        """
+        return claim.use(lambda: self.store(key, value, deadline, keep=keep))
 
     def near(self, key: Key) -> Entry | None:
         """An entry if one can be had without blocking; remote clients answer ``None``."""
@@ -382,12 +391,12 @@ class CacheClient(ABC):
 
     def expire(self, key: Key) -> bool:
         """Make the entry stale now, kept for readers of stale values; whether it was fresh."""
-        self.revoke(key)
+        self._end_claims((key,))
         return self.outdate(key)
 
     def delete(self, key: Key) -> bool:
         """Forget *key*; whether it was there."""
-        self.revoke(key)
+        self._end_claims((key,))
         found = self.discard(key)
         self.counters.deletes += found
         return found
@@ -395,8 +404,7 @@ class CacheClient(ABC):
     def delete_multi(self, keys: Iterable[Key]) -> dict[Key, bool]:
         """:meth:`delete` each of *keys*; which were there."""
         wanted = list(dict.fromkeys(keys))
-        for key in wanted:
-            self.revoke(key)
+        self._end_claims(wanted)
         found = self.discard_many(wanted)
         self.counters.deletes += sum(found.values())
         return found
@@ -463,6 +471,14 @@ class CacheClient(ABC):
         self.close()
 
     # -- Shared by the operations above ----------------------------------------
+
+    def _end_claims(self, keys: Iterable[Key]) -> None:
+        fenced = self.capabilities.fenced
+        for key in keys:
+            if fenced:
+                self._claims.revoke(key)
+            else:
+                self.revoke(key)
 
     def _deadline(self, ttl: float) -> float:
         return self.clock.monotonic() + check_ttl("ttl", ttl)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from tiered.concurrency.holdings import Holdings
 from tiered.typing import Key
+from tiered.validation import check_number, check_ttl
 
 if TYPE_CHECKING:
     from tiered.clients.base import CacheClient
@@ -25,11 +26,14 @@ class Claim:
     Attributes:
         key: the claimed key, as given.
         token: names the holder; nobody else can release or fill with it.
+        lease: what the client that gave it knows it by, where a server keeps it; its
+            fills are judged in :meth:`CacheClient.fill`, in one step with the write.
+        lost: whether a fill was refused because the claim had ended.
 
     Threads: one holder; not shared.
     """
 
-    __slots__ = ("_client", "_over", "_release", "_use", "key", "token")
+    __slots__ = ("_client", "_over", "_release", "_use", "key", "lease", "lost", "token")
 
     def __init__(
         self,
@@ -38,9 +42,13 @@ class Claim:
         token: str,
         use: Callable[[Callable[[], bool]], bool],
         release: Callable[[], bool],
+        *,
+        lease: object = None,
     ) -> None:
         self.key = key
         self.token = token
+        self.lease = lease
+        self.lost = False
         self._client = client
         self._use = use
         self._release = release
@@ -48,18 +56,36 @@ class Claim:
 
     def through(self, client: CacheClient, key: Key) -> Claim:
         """The same right, filled through *client*, which knows the key as *key*."""
-        return Claim(client, key, self.token, self._use, self._release)
+        return Claim(client, key, self.token, self._use, self._release, lease=self.lease)
 
     def fill(self, value: Any, ttl: float, *, keep: float = 0.0) -> bool:
         """``put`` the value if the claim still holds, and release it; whether it was written."""
         try:
-            return self.use(lambda: self._client.put(self.key, value, ttl, keep=keep))
+            return self._filled(value, ttl, keep)
         finally:
             self.release()
 
+    def _filled(self, value: Any, ttl: float, keep: float) -> bool:
+        client = self._client
+        deadline = client.clock.monotonic() + check_ttl("ttl", ttl)
+        check_number("keep", keep, low=0.0, hint="seconds, 0 or more")
+        written = client.fill(self.key, value, deadline, keep=keep, claim=self)
+        client.counters.puts += written
+        client.counters.drops += not written
+        return written
+
     def use(self, action: Callable[[], bool]) -> bool:
         """Run *action*, which must be quick, if the claim still holds; its answer, else false."""
-        return self._use(action)
+        holds = False
+
+        def held() -> bool:
+            nonlocal holds
+            holds = True
+            return action()
+
+        done = self._use(held)
+        self.lost |= not holds
+        return done
 
     @property
     def released(self) -> bool:

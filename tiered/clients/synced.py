@@ -98,6 +98,10 @@ class SyncAdapter(Wrapper):
         with self.writing():
             return super().store_many(items, deadline, keep=keep)
 
+    def fill(self, key: Key, value: Any, deadline: float, *, keep: float, claim: Claim) -> bool:
+        with self.writing():
+            return self.client.fill(key, value, deadline, keep=keep, claim=claim)
+
     def touch(self, key: Key, deadline: float) -> bool:
         with self.writing():
             return super().touch(key, deadline)

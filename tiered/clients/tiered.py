@@ -287,10 +287,27 @@ class TieredInclusiveClient(CacheClient, NearReads):
                 farthest = self._tiers[-1]
                 if not self._ask(farthest, lambda: store(farthest, IF_ABSENT), False):
                     return False
-                return self._write_down(
-                    watch, key, lambda tier: store(tier, ALWAYS), skip_farthest=True
-                )
+                return self._write_down(watch, key, lambda tier: store(tier, ALWAYS), farthest=True)
             return self._write_down(watch, key, lambda tier: store(tier, condition))
+
+    def fill(self, key: Key, value: Any, deadline: float, *, keep: float, claim: Claim) -> bool:
+        if claim.lease is None:  # of a tier in this process, or our own
+            return super().fill(key, value, deadline, keep=keep, claim=claim)
+        now = self.clock.monotonic()
+        farthest = self._tiers[-1]
+        with self._generations.writing(key) as watch:
+            life = farthest.deadline(deadline, now)
+            fill = _bind(farthest.client.fill, key, value, life, keep=keep, claim=claim)
+            written = self._ask(farthest, fill, False)
+            if claim.lost:
+                return False
+            # Where the farthest tier failed, the nearer ones serve all the same.
+            return self._write_down(
+                watch,
+                key,
+                lambda tier: tier.client.store(key, value, tier.deadline(deadline, now), keep=keep),
+                farthest=written,
+            )
 
     def store_many(
         self, items: Mapping[Key, Any], deadline: float, *, keep: float = 0.0
@@ -330,7 +347,7 @@ class TieredInclusiveClient(CacheClient, NearReads):
                 watch,
                 key,
                 lambda tier: tier.client.touch(key, tier.deadline(deadline, now)),
-                skip_farthest=True,
+                farthest=True,
             )
 
     def outdate(self, key: Key) -> bool:
@@ -368,17 +385,20 @@ class TieredInclusiveClient(CacheClient, NearReads):
         key: Key,
         write: Callable[[_Tier], bool],
         *,
-        skip_farthest: bool = False,
+        farthest: bool | None = None,
     ) -> bool:
-        """*write* each tier from far to near; whether any said that it did something."""
-        done = skip_farthest
-        if skip_farthest:
+        """*write* each tier from far to near; whether any said that it did something.
+
+        *farthest* is what the farthest tier said, where that was written already.
+        """
+        done = farthest is True
+        if farthest is not None:
             watch.passed()
-        for tier in reversed(self._tiers[1 : -1 if skip_farthest else None]):
+        for tier in reversed(self._tiers[1 : None if farthest is None else -1]):
             done |= self._ask(tier, _bind(write, tier), False)
             watch.passed()
         first = self._tiers[0]
-        if skip_farthest and len(self._tiers) == 1:
+        if farthest is not None and len(self._tiers) == 1:
             return done
         return self._settle(watch, first, key, lambda: write(first)) or done
 
@@ -435,6 +455,7 @@ class TieredInclusiveClient(CacheClient, NearReads):
             near=tiers[0].near,
             blocking=any(tier.blocking for tier in tiers),
             clearable=all(tier.clearable for tier in tiers),
+            fenced=tiers[-1].fenced,
         )
 
     def claim(self, key: Key, ttl: float = 10.0) -> Claim | None:

@@ -149,6 +149,11 @@ class ValueCodec:
         """The header alone; the payload stays unread. Raises ``CorruptValue``."""
         return self._open(name, data)[2]
 
+    @staticmethod
+    def is_compressed(data: bytes) -> bool:
+        """Whether the payload of an envelope is compressed; nothing is verified."""
+        return data[3] != 0
+
     def redate(self, name: bytes, data: bytes, expires: float) -> bytes:
         """The same envelope with another expiry; the payload stays unread.
 

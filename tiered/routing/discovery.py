@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from tiered.errors import DiscoveryError
 from tiered.routing.addresses import Address, parse_addresses
 from tiered.sentinels import FOREVER
-from tiered.validation import check_number
+from tiered.validation import check_count, check_number
 
 __all__ = ["CallableDiscovery", "Discovery", "Found", "StaticDiscovery"]
 
@@ -45,10 +45,12 @@ class StaticDiscovery:
 
     Args:
         addresses: as :func:`parse_addresses` takes them, and refuses them.
+        weights: the share of each; equal by default.
     """
 
-    def __init__(self, addresses: Any) -> None:
-        self._found = Found(parse_addresses(addresses), FOREVER)
+    def __init__(self, addresses: Any, weights: Sequence[int] | None = None) -> None:
+        parsed = parse_addresses(addresses)
+        self._found = Found(parsed, FOREVER, _checked_weights(weights, len(parsed)))
 
     def find(self) -> Found:
         """The same servers each time."""
@@ -56,6 +58,18 @@ class StaticDiscovery:
 
     def __repr__(self) -> str:
         return f"StaticDiscovery({[str(address) for address in self._found.addresses]!r})"
+
+
+def _checked_weights(weights: Any, servers: int) -> tuple[int, ...] | None:
+    if weights is None:
+        return None
+    if not isinstance(weights, Sequence) or isinstance(weights, str | bytes):
+        raise TypeError(f"weights must be a list of whole numbers, not {weights!r}")
+    if len(weights) != servers:
+        raise ValueError(f"weights must hold {servers} numbers, one a server, not {weights!r}")
+    for place, weight in enumerate(weights):
+        check_count(f"weights[{place}]", weight, low=1)
+    return tuple(weights)
 
 
 class CallableDiscovery:

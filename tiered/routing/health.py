@@ -23,11 +23,14 @@ class NodeHealth:
 
     FIRST_PAUSE: Final = 0.25
     LONGEST_PAUSE: Final = 10.0
+    QUICK: Final = 0.02
+    """Seconds within which a server refuses that is down, while its host is not."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._failures = 0
         self._resume = -float("inf")
+        self._slow = False
 
     @property
     def usable(self) -> bool:
@@ -38,8 +41,14 @@ class NodeHealth:
         """The server answered."""
         self._failures = 0
 
-    def failed(self) -> None:
-        """The server could not be reached, or broke off."""
+    @property
+    def refuses_quickly(self) -> bool:
+        """Whether to ask a failing server all the same costs next to nothing."""
+        return not self._slow
+
+    def failed(self, seconds: float = 0.0) -> None:
+        """The server could not be reached, or broke off, and took *seconds* to do so."""
+        self._slow = seconds > self.QUICK
         if not self.usable:
             return  # the same outage, met by a request that was under way when it began
         pause = min(self.FIRST_PAUSE * 2.0**self._failures, self.LONGEST_PAUSE)

@@ -36,7 +36,9 @@ class HashRing(Generic[NodeT]):
     Threads: safe, nothing changes after construction.
     """
 
-    def __init__(self, nodes: Sequence[tuple[str, NodeT]]) -> None:
+    def __init__(
+        self, nodes: Sequence[tuple[str, NodeT]], weights: Sequence[int] | None = None
+    ) -> None:
         if not nodes:
             raise ValueError("nodes must hold at least one server")
         points: list[tuple[int, int]] = []
@@ -50,6 +52,18 @@ class HashRing(Generic[NodeT]):
         self._points = [point for point, _ in points]
         self._owners = [nodes[index][1] for _, index in points]
         self._only = nodes[0][1] if len(nodes) == 1 else None
+
+    def pair(self, key: bytes) -> tuple[NodeT, NodeT | None]:
+        if self._only is not None:
+            return self._only, None
+        digest = hashlib.md5(key, usedforsecurity=False).digest()
+        index = bisect_left(self._points, int.from_bytes(digest[:4], "little"))
+        owners = self._owners
+        index = index if index < len(owners) else 0
+        home = owners[index]
+        while owners[index] is home:
+            index = (index + 1) % len(owners)
+        return home, owners[index]
 
     def node(self, key: bytes) -> NodeT:
         """The server of *key*."""

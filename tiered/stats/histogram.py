@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from typing import Final, Self
 
 __all__ = ["TimingHistogram"]
@@ -14,21 +15,21 @@ class TimingHistogram:
     A percentile read from it is at most 6 % above the true one, from nanoseconds to
     hours, with no more than a few hundred counts kept.
 
-    Threads: one writer; read a copy of :meth:`counts` elsewhere.
+    Threads: as of :class:`tiered.stats.counters.Counters`.
     """
 
     STEPS: Final = 12
     """Buckets for each doubling."""
 
     def __init__(self) -> None:
-        self._counts: dict[int, int] = {}
+        self._counts: defaultdict[int, int] = defaultdict(int)
         self.total = 0.0
 
     def record(self, seconds: float) -> None:
         """Count one duration."""
         nanoseconds = max(seconds * 1e9, 1.0)
         bucket = int(math.log2(nanoseconds) * self.STEPS)
-        self._counts[bucket] = self._counts.get(bucket, 0) + 1
+        self._counts[bucket] += 1
         self.total += seconds
 
     @property

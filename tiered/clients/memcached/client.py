@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import secrets
+import ssl
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, TypeVar
@@ -18,16 +19,25 @@ from tiered.clients.base import (
     Entry,
 )
 from tiered.clients.explanation import Explanation
+from tiered.clients.memcached import leases
+from tiered.clients.memcached.connection import Connection
+from tiered.clients.memcached.dial import Terms
 from tiered.clients.memcached.expiry import exptime
-from tiered.clients.memcached.servers import Servers
-from tiered.clients.memcached.transport import Connection, Stored
+from tiered.clients.memcached.fleet import Fleet
+from tiered.clients.memcached.leases import Lease
+from tiered.clients.memcached.probe import ask_stats
+from tiered.clients.memcached.replies import MARK, Stored, Written
+from tiered.clients.memcached.server import Server, ServerStats
+from tiered.clients.memcached.servers import AWAY_LIFE, Servers
 from tiered.clock import SYSTEM_CLOCK
 from tiered.codec.values import Header, ValueCodec
 from tiered.entry import admits
-from tiered.errors import CodecError, CorruptValue
+from tiered.errors import CodecError, CorruptValue, ServerRefusal
 from tiered.keys.canonical import canonical
 from tiered.keys.wire import wire_key
-from tiered.routing.addresses import Address, parse_addresses
+from tiered.routing.addresses import Address
+from tiered.routing.discovery import CallableDiscovery, Discovery, StaticDiscovery
+from tiered.routing.watch import Watch
 from tiered.stats.counters import ClientStats
 from tiered.stats.reports import Reports
 from tiered.typing import Clock, Key
@@ -38,6 +48,7 @@ __all__ = ["MemcachedClient", "MemcachedStats"]
 T = TypeVar("T")
 
 _SWAP_ATTEMPTS: Final = 8
+_LONGEST_CLAIM: Final = 30 * 24 * 3600
 _PREFIX: Final = re.compile(r"[\x21-\x7e]{0,64}")
 
 
@@ -49,10 +60,12 @@ class MemcachedStats(ClientStats):
         corrupt: stored values that were not what was written under their key
             (damaged, tampered with, moved, in an unknown format); read as misses.
         unstorable: values that could not be written: not serialisable, or too large.
+        servers: what each server has contributed.
     """
 
     corrupt: int = 0
     unstorable: int = 0
+    servers: tuple[ServerStats, ...] = ()
 
 
 class _Name(NamedTuple):
@@ -71,12 +84,15 @@ class MemcachedClient(CacheClient):
     """A cache on one or more memcached servers, shared by everybody with the same key.
 
     A value read back is a copy. Servers that fail are misses and drops, and are left
-    alone for a growing pause; see :attr:`stats`.
+    alone for a growing pause; see :attr:`stats`. Meanwhile the next server on the ring
+    stands in, for values of no more than ten seconds.
 
     Args:
         addresses: ``"host"``, ``"host:port"``, ``"[ipv6]:port"`` or ``"/path.sock"``
             each; the names decide which keys a server gets (ketama), so all clients
-            must spell them alike.
+            must spell them alike. Or a function that returns such a list, asked again
+            every half minute; or a :class:`tiered.routing.discovery.Discovery`.
+        weights: the share of each address, 1 or more; equal by default.
         checksum_key: the secret that signs values, or several, newest first: values
             are signed with the first and accepted from any.
         serializer: ``"pickle"`` (the default, needs *checksum_key*), ``"json"`` or
@@ -85,9 +101,12 @@ class MemcachedClient(CacheClient):
         max_value_size: bytes that a serialised value may have.
         prefix: put before every key on the server, up to 64 printable characters;
             keeps applications apart that share servers and secrets.
-        connect_timeout, timeout: seconds.
+        connect_timeout, timeout: seconds; the second for sending, and for each 256 KB
+            of an answer.
         pool_size: connections to each server that may be in use at a time.
         pool_timeout: seconds to wait for one of them.
+        tls_context: for servers that speak TLS.
+        username, password: for servers that were started with ``-Y``.
         strict: raise ``NoServersError`` instead of a miss when a server fails.
         clock: the source of time.
 
@@ -99,8 +118,11 @@ class MemcachedClient(CacheClient):
 
     def __init__(
         self,
-        addresses: Sequence[str | tuple[str, int] | Address],
+        addresses: Sequence[str | tuple[str, int] | Address]
+        | Callable[[], Iterable[str | tuple[str, int] | Address]]
+        | Discovery,
         *,
+        weights: Sequence[int] | None = None,
         checksum_key: str | bytes | Sequence[str | bytes] | None = None,
         serializer: str = "pickle",
         compress: bool | str = True,
@@ -110,11 +132,14 @@ class MemcachedClient(CacheClient):
         timeout: float = 0.5,
         pool_size: int = 16,
         pool_timeout: float = 1.0,
+        tls_context: ssl.SSLContext | None = None,
+        username: str | None = None,
+        password: str | None = None,
         strict: bool = False,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self.clock = clock
-        self.addresses = parse_addresses(addresses)
+        self._discovery = _discovery(addresses, weights)
         self._codec = ValueCodec(
             checksum_key=checksum_key,
             serializer=serializer,
@@ -126,34 +151,46 @@ class MemcachedClient(CacheClient):
         self._corrupt = 0
         self._unstorable = 0
         self._reports = Reports("tiered.memcached", clock)
-        self._servers = Servers(
-            self.addresses,
+        terms = Terms(
             connect_timeout=_seconds("connect_timeout", connect_timeout),
             timeout=_seconds("timeout", timeout),
-            pool_size=check_count("pool_size", pool_size, low=1),
-            pool_timeout=_seconds("pool_timeout", pool_timeout),
-            strict=strict,
-            clock=clock,
-            counters=self.counters,
+            tls_context=_checked_context(tls_context),
+            credentials=_credentials(username, password),
+        )
+        size = check_count("pool_size", pool_size, low=1)
+        patience = _seconds("pool_timeout", pool_timeout)
+
+        def server(address: Address) -> Server:
+            return Server(address, terms, pool_size=size, pool_timeout=patience, clock=clock)
+
+        reports = self._reports
+        watch = Watch(
+            self._discovery,
+            clock,
+            report=lambda trouble: reports.warn("discovery", "memcached: %s", trouble),
+        )
+        self._servers = Servers(
+            Fleet(watch, server, clock), strict=strict, counters=self.counters, reports=reports
         )
 
     # -- Reading ---------------------------------------------------------------
 
     def entry(self, key: Key) -> Entry | None:
         name = self._name(key)
-        stored = self._fetch(name)
-        return None if stored is None else self._decoded(name, stored.data)
+        wire = name.wire
+        data = self._servers.read(
+            wire, lambda connection: connection.dialect.get(connection.stream, wire)
+        )
+        return None if data is None else self._decoded(name, data)
 
     def entries(self, keys: Iterable[Key]) -> dict[Key, Entry]:
         names = {key: self._name(key) for key in keys}
-        stored: dict[bytes, Stored] = {}
-        wires = [name.wire for name in names.values()]
-        for server, group in self._servers.grouped(wires).items():
-            stored |= self._servers.ask(server, _reading(group), dict[bytes, Stored]())
+        stored = self._servers.read_many([name.wire for name in names.values()])
         found: dict[Key, Entry] = {}
         for key, name in names.items():
-            if name.wire in stored:
-                entry = self._decoded(name, stored[name.wire].data)
+            data = stored.get(name.wire)
+            if data is not None:
+                entry = self._decoded(name, data)
                 if entry is not None:
                     found[key] = entry
         return found
@@ -161,25 +198,30 @@ class MemcachedClient(CacheClient):
     def near(self, key: Key) -> Entry | None:
         return None
 
-    def _fetch(self, name: _Name) -> Stored | None:
-        return self._ask(name, _reading([name.wire]), dict[bytes, Stored]()).get(name.wire)
-
     def _decoded(self, name: _Name, data: bytes) -> Entry | None:
         try:
             value, header = self._codec.decode(name.signed, data)
         except CorruptValue as error:
-            self._note_corrupt(error)
+            self._note_corrupt(error, data)
+            return None
+        if not self._servers.trusts(name.wire, header.created):
             return None
         return Entry(value, self._deadline_of(header))
 
-    def _header(self, name: _Name, data: bytes) -> Header | None:
-        try:
-            return self._codec.header(name.signed, data)
-        except CorruptValue as error:
-            self._note_corrupt(error)
+    def _header(self, name: _Name, stored: Stored | None) -> Header | None:
+        """Of what is stored, if that is a value to be believed."""
+        if stored is None or not stored.data:
             return None
+        try:
+            header = self._codec.header(name.signed, stored.data)
+        except CorruptValue as error:
+            self._note_corrupt(error, stored.data)
+            return None
+        return header if self._servers.trusts(name.wire, header.created) else None
 
-    def _note_corrupt(self, error: CorruptValue) -> None:
+    def _note_corrupt(self, error: CorruptValue, data: bytes) -> None:
+        if data.startswith(MARK):
+            return  # the stub of a client that speaks another dialect
         self._corrupt += 1
         self.counters.errors += 1
         self._reports.warn("corrupt", "memcached: an unreadable value is a miss: %s", error)
@@ -201,10 +243,10 @@ class MemcachedClient(CacheClient):
     ) -> bool:
         name = self._name(key)
         try:
-            sealed, life = self._sealed(name, value, deadline, keep)
+            item = self._sealed(name, value, deadline, keep)
             if condition is ALWAYS:
-                return self._ask(name, lambda server: _set(server, name.wire, sealed, life), False)
-            return self._store_if(name, sealed, life, deadline, condition)
+                return self._servers.write(name.wire, item.set, False)
+            return self._store_if(name, item, deadline, condition)
         except CodecError as error:
             self._drop(name, error, always=condition is ALWAYS)
             return False
@@ -212,33 +254,79 @@ class MemcachedClient(CacheClient):
     def store_many(
         self, items: Mapping[Key, Any], deadline: float, *, keep: float = 0.0
     ) -> dict[Key, bool]:
-        return {key: self.store(key, value, deadline, keep=keep) for key, value in items.items()}
+        names = {key: self._name(key) for key in items}
+        sealed: dict[bytes, _Item] = {}
+        for key, name in names.items():
+            try:
+                sealed[name.wire] = self._sealed(name, items[key], deadline, keep)
+            except CodecError as error:
+                self._drop(name, error, always=True)
+        written = self._servers.write_many(
+            list(sealed), lambda wire, connection, away: sealed[wire].at(connection, away)
+        )
+        return {key: self._is_written(name, written.get(name.wire)) for key, name in names.items()}
 
-    def _sealed(self, name: _Name, value: Any, deadline: float, keep: float) -> tuple[bytes, int]:
+    def _is_written(self, name: _Name, written: Written | None) -> bool:
+        if isinstance(written, CodecError):
+            self._drop(name, written, always=False)  # the server has dropped what was there
+        elif isinstance(written, ServerRefusal):
+            self.counters.errors += 1
+            self._reports.warn("refused", "memcached: a value is not stored: %s", written)
+        return written is True
+
+    def fill(self, key: Key, value: Any, deadline: float, *, keep: float, claim: Claim) -> bool:
+        lease, name = claim.lease, self._name(key)
+        if not isinstance(lease, Lease):
+            return super().fill(key, value, deadline, keep=keep, claim=claim)
+        if lease.key != name.wire or self.clock.monotonic() >= lease.ends:
+            claim.lost = True  # ended, or of what the key was called before a clear()
+            return False
+        try:
+            item = self._sealed(name, value, deadline, keep)
+            away = lease.home is not None
+            written = self._servers.on(
+                lease.server,
+                lambda connection: leases.fill(connection, lease, *item.at(connection, away)),
+                None,
+            )
+        except CodecError as error:
+            self._drop(name, error, always=True)
+            return False
+        if written is False:
+            claim.lost = True
+        elif lease.home is not None:
+            lease.home.owe(name.wire)
+        return written is True
+
+    def _sealed(self, name: _Name, value: Any, deadline: float, keep: float) -> _Item:
         now = self.clock.wall()
         remaining = deadline - self.clock.monotonic()
-        header = Header(now, now + remaining, keep)
-        return self._codec.encode(name.signed, value, header), _life(remaining, keep)
 
-    def _store_if(
-        self, name: _Name, sealed: bytes, life: int, deadline: float, condition: Condition
-    ) -> bool:
-        def attempt(server: Connection) -> bool:
+        def seal(remaining: float, keep: float) -> bytes:
+            header = Header(now, now + remaining, keep)
+            return self._codec.encode(name.signed, value, header)
+
+        return _Item(name.wire, seal, remaining, keep)
+
+    def _store_if(self, name: _Name, item: _Item, deadline: float, condition: Condition) -> bool:
+        def attempt(connection: Connection, away: bool) -> bool:
+            dialect, stream = connection.dialect, connection.stream
+            data, life = item.at(connection, away)
             for _ in range(_SWAP_ATTEMPTS):
-                stored = server.read([name.wire]).get(name.wire)
+                stored = dialect.fetch(stream, name.wire)
                 if stored is None:
-                    if server.add(name.wire, sealed, life):
+                    if dialect.add(stream, name.wire, data, life):
                         return True
                     continue  # somebody wrote in between: look again
-                header = self._header(name, stored.data)
+                header = self._header(name, stored)
                 present = None if header is None else Entry(None, self._deadline_of(header))
                 if not admits(condition, present, deadline, self.clock.monotonic()):
                     return False
-                if server.swap(name.wire, sealed, stored.token, life):
+                if dialect.set(stream, name.wire, data, life, stored.token):
                     return True
             return False
 
-        return self._ask(name, attempt, False)
+        return self._servers.write(name.wire, attempt, False)
 
     def touch(self, key: Key, deadline: float) -> bool:
         return self._redate(key, deadline, lambda present: present < deadline)
@@ -251,10 +339,11 @@ class MemcachedClient(CacheClient):
         """Give the item another deadline if *due* says so of the present one."""
         name = self._name(key)
 
-        def attempt(server: Connection) -> bool:
+        def attempt(connection: Connection, away: bool) -> bool:
+            dialect, stream = connection.dialect, connection.stream
             for _ in range(_SWAP_ATTEMPTS):
-                stored = server.read([name.wire]).get(name.wire)
-                header = None if stored is None else self._header(name, stored.data)
+                stored = dialect.fetch(stream, name.wire)
+                header = self._header(name, stored)
                 if stored is None or header is None:
                     return False
                 present = self._deadline_of(header)
@@ -263,17 +352,23 @@ class MemcachedClient(CacheClient):
                 remaining = deadline - self.clock.monotonic()
                 # A stale reader may want it for as long as it would have lived.
                 keep = max(header.keep, present - deadline) if remaining <= 0 else header.keep
+                remaining, keep = _lives(remaining, keep, away)
                 dated = self._codec.redate(name.signed, stored.data, self.clock.wall() + remaining)
-                life = _life(remaining, keep)
-                if server.swap(name.wire, dated, stored.token, life):
+                life = _told(connection, remaining, keep)
+                if dialect.set(stream, name.wire, dated, life, stored.token):
                     return True
             return False
 
-        return self._ask(name, attempt, False)
+        return self._servers.write(name.wire, attempt, False)
 
     def discard(self, key: Key) -> bool:
-        name = self._name(key)
-        return self._ask(name, lambda server: server.delete(name.wire), False)
+        wire = self._name(key).wire
+        return self._servers.delete_many((wire,))[wire]
+
+    def discard_many(self, keys: Iterable[Key]) -> dict[Key, bool]:
+        wires = {key: self._name(key).wire for key in keys}
+        gone = self._servers.delete_many(wires.values())
+        return {key: gone[wire] for key, wire in wires.items()}
 
     def sweep(self, before: float | None) -> int:
         if before is None:
@@ -286,51 +381,57 @@ class MemcachedClient(CacheClient):
         self.counters.errors += 1
         self._reports.warn("unstorable", "memcached: a value is not stored: %s", error)
         if always:
-            self._ask(name, lambda server: server.delete(name.wire), False)
+            self._servers.delete_many((name.wire,))
         if self._strict:
             raise error
 
-    # -- Claims, over ``add`` until leases take their place ----------------------
+    # -- Claims ----------------------------------------------------------------
 
     def claim(self, key: Key, ttl: float = 10.0) -> Claim | None:
         life = check_number("ttl", ttl, low=0.0, hint="seconds, 0 or more")
-        wire = self._claim_wire(key)
+        name, mark_key = self._name(key), self._mark_key(key)
         token = secrets.token_hex(8)
-        mark = token.encode()
+        secret = token.encode()
         ends = self.clock.monotonic() + life
-        server = self._servers.of(wire)
-        if not self._servers.ask(
-            server, lambda s: s.add(wire, mark, _life(max(life, 0.1), 0.0)), True
-        ):
+        told = min(exptime(max(life, 0.1), 0.0, 0.0), _LONGEST_CLAIM) or _LONGEST_CLAIM
+        reached = self._servers.locate(
+            name.wire,
+            lambda connection: leases.take(connection, name.wire, mark_key, secret, told),
+        )
+        if reached is None:
+            return self._unfounded_claim(key, token, ends)
+        server, home, grant = reached
+        if grant is None:
             return None
-
-        def mine(server: Connection) -> Stored | None:
-            stored = server.read([wire]).get(wire)
-            return stored if stored is not None and stored.data == mark else None
+        lease = Lease(name.wire, mark_key, ends, (server, home, grant))
+        ask = self._servers.on
 
         def use(action: Callable[[], bool]) -> bool:
             if self.clock.monotonic() >= ends:
                 return False
-            # A server that cannot be asked cannot have given the claim to another; what
-            # is computed meanwhile still belongs into the tiers that can be reached.
-            held = self._servers.ask(server, lambda server: mine(server) is not None, True)
-            return held and action()
+            return ask(server, lambda link: leases.holds(link, lease), True) and action()
 
         def release() -> bool:
-            def give_back(server: Connection) -> bool:
-                stored = mine(server)
-                # Only what is still ours, or a late holder would free its successor.
-                return stored is not None and server.swap(wire, b"", stored.token, -1)
+            return ask(server, lambda link: leases.give_back(link, lease), False)
 
-            return self._servers.ask(server, give_back, False)
+        return Claim(self, key, token, use, release, lease=lease)
 
-        return Claim(self, key, token, use, release)
+    def _unfounded_claim(self, key: Key, token: str, ends: float) -> Claim:
+        """For when no server can be asked, which has not given the claim to another either.
+
+        What is computed meanwhile still belongs into the tiers that can be reached.
+        """
+
+        def use(action: Callable[[], bool]) -> bool:
+            return self.clock.monotonic() < ends and action()
+
+        return Claim(self, key, token, use, lambda: False)
 
     def revoke(self, key: Key) -> None:
-        wire = self._claim_wire(key)
-        self._servers.ask(self._servers.of(wire), lambda server: server.delete(wire), False)
+        wire, mark_key = self._name(key).wire, self._mark_key(key)
+        self._servers.locate(wire, lambda link: leases.revoke(link, wire, mark_key))
 
-    def _claim_wire(self, key: Key) -> bytes:
+    def _mark_key(self, key: Key) -> bytes:
         return wire_key(self._prefix + b"claim/", canonical(key))
 
     # -- What it is ------------------------------------------------------------
@@ -341,12 +442,9 @@ class MemcachedClient(CacheClient):
         signed = bytes([len(self._prefix)]) + self._prefix + name
         return _Name(signed, wire_key(self._prefix, name))
 
-    def _ask(self, name: _Name, exchange: Callable[[Connection], T], fallback: T) -> T:
-        return self._servers.ask(self._servers.of(name.wire), exchange, fallback)
-
     @property
     def capabilities(self) -> Capabilities:
-        return Capabilities(shared=True, near=False, blocking=True, clearable=False)
+        return Capabilities(shared=True, near=False, blocking=True, clearable=False, fenced=True)
 
     @property
     def capacity(self) -> float:
@@ -361,9 +459,9 @@ class MemcachedClient(CacheClient):
     def _summed(self, figure: str) -> float:
         return sum(_figure(stats.get(figure)) for stats in self.server_stats().values())
 
-    def server_stats(self) -> dict[str, dict[str, Any]]:
+    def server_stats(self) -> dict[str, dict[str, str]]:
         """The counters of each server, by its address; empty for one that does not answer."""
-        return self._servers.each(Connection.server_stats, {})
+        return self._servers.each(lambda connection: ask_stats(connection.stream), {})
 
     @property
     def stats(self) -> MemcachedStats:
@@ -377,23 +475,34 @@ class MemcachedClient(CacheClient):
             errors=counts.errors,
             corrupt=self._corrupt,
             unstorable=self._unstorable,
+            servers=tuple(server.stats for server in self._servers.fleet.known),
         )
 
     def explain(self, key: Key) -> Explanation:
-        name = self._name(key)
-        stored = self._fetch(name)
-        detail: tuple[tuple[str, object], ...] = (
-            ("server", str(self._servers.of(name.wire).address)),
-            ("wire_key", name.wire.decode()),
-        )
-        header = None
-        if stored is not None:
-            header = self._header(name, stored.data)
-            detail += (("size", len(stored.data)),)
-        if header is None:
+        name, mark_key = self._name(key), self._mark_key(key)
+
+        def look(connection: Connection) -> tuple[Stored | None, bool]:
+            stored = connection.dialect.fetch(connection.stream, name.wire)
+            marked = connection.dialect.fetch(connection.stream, mark_key) is not None
+            return stored, marked or (stored is not None and not stored.data)
+
+        reached = self._servers.locate(name.wire, look)
+        detail: tuple[tuple[str, object], ...] = (("wire_key", name.wire.decode()),)
+        if reached is None:
+            return Explanation(repr(self), key, False, None, (("server", None), *detail))
+        server, home, (stored, claimed) = reached
+        detail = (("server", str(server.address)), *detail, ("claimed", claimed))
+        if home is not None:
+            detail += (("stands_in_for", str(home.address)),)
+        header = self._header(name, stored)
+        if stored is None or header is None:
             return Explanation(repr(self), key, False, None, detail)
         now = self.clock.wall()
-        detail += (("age", now - header.created),)
+        detail += (
+            ("size", len(stored.data)),
+            ("compressed", self._codec.is_compressed(stored.data)),
+            ("age", now - header.created),
+        )
         ttl = math.inf if math.isinf(header.expires) else header.expires - now
         return Explanation(repr(self), key, True, ttl, detail)
 
@@ -401,7 +510,90 @@ class MemcachedClient(CacheClient):
         self._servers.close()
 
     def __repr__(self) -> str:
-        return f"<MemcachedClient {', '.join(map(str, self.addresses))}>"
+        return f"<{type(self).__name__} {self._discovery_text()}>"
+
+    def _discovery_text(self) -> str:
+        known = self._discovery
+        if isinstance(known, StaticDiscovery):
+            return ", ".join(map(str, known.find().addresses))
+        return repr(known)
+
+
+class _Item:
+    """A value to be written, sealed for where it is written.
+
+    Args:
+        seal: ``seal(remaining, keep)`` gives the envelope.
+        remaining, keep: seconds.
+    """
+
+    __slots__ = ("keep", "remaining", "seal", "sealed", "wire")
+
+    def __init__(
+        self, wire: bytes, seal: Callable[[float, float], bytes], remaining: float, keep: float
+    ) -> None:
+        self.wire = wire
+        self.seal = seal
+        self.remaining = remaining
+        self.keep = keep
+        # Now and not at the server: what cannot be sealed is no server's affair.
+        self.sealed = seal(remaining, keep)
+
+    def at(self, connection: Connection, away: bool) -> tuple[bytes, int]:
+        """The data, and how long the server is to keep it."""
+        remaining, keep = _lives(self.remaining, self.keep, away)
+        data = self.sealed if not away else self.seal(remaining, keep)
+        return data, _told(connection, remaining, keep)
+
+    def set(self, connection: Connection, away: bool) -> bool:
+        """Write, whatever is there."""
+        data, life = self.at(connection, away)
+        return connection.dialect.set(connection.stream, self.wire, data, life)
+
+
+def _lives(remaining: float, keep: float, away: bool) -> tuple[float, float]:
+    """Seconds that a value lives, and is kept after that; few on a server that stands in."""
+    if not away:
+        return remaining, keep
+    remaining = min(remaining, AWAY_LIFE)
+    return remaining, min(keep, AWAY_LIFE - max(remaining, 0.0))
+
+
+def _told(connection: Connection, remaining: float, keep: float) -> int:
+    # The server's clock is a real one, whatever clock this client was given.
+    now = SYSTEM_CLOCK.wall() + connection.profile.clock_offset
+    return exptime(remaining, keep, now)
+
+
+def _discovery(addresses: Any, weights: Sequence[int] | None) -> Discovery:
+    if callable(getattr(addresses, "find", None)):
+        found: Discovery = addresses
+    elif callable(addresses):
+        found = CallableDiscovery(addresses)
+    else:
+        return StaticDiscovery(addresses, weights)
+    if weights is not None:
+        raise TypeError("weights are for a list of addresses; a discovery tells them itself")
+    return found
+
+
+def _checked_context(context: Any) -> ssl.SSLContext | None:
+    if context is not None and not isinstance(context, ssl.SSLContext):
+        raise TypeError(f"tls_context must be an ssl.SSLContext, not {context!r}")
+    return context
+
+
+def _credentials(username: Any, password: Any) -> tuple[str, str] | None:
+    if username is None and password is None:
+        return None
+    for name, given in (("username", username), ("password", password)):
+        # The password itself stays out of the message: messages end up in logs.
+        if not isinstance(given, str) or not given or re.search(r"[\s\x00]", given):
+            raise ValueError(
+                f"{name} must be text without spaces, and go together with the other of "
+                f"username and password"
+            )
+    return username, password
 
 
 def _figure(value: Any) -> float:
@@ -424,16 +616,3 @@ def _seconds(name: str, value: float) -> float:
     if not 0 < seconds < math.inf:
         raise ValueError(f"{name} must be a positive, finite number of seconds, not {value!r}")
     return seconds
-
-
-def _life(remaining: float, keep: float) -> int:
-    # The server's clock is a real one, whatever clock this client was given.
-    return exptime(remaining, keep, SYSTEM_CLOCK.wall())
-
-
-def _reading(wires: Sequence[bytes]) -> Callable[[Connection], dict[bytes, Stored]]:
-    return lambda connection: connection.read(wires)
-
-
-def _set(connection: Connection, wire: bytes, data: bytes, life: int) -> bool:
-    return connection.set(wire, data, life)

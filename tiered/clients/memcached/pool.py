@@ -11,10 +11,10 @@ from __future__ import annotations
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
-from tiered.clients.memcached.transport import Connection
+from tiered.clients.memcached.connection import Connection
+from tiered.clock import SYSTEM_CLOCK
 from tiered.concurrency import fork
 from tiered.errors import PoolTimeout
 
@@ -34,6 +34,8 @@ class ConnectionPool:
         self._connect = connect
         self._size = size
         self._patience = patience
+        # Taking an idle connection and giving it back are single steps of a deque: the lock
+        # is for those who find none.
         self._idle: deque[Connection] = deque()
         # A pool that is dropped without close() gives its sockets back all the same.
         weakref.finalize(self, _close_all, self._idle)
@@ -41,43 +43,76 @@ class ConnectionPool:
         self._renew()
 
     def _renew(self) -> None:
+        self._lock = threading.Condition(threading.Lock())
+        self._waiting = 0
         self._generation = object()
-        self._places = threading.BoundedSemaphore(self._size)
+        # Weakly: one that an interruption made away with gives its place back.
+        self._made: weakref.WeakSet[Connection] = weakref.WeakSet()
 
     def after_fork(self) -> None:
         """Close what the parent had idle; what its threads were using is not ours either."""
         _close_all(self._idle)
         self._renew()
 
-    @contextmanager
-    def connection(self) -> Iterator[Connection]:
-        """A connection for the block; the most recently used one, which is the warmest.
+    def take(self) -> Connection:
+        """A connection, the most recently used one, which is the warmest; to be given back.
 
         Raises:
             PoolTimeout: none came free in time.
         """
-        places, generation = self._places, self._generation
-        if not places.acquire(timeout=self._patience):
-            raise PoolTimeout(f"all {self._size} connections were in use for {self._patience} s")
         try:
+            return self._idle.pop()
+        except IndexError:
+            return self._made_or_awaited()
+
+    def give(self, connection: Connection) -> None:
+        """The end of the use of *connection*, however that ended."""
+        if connection.owner is not self._generation:
+            connection.close()  # forked in between: the parent has it
+            return
+        self._idle.append(connection)
+        # Who has begun to wait before this look is told; who begins after it finds what was
+        # given back.
+        if self._waiting:
+            with self._lock:
+                self._lock.notify()
+
+    def _made_or_awaited(self) -> Connection:
+        ends = SYSTEM_CLOCK.monotonic() + self._patience
+        with self._lock:
+            self._waiting += 1
             try:
-                connection = self._idle.pop()
-            except IndexError:
-                connection = self._connect()
-            try:
-                # A connection whose exchange was interrupted has closed its socket itself.
-                yield connection
+                while True:
+                    try:
+                        return self._idle.pop()
+                    except IndexError:
+                        pass
+                    if len(self._made) < self._size:
+                        connection = self._connect()
+                        connection.owner = self._generation
+                        self._made.add(connection)
+                        return connection
+                    left = ends - SYSTEM_CLOCK.monotonic()
+                    if left <= 0:
+                        raise PoolTimeout(
+                            f"all {self._size} connections were in use for {self._patience} s"
+                        )
+                    self._lock.wait(left)
             finally:
-                if generation is self._generation:
-                    self._idle.append(connection)
-                else:
-                    connection.close()  # forked inside the block: the parent has it
-        finally:
-            places.release()
+                self._waiting -= 1
 
     def close(self) -> None:
         """Close what is idle; what is in use is closed by nobody and goes on working."""
-        _close_all(self._idle)
+        # Each is taken out meanwhile, or it would be closed under whoever takes it.
+        closed = []
+        while True:
+            try:
+                closed.append(self._idle.pop())
+            except IndexError:
+                break
+        for connection in closed:
+            connection.close()
+            self.give(connection)
 
 
 def _close_all(idle: deque[Connection]) -> None:

@@ -1,125 +1,323 @@
-"""The servers of a client: which one holds a key, and asking it.
+"""Asking the servers: routing, failover, and many at once.
 
-A failure of a server is an answer here, not an exception: callers get the
-fallback that they named, and the failure is counted and logged once per interval.
+A failure of a server is an answer here, not an exception: callers get the fallback that
+they named, and the failure is counted and logged once per interval.
+
+While a key's home is not up, the next server on the ring stands in, for values of a short
+life only. So that neither serves what a delete was to remove: a delete goes to both; who
+cannot be told is *owed* the delete, and told before it serves again; and a write to the
+stand-in is owed to the home as a delete. Processes may differ in whom they hold for dead;
+that is why deletes go to both always, and even to a dead home if it refuses quickly.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, Final, TypeVar
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from typing import Final, TypeAlias, TypeVar
 
-from tiered.clients.memcached.pool import ConnectionPool
-from tiered.clients.memcached.transport import Connection
+from tiered.clients.memcached.connection import Connection
+from tiered.clients.memcached.fleet import Fleet
+from tiered.clients.memcached.replies import Written
+from tiered.clients.memcached.server import Server
 from tiered.errors import (
     BackendError,
+    DiscoveryError,
     NoServersError,
     PoolTimeout,
     ServerRefusal,
-    ValueTooLarge,
 )
-from tiered.routing.addresses import Address
-from tiered.routing.health import NodeHealth
-from tiered.routing.ring import HashRing
 from tiered.stats.counters import Counters
 from tiered.stats.reports import Reports
-from tiered.typing import Clock
 
-__all__ = ["Server", "Servers"]
+__all__ = ["AWAY_LIFE", "Servers"]
 
 T = TypeVar("T")
+Exchange = Callable[[Connection], T]
+Turns = Callable[[Connection], Generator[None, None, T]]
 
-
-class Server:
-    """One server: its connections and its health."""
-
-    def __init__(self, address: Address, pool: ConnectionPool, health: NodeHealth) -> None:
-        self.address: Final = address
-        self.pool: Final = pool
-        self.health: Final = health
-
-    def __repr__(self) -> str:
-        return f"<Server {self.address}>"
+AWAY_LIFE: Final = 10.0
+"""Seconds that a value lives, with all its keep, on a server that stands in for another."""
 
 
 class Servers:
-    """The ring of servers, and how a failing one is treated.
+    """The servers of one client.
 
     Args:
-        addresses: the servers.
-        connect_timeout, timeout: seconds for opening a connection and for each read.
-        pool_size, pool_timeout: see :class:`ConnectionPool`.
-        strict: raise instead of answering with the fallback.
+        fleet: who they are.
+        strict: raise ``NoServersError`` instead of answering with the fallback.
         counters: where failures are counted.
+        reports: where they are told.
 
     Threads: safe.
     """
 
-    def __init__(
-        self,
-        addresses: Sequence[Address],
-        *,
-        connect_timeout: float,
-        timeout: float,
-        pool_size: int,
-        pool_timeout: float,
-        strict: bool,
-        clock: Clock,
-        counters: Counters,
-    ) -> None:
+    def __init__(self, fleet: Fleet, *, strict: bool, counters: Counters, reports: Reports) -> None:
+        self.fleet: Final = fleet
         self._strict = strict
         self._counters = counters
-        self._reports = Reports("tiered.memcached", clock)
+        self._reports = reports
 
-        def server(address: Address) -> Server:
-            def connect() -> Connection:
-                return Connection(address, connect_timeout=connect_timeout, timeout=timeout)
+    # -- One key -----------------------------------------------------------------
 
-            pool = ConnectionPool(connect, size=pool_size, patience=pool_timeout)
-            return Server(address, pool, NodeHealth(clock))
+    def read(self, key: bytes, exchange: Exchange[T | None]) -> T | None:
+        """What *exchange* finds on the server of *key*; ``None`` if no server answers."""
+        reached = self._reach(key, lambda connection, away: exchange(connection))
+        if reached is None:
+            return None
+        server, _, found = reached
+        if found is None:
+            server.misses += 1
+        else:
+            server.hits += 1
+        return found
 
-        self.all = [server(address) for address in addresses]
-        self._ring = HashRing([(one.address.ring_name, one) for one in self.all])
-
-    def of(self, wire: bytes) -> Server:
-        """The server of a wire key."""
-        return self._ring.node(wire)
-
-    def ask(self, server: Server, exchange: Callable[[Connection], T], fallback: T) -> T:
-        """*exchange*'s answer over a connection to *server*, or *fallback* if that fails.
+    def write(self, key: bytes, exchange: Callable[[Connection, bool], T], fallback: T) -> T:
+        """What ``exchange(connection, away)`` comes to; *away* says that it is not the home.
 
         Raises:
             ValueTooLarge: the server refused the size of a value.
-            BackendError: it failed, and the client is strict.
         """
-        if not server.health.usable:
-            return self._failed(
-                NoServersError(f"{server.address} failed a moment ago and is left alone"),
-                fallback,
-            )
-        try:
-            with server.pool.connection() as connection:
-                answer = exchange(connection)
-        except PoolTimeout as error:
-            self._report(server, error)  # our own threads were too many, not the server's fault
-            return self._failed(error, fallback)
-        except ServerRefusal as error:
-            server.health.succeeded()
-            self._report(server, error)
-            return self._failed(error, fallback)
-        except BackendError as error:
-            server.health.failed()
-            # What is idle was opened before, and would fail one request each.
-            server.pool.close()
-            self._report(server, error)
-            return self._failed(error, fallback)
-        except ValueTooLarge:
-            server.health.succeeded()
-            raise
-        server.health.succeeded()
-        return answer
+        reached = self._reach(key, exchange, writes=True)
+        return fallback if reached is None else reached[2]
 
-    def _failed(self, error: BackendError, fallback: T) -> T:
+    def locate(self, key: bytes, exchange: Exchange[T]) -> tuple[Server, Server | None, T] | None:
+        """Who answers for *key*, for whom it stands in if it is not the home, and the answer."""
+        return self._reach(key, lambda connection, away: exchange(connection))
+
+    def on(self, server: Server, exchange: Exchange[T], fallback: T) -> T:
+        """What *exchange* comes to on just that *server*."""
+        try:
+            if server.up or server.ready():
+                return server.ask(exchange)
+        except BackendError as error:
+            return self._failed(server, error, fallback)
+        return self._failed(server, _left_alone(server), fallback)
+
+    def _reach(
+        self, key: bytes, exchange: Callable[[Connection, bool], T], *, writes: bool = False
+    ) -> tuple[Server, Server | None, T] | None:
+        try:
+            home, spare = self.fleet.place(key)
+        except DiscoveryError as error:
+            return self._failed(None, error, None)
+        server: Server | None = home
+        failure: BackendError | None = None
+        while server is not None:
+            away = server is not home
+            try:
+                if server.up or server.ready():
+                    answer = server.ask(_bound(exchange, away))
+                    return server, home if away else None, answer
+            except (PoolTimeout, ServerRefusal) as error:
+                return self._failed(server, error, None)
+            except BackendError as error:
+                self._report(server, error)
+                failure = error
+            if writes:
+                # Whatever it holds is out of date now; also if it wrote before it failed.
+                _owe(server, key)
+            server = None if away else spare
+        return self._failed(None, failure or _left_alone(home), None)
+
+    # -- Many keys ---------------------------------------------------------------
+
+    def read_many(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
+        """The data under those of *keys* that are there, each server asked once."""
+        found: dict[bytes, bytes] = {}
+
+        def read(
+            connection: Connection, part: Sequence[bytes], away: bool
+        ) -> Generator[None, None, None]:
+            items = yield from connection.dialect.get_many(connection.stream, part)
+            found.update(items)
+
+        for server, asked in self._spread(keys, read):
+            there = sum(map(found.__contains__, asked))
+            server.hits += there
+            server.misses += len(asked) - there
+        return found
+
+    def write_many(
+        self, keys: Sequence[bytes], item: Callable[[bytes, Connection, bool], tuple[bytes, int]]
+    ) -> dict[bytes, Written]:
+        """Write the items of *keys*; what became of those whose server answered.
+
+        Args:
+            item: ``item(key, connection, away)`` gives the data, and the seconds that the
+                server is told; these are the same for all.
+        """
+        written: dict[bytes, Written] = {}
+
+        def write(
+            connection: Connection, part: Sequence[bytes], away: bool
+        ) -> Generator[None, None, None]:
+            items = [(key, item(key, connection, away)) for key in part]
+            pairs = [(key, data) for key, (data, _) in items]
+            life = items[0][1][1]
+            done = yield from connection.dialect.set_many(connection.stream, pairs, life)
+            written.update(zip(part, done, strict=True))
+
+        self._spread(keys, write, writes=True)
+        return written
+
+    def delete_many(self, keys: Iterable[bytes]) -> dict[bytes, bool]:
+        """Delete *keys* wherever they may be; which were there."""
+        gone = dict.fromkeys(keys, False)
+        try:
+            places = {key: self.fleet.place(key) for key in gone}
+        except DiscoveryError as error:
+            self._failed(None, error, None)
+            return gone
+        parts: dict[Server, list[bytes]] = {}
+        for key, (home, spare) in places.items():
+            parts.setdefault(home, []).append(key)
+            if spare is not None:
+                parts.setdefault(spare, []).append(key)
+        ready = {server: self._is_ready(server, at_once=True) for server in parts}
+        failures = {server: _left_alone(server) for server in parts if not ready[server]}
+        asked = {server: part for server, part in parts.items() if ready[server]}
+        deleted, failed = self._together(
+            {server: _deleting(part) for server, part in asked.items()}
+        )
+        for server, answers in deleted.items():
+            for key, was_there in zip(asked[server], answers, strict=True):
+                gone[key] |= was_there
+        for server, trouble in (failures | failed).items():
+            for key in parts[server]:
+                _owe(server, key)
+            self._report(server, trouble)
+        homes = {place.home for place in places.values()}
+        for server in homes & (failures | failed).keys():
+            self._failed(None, (failures | failed)[server], None)
+        return gone
+
+    def _spread(
+        self,
+        keys: Sequence[bytes],
+        talk: Callable[[Connection, Sequence[bytes], bool], Generator[None, None, None]],
+        *,
+        writes: bool = False,
+    ) -> list[tuple[Server, list[bytes]]]:
+        """Talk to the servers of *keys* at once; who answered, and about which.
+
+        The keys of a server that fails are given to their stand-ins, once.
+        """
+        answered: list[tuple[Server, list[bytes]]] = []
+        left: Sequence[bytes] = keys
+        failure: BackendError | None = None
+        for _ in range(2):
+            try:
+                parts, nobodys = self._parted(left, writes=writes)
+            except DiscoveryError as error:
+                self._failed(None, error, None)
+                return answered
+            turns = {server: _talking(talk, part) for server, part in parts.items()}
+            done, failures = self._together(turns)
+            asked = {server: [*part[False], *part[True]] for server, part in parts.items()}
+            answered += [(server, asked[server]) for server in done]
+            left = []
+            for server, trouble in failures.items():
+                if isinstance(trouble, PoolTimeout | ServerRefusal):
+                    self._failed(server, trouble, None)
+                else:
+                    self._report(server, trouble)
+                    failure = trouble
+                    left += asked[server]
+            if nobodys:
+                self._failed(None, failure or NoServersError("no server is up"), None)
+            if not left:
+                return answered
+        self._failed(None, failure or NoServersError("no server is up"), None)
+        return answered
+
+    def _parted(
+        self, keys: Sequence[bytes], *, writes: bool
+    ) -> tuple[dict[Server, _Part], list[bytes]]:
+        """*keys* by who can be asked, at home and away; and those that nobody can be."""
+        parts: dict[Server, _Part] = {}
+        nobodys: list[bytes] = []
+        ready: dict[Server, bool] = {}
+        for key in keys:
+            home, spare = self.fleet.place(key)
+            if home not in ready:
+                ready[home] = self._is_ready(home)
+            if ready[home]:
+                parts.setdefault(home, _part())[False].append(key)
+                continue
+            if writes:
+                _owe(home, key)
+            if spare is not None and spare not in ready:
+                ready[spare] = self._is_ready(spare)
+            if spare is not None and ready[spare]:
+                parts.setdefault(spare, _part())[True].append(key)
+            else:
+                nobodys.append(key)
+        return parts, nobodys
+
+    def _together(
+        self, turns: Mapping[Server, Turns[T]]
+    ) -> tuple[dict[Server, T], dict[Server, BackendError]]:
+        """Have all conversations at once: every question is sent before an answer is read."""
+        answers: dict[Server, T] = {}
+        failures: dict[Server, BackendError] = {}
+        with ExitStack() as ends:
+            # In one order for all threads: each takes a connection and waits for the next.
+            running = []
+            for server in sorted(turns, key=lambda server: str(server.address)):
+                talk = server.converse(turns[server])
+                ends.callback(talk.close)
+                running.append((server, talk))
+            while running:
+                going_on = []
+                for server, talk in running:
+                    try:
+                        next(talk)
+                    except StopIteration as end:
+                        answers[server] = end.value
+                    except BackendError as error:
+                        failures[server] = error
+                    else:
+                        going_on.append((server, talk))
+                running = going_on
+        return answers, failures
+
+    # -- All servers -------------------------------------------------------------
+
+    def each(self, exchange: Exchange[T], fallback: T) -> dict[str, T]:
+        """*exchange* with every server, by address."""
+        try:
+            servers = self.fleet.servers
+        except DiscoveryError as error:
+            self._failed(None, error, None)
+            return {}
+        return {str(one.address): self.on(one, exchange, fallback) for one in servers}
+
+    def close(self) -> None:
+        """Close idle connections."""
+        for server in self.fleet.known:
+            server.pool.close()
+
+    def trusts(self, key: bytes, created: float) -> bool:
+        """Whether what was *created* (wall time) on the server of *key* is to be believed."""
+        if not self.fleet.doubts:
+            return True
+        home, spare = self.fleet.place(key)
+        server = home if home.up or spare is None else spare
+        return created > server.trusted_from
+
+    # -- Failures ----------------------------------------------------------------
+
+    def _is_ready(self, server: Server, *, at_once: bool = False) -> bool:
+        try:
+            return server.ready(at_once=at_once)
+        except BackendError as error:
+            self._report(server, error)
+            return False
+
+    def _failed(self, server: Server | None, error: BackendError, fallback: T) -> T:
+        if server is not None:
+            self._report(server, error)
         self._counters.errors += 1
         if self._strict:
             raise NoServersError(str(error)) from error
@@ -128,18 +326,40 @@ class Servers:
     def _report(self, server: Server, error: BackendError) -> None:
         self._reports.warn(server.address, "memcached: %s", error)
 
-    def close(self) -> None:
-        """Close idle connections."""
-        for server in self.all:
-            server.pool.close()
 
-    def each(self, exchange: Callable[[Connection], T], fallback: T) -> dict[str, T]:
-        """*exchange* with every server, by address."""
-        return {str(one.address): self.ask(one, exchange, fallback) for one in self.all}
+_Part: TypeAlias = tuple[list[bytes], list[bytes]]
+"""The keys that a server is asked for as their home, and as a stand-in."""
 
-    def grouped(self, wires: Sequence[bytes]) -> dict[Server, list[Any]]:
-        """*wires* by their server."""
-        groups: dict[Server, list[Any]] = {}
-        for wire in wires:
-            groups.setdefault(self.of(wire), []).append(wire)
-        return groups
+
+def _part() -> _Part:
+    return [], []
+
+
+def _talking(
+    talk: Callable[[Connection, Sequence[bytes], bool], Generator[None, None, None]], part: _Part
+) -> Turns[None]:
+    def turns(connection: Connection) -> Generator[None, None, None]:
+        for away in (False, True):
+            if part[away]:
+                yield from talk(connection, part[away], away)
+
+    return turns
+
+
+def _deleting(keys: Sequence[bytes]) -> Turns[list[bool]]:
+    return lambda connection: connection.dialect.delete_many(connection.stream, keys)
+
+
+def _bound(exchange: Callable[[Connection, bool], T], away: bool) -> Exchange[T]:
+    return lambda connection: exchange(connection, away)
+
+
+def _owe(server: Server, key: bytes) -> None:
+    """See to it that *server* deletes *key* before it serves again."""
+    # It is up if it came back in this very moment, or was only too busy to be told.
+    if not server.owe(key):
+        server.suspend(key)
+
+
+def _left_alone(server: Server) -> BackendError:
+    return NoServersError(f"{server.address} failed a moment ago and is left alone")

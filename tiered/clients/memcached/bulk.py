@@ -1,0 +1,66 @@
+"""Many keys at once: pieces of bounded size, and the one bulk read that every server knows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator, Sequence
+from typing import Final, TypeVar
+
+from tiered.clients.memcached.replies import number, refuse
+from tiered.clients.memcached.stream import Stream
+from tiered.errors import BackendError
+
+__all__ = ["read_items", "weight_of_item", "windows"]
+
+T = TypeVar("T")
+
+_WINDOW_BYTES: Final = 512 * 1024
+_WINDOW_COUNT: Final = 512
+_READ_BYTES: Final = 48 * 1024
+"""Of keys in one request. A server that cannot send its answer stops reading; the request must
+fit into the buffers on the way, or both sides would wait for each other."""
+
+
+def windows(
+    items: Sequence[T],
+    weight: Callable[[T], int],
+    most: int = _WINDOW_BYTES,
+) -> Iterator[Sequence[T]]:
+    """*items* in pieces of up to *most* bytes (one item at least) and 512 items."""
+    start = total = 0
+    for place, item in enumerate(items):
+        heavy = weight(item)
+        if place > start and (total + heavy > most or place - start >= _WINDOW_COUNT):
+            yield items[start:place]
+            start, total = place, 0
+        total += heavy
+    if start < len(items):
+        yield items[start:]
+
+
+def weight_of_item(item: tuple[bytes, bytes]) -> int:
+    """Bytes that a key and its data take in a request, about."""
+    return len(item[0]) + len(item[1]) + 40
+
+
+def read_items(stream: Stream, keys: Sequence[bytes]) -> Generator[None, None, dict[bytes, bytes]]:
+    """The data under those of *keys* that are there; stops between question and answer.
+
+    Raises:
+        ServerRefusal: the server could not answer.
+        BackendError: an answer to something else.
+    """
+    found: dict[bytes, bytes] = {}
+    for window in windows(keys, len, _READ_BYTES):
+        stream.send(b"get " + b" ".join(window) + b"\r\n")
+        yield
+        asked = set(window)
+        while (line := stream.line()) != b"END":
+            if not line.startswith(b"VALUE "):
+                refuse(line)
+            head = line.split(b" ")
+            if len(head) != 4 or head[1] not in asked:
+                raise BackendError(f"{line[:80]!r} answers another question")
+            data = stream.block(number(head[3]))
+            if data:  # a stub is no value
+                found[head[1]] = data
+    return found

@@ -1,0 +1,110 @@
+"""The servers of a client, as its discovery tells them, and who is responsible for a key."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+from tiered.clients.memcached.server import Server
+from tiered.concurrency import fork
+from tiered.routing.addresses import Address
+from tiered.routing.discovery import Found
+from tiered.routing.ring import HashRing
+from tiered.routing.watch import Watch
+from tiered.typing import Clock
+
+__all__ = ["Fleet", "Place"]
+
+
+class Place(NamedTuple):
+    """Where the item of a key belongs.
+
+    Attributes:
+        home: its server.
+        spare: who stands in while the home is not up; ``None`` without other servers.
+    """
+
+    home: Server
+    spare: Server | None
+
+
+class Fleet:
+    """The ring of servers, made anew when others are found.
+
+    Args:
+        watch: tells which servers there are.
+        make: makes a server, which stays the same for as long as it is among them.
+
+    Threads: safe.
+    """
+
+    def __init__(self, watch: Watch, make: Callable[[Address], Server], clock: Clock) -> None:
+        self.watch: Final = watch
+        self._make = make
+        self._clock = clock
+        self._found: Found | None = None
+        self._servers: dict[Address, Server] = {}
+        self._departed: set[Address] = set()
+        fork.register(self)
+        self._renew_lock()
+
+    def after_fork(self) -> None:
+        """The threads of the parent, and what they were holding, are not in this process."""
+        self._renew_lock()
+        self.watch.after_fork()
+
+    def _renew_lock(self) -> None:
+        self._lock = threading.Lock()
+
+    @property
+    def known(self) -> tuple[Server, ...]:
+        """The servers found last; none before the first were."""
+        return tuple(self._servers.values())
+
+    @property
+    def doubts(self) -> bool:
+        """Whether any server may hold what is not to be believed."""
+        return any(server.trusted_from > -math.inf for server in self._servers.values())
+
+    @property
+    def servers(self) -> tuple[Server, ...]:
+        """All servers. Raises ``DiscoveryError`` if none were ever found."""
+        self._current()
+        return self.known
+
+    def place(self, key: bytes) -> Place:
+        """Who is responsible for *key*. Raises ``DiscoveryError`` if none were ever found."""
+        home, spare = self._current().pair(key)
+        return Place(home, spare)
+
+    def _current(self) -> HashRing[Server]:
+        found = self.watch.current()
+        if found is not self._found:
+            with self._lock:
+                if found is not self._found:
+                    self._adopt(found)
+        return self._ring
+
+    def _adopt(self, found: Found) -> None:
+        servers = {
+            address: self._servers.get(address) or self._joined(address)
+            for address in found.addresses
+        }
+        self._ring = HashRing(
+            [(address.ring_name, server) for address, server in servers.items()], found.weights
+        )
+        gone = [self._servers[address] for address in self._servers.keys() - servers.keys()]
+        self._departed |= self._servers.keys() - servers.keys()
+        self._servers = servers
+        self._found = found
+        for server in gone:
+            server.pool.close()
+
+    def _joined(self, address: Address) -> Server:
+        server = self._make(address)
+        if address in self._departed:
+            # Meanwhile others had its keys, and it was told of no change.
+            server.trusted_from = self._clock.wall()
+        return server

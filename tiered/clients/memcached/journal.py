@@ -1,0 +1,79 @@
+"""Deletes that a server could not be told of, until it can."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Final
+
+from tiered.concurrency import fork
+
+__all__ = ["Journal"]
+
+
+class Journal:
+    """The keys of items that a server may hold and must not serve again.
+
+    Bounded: past *limit* keys it remembers only that there were more. Then nothing
+    that was on the server at that time can be trusted.
+
+    Threads: safe. :meth:`note` and :meth:`settle` are each one step: whether a server may
+    be asked changes inside them only, so that no delete falls between the two.
+    """
+
+    LIMIT: Final = 100_000
+    """Keys; about 20 MB of them at most."""
+
+    def __init__(self, limit: int = LIMIT) -> None:
+        self._limit = limit
+        self._keys: dict[bytes, int] = {}
+        self._notes = 0
+        self.overflowed = False
+        fork.register(self)
+        self.after_fork()
+
+    def after_fork(self) -> None:
+        """A new lock; what the parent could not tell the child cannot either."""
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def note(self, key: bytes, unless: Callable[[], bool]) -> bool:
+        """The server is to be told to delete *key*; ``False`` if it can be told now."""
+        with self._lock:
+            if unless():
+                return False
+            if key in self._keys or len(self._keys) < self._limit:
+                self._notes += 1
+                self._keys[key] = self._notes
+            else:
+                self.overflowed = True
+            return True
+
+    def due(self) -> dict[bytes, int]:
+        """What the server is to be told, the oldest first; to be given to :meth:`told`."""
+        with self._lock:
+            return dict(self._keys)
+
+    def told(self, keys: dict[bytes, int]) -> None:
+        """The server has deleted *keys*; what was noted again since is due again."""
+        with self._lock:
+            for key, note in keys.items():
+                if self._keys.get(key) == note:
+                    del self._keys[key]
+
+    def settle(self, action: Callable[[], None]) -> bool:
+        """Perform *action* if nothing is due; whether it did."""
+        with self._lock:
+            if self._keys:
+                return False
+            action()
+            self.overflowed = False
+            return True
+
+    def clear(self) -> None:
+        """The server has forgotten everything."""
+        with self._lock:
+            self._keys.clear()
+            self.overflowed = False

@@ -1,0 +1,218 @@
+"""The meta dialect: servers from 1.6.10 on.
+
+Every command carries an opaque number that its answer repeats, so an answer to another
+question is found out. Not used, because servers in use refuse them: ``E``, ``md x``,
+``mg C``; nor ``md I``, whose stale items look fresh to plain readers.
+
+Many keys are read with one plain ``get``: a server gives a connection twenty commands a
+turn, so a hundred ``mg`` cost it five turns, five packets, and three times the time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from typing import Final
+
+from tiered.clients.memcached.bulk import read_items, weight_of_item, windows
+from tiered.clients.memcached.replies import (
+    Slot,
+    Stored,
+    Written,
+    is_refusal,
+    number,
+    refuse,
+)
+from tiered.clients.memcached.stream import Stream
+from tiered.errors import BackendError, CodecError, ServerRefusal
+
+__all__ = ["META", "MetaDialect"]
+
+_DELETE_BYTES: Final = 32 * 1024
+
+
+class MetaDialect:
+    """Exchanges, each a method that sends and reads. Stateless.
+
+    Methods that end in ``_many`` are generators that stop between question and answer,
+    so that several servers can be asked at once.
+    """
+
+    name: Final = "meta"
+
+    def get(self, stream: Stream, key: bytes) -> bytes | None:
+        """The data under *key*; ``None`` also for a stub."""
+        opaque = b"O%d" % stream.serial()
+        stream.send(b"mg %b v %b\r\n" % (key, opaque))
+        line = stream.line()
+        if line.startswith(b"VA "):
+            head = line.split()
+            if opaque not in head[2:]:
+                raise _astray(line)
+            return stream.block(number(head[1])) or None
+        _expect(line, opaque, b"EN")
+        return None
+
+    def fetch(self, stream: Stream, key: bytes) -> Stored | None:
+        """The item under *key*, a stub included, whose data is empty."""
+        opaque = b"O%d" % stream.serial()
+        stream.send(b"mg %b v c %b\r\n" % (key, opaque))
+        line = stream.line()
+        if line.startswith(b"VA "):
+            head = line.split()
+            if opaque not in head[2:]:
+                raise _astray(line)
+            return Stored(stream.block(number(head[1])), _flag(head, b"c"))
+        _expect(line, opaque, b"EN")
+        return None
+
+    def get_many(
+        self, stream: Stream, keys: Sequence[bytes]
+    ) -> Generator[None, None, dict[bytes, bytes]]:
+        """The data under those of *keys* that are there."""
+        return (yield from read_items(stream, keys))
+
+    def set(
+        self, stream: Stream, key: bytes, data: bytes, life: int, token: bytes | None = None
+    ) -> bool:
+        """Write; with a *token*, only if the item is still the one that it came with."""
+        condition = b"" if token is None else b" C" + token
+        return self._store(stream, key, data, life, condition)
+
+    def add(self, stream: Stream, key: bytes, data: bytes, life: int) -> bool:
+        """Write if nothing is there, not even a stub; whether it wrote."""
+        return self._store(stream, key, data, life, b" ME")
+
+    def _store(self, stream: Stream, key: bytes, data: bytes, life: int, condition: bytes) -> bool:
+        opaque = b"O%d" % stream.serial()
+        stream.send(
+            b"ms %b %d T%d %b%b\r\n%b\r\n" % (key, len(data), life, opaque, condition, data)
+        )
+        return _expect(stream.line(), opaque, b"HD", b"NS", b"EX", b"NF")
+
+    def set_many(
+        self, stream: Stream, items: Sequence[tuple[bytes, bytes]], life: int
+    ) -> Generator[None, None, list[Written]]:
+        """Write each of *items*; for each, in order, what became of it."""
+        written: list[Written] = []
+        for window in windows(items, weight_of_item):
+            parts: list[bytes] = []
+            for key, data in window:
+                parts += (b"ms %b %d T%d q\r\n" % (key, len(data), life), data, b"\r\n")
+            parts.append(b"mn\r\n")
+            stream.send(b"".join(parts))
+            yield
+            if _quiet_end(stream):
+                written += [True] * len(window)
+            else:
+                # A refusal does not say which of them it means.
+                written += [self._set_one(stream, key, data, life) for key, data in window]
+        return written
+
+    def _set_one(self, stream: Stream, key: bytes, data: bytes, life: int) -> Written:
+        try:
+            return self.set(stream, key, data, life)
+        except (CodecError, ServerRefusal) as error:
+            return error
+
+    def delete(self, stream: Stream, key: bytes, token: bytes | None = None) -> bool:
+        """Remove; with a *token*, only what it came with. Whether it did."""
+        opaque = b"O%d" % stream.serial()
+        condition = b"" if token is None else b" C" + token
+        stream.send(b"md %b %b%b\r\n" % (key, opaque, condition))
+        return _expect(stream.line(), opaque, b"HD", b"NF", b"EX")
+
+    def delete_many(
+        self, stream: Stream, keys: Sequence[bytes]
+    ) -> Generator[None, None, list[bool]]:
+        """Remove each of *keys*; for each, in order, whether there was one."""
+        gone: list[bool] = []
+        for window in windows(keys, len, _DELETE_BYTES):
+            opaques = [b"O%d" % stream.serial() for _ in window]
+            pairs = zip(window, opaques, strict=True)
+            stream.send(b"".join([b"md %b %b\r\n" % pair for pair in pairs]))
+            yield
+            # Not quiet: releases differ in which answers that leaves out.
+            gone += [_expect(stream.line(), opaque, b"HD", b"NF") for opaque in opaques]
+        return gone
+
+    # -- Claims ------------------------------------------------------------------
+
+    def reserve(self, stream: Stream, key: bytes, token: bytes, life: int) -> Slot:
+        """Put a stub under *key* for *life* seconds if nothing is there, not even another."""
+        opaque = b"O%d" % stream.serial()
+        stream.send(b"mg %b c s t N%d %b\r\n" % (key, life, opaque))
+        line = stream.line()
+        if not line.startswith(b"HD"):
+            refuse(line)
+        flags = line.split()
+        if opaque not in flags:
+            raise _astray(line)
+        empty = _flag(flags, b"s") == b"0"
+        left = _flag(flags, b"t")
+        return Slot(
+            won=empty and b"W" in flags,
+            held=empty and b"Z" in flags,
+            token=_flag(flags, b"c"),
+            left=-1 if left == b"-1" else number(left),
+        )
+
+    def stub(self, stream: Stream, key: bytes) -> bytes | None:
+        """The token of the stub under *key*, if there is one."""
+        opaque = b"O%d" % stream.serial()
+        stream.send(b"mg %b c s %b\r\n" % (key, opaque))
+        line = stream.line()
+        if not line.startswith(b"HD"):
+            _expect(line, opaque, b"EN")
+            return None
+        flags = line.split()
+        if opaque not in flags:
+            raise _astray(line)
+        return _flag(flags, b"c") if _flag(flags, b"s") == b"0" else None
+
+    def prolong(self, stream: Stream, key: bytes, life: int) -> None:
+        """Let the item under *key*, if there is one, be kept *life* seconds from now."""
+        opaque = b"O%d" % stream.serial()
+        stream.send(b"mg %b T%d %b\r\n" % (key, life, opaque))
+        _expect(stream.line(), opaque, b"HD", b"EN")
+
+    def renumber(self, stream: Stream, key: bytes) -> None:
+        """Give the item under *key* another token, and leave it as it is."""
+        opaque = b"O%d" % stream.serial()
+        stream.send(b"ms %b 0 MA %b\r\n\r\n" % (key, opaque))
+        _expect(stream.line(), opaque, b"HD", b"NS", b"NF")
+
+
+def _expect(line: bytes, opaque: bytes, yes: bytes, *no: bytes) -> bool:
+    """Whether *line* is the answer *yes* to the command that had *opaque*, or one of *no*."""
+    head, *flags = line.split() or [b""]
+    if head != yes and head not in no:
+        refuse(line)
+    # Early releases repeat nothing after a miss.
+    if opaque not in flags and (flags or head != b"EN"):
+        raise _astray(line)
+    return head == yes
+
+
+def _quiet_end(stream: Stream) -> bool:
+    """Read what quiet commands answer until the end of all; whether that was nothing."""
+    clean = True
+    while (line := stream.line()) != b"MN":
+        if not is_refusal(line):
+            refuse(line)
+        clean = False
+    return clean
+
+
+def _flag(flags: Sequence[bytes], letter: bytes) -> bytes:
+    """The value of the flag *letter* in an answer's line."""
+    for flag in flags[1:]:
+        if flag[:1] == letter:
+            return flag[1:]
+    raise BackendError(f"the answer {b' '.join(flags)[:80]!r} lacks {letter.decode()!r}")
+
+
+def _astray(line: bytes) -> BackendError:
+    return BackendError(f"{line[:80]!r} answers another question")
+
+
+META: Final = MetaDialect()

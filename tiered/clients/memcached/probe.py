@@ -1,0 +1,149 @@
+"""What a server is: its release, its limits, its clock, and which run of it this is."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final, NamedTuple, TypeAlias
+
+from tiered.clients.memcached.meta import META, MetaDialect
+from tiered.clients.memcached.replies import refuse
+from tiered.clients.memcached.stream import Stream
+from tiered.clients.memcached.text import TEXT, TextDialect
+from tiered.clock import SYSTEM_CLOCK
+from tiered.errors import BackendError, ServerRefusal
+
+__all__ = ["Dialect", "Knowledge", "Profile", "ask_stats", "authenticate", "probe"]
+
+Dialect: TypeAlias = MetaDialect | TextDialect
+
+_META_SINCE: Final = (1, 6, 10)
+_RELEASE: Final = re.compile(rb"(\d{1,4})\.(\d{1,4})(?:\.(\d{1,4}))?")
+_USUAL_LIMIT: Final = 1024 * 1024
+_MAX_FIGURES: Final = 10_000
+
+
+class Profile(NamedTuple):
+    """A server as a connection found it.
+
+    Attributes:
+        release: what it calls its version.
+        dialect: the commands to use with it.
+        run: tells one run of the server from the next; ``None`` if it does not say.
+        clock_offset: seconds that its clock is ahead of ours.
+        item_limit: bytes of the largest item.
+    """
+
+    release: str
+    dialect: Dialect
+    run: tuple[str, ...] | None = None
+    clock_offset: float = 0.0
+    item_limit: int = _USUAL_LIMIT
+
+
+class Knowledge:
+    """What was last found out about a server.
+
+    Attributes:
+        profile: by the last connection that was opened; ``None`` before the first.
+
+    Threads: safe; the last one to find out is right.
+    """
+
+    __slots__ = ("profile",)
+
+    def __init__(self) -> None:
+        self.profile: Profile | None = None
+
+
+def probe(stream: Stream, known: Profile | None = None) -> Profile:
+    """Find out what is at the other end; of a run that is *known*, only what may change.
+
+    Raises:
+        BackendError: nothing that a memcached would say.
+    """
+    stream.send(b"version\r\nmn\r\nstats\r\n")
+    said = stream.line()
+    meta = stream.line() == b"MN"
+    figures = _figures(stream)
+    stream.settle()
+    release = said.removeprefix(b"VERSION ").decode("ascii", "replace")
+    if said.startswith(b"VERSION ") and known is not None:
+        dialect: Dialect = META if meta and _is_late(said) else TEXT
+        if (release, dialect, run := _run(figures)) == (known.release, known.dialect, known.run):
+            return known
+    elif not said.startswith((b"VERSION ", b"ERROR", b"CLIENT_ERROR", b"SERVER_ERROR")):
+        raise BackendError(f"{said[:80]!r} is not what a memcached says of its version")
+    dialect = META if meta and _is_late(said) else TEXT
+    run = _run(figures)
+    return Profile(release, dialect, run, _clock_offset(figures), _item_limit(stream))
+
+
+def _is_late(said: bytes) -> bool:
+    """Whether a server that knows ``mn`` also speaks what the meta commands became."""
+    match = _RELEASE.search(said)
+    if match is None:
+        return True  # a release of somebody's own
+    return tuple(int(part or 0) for part in match.groups()) >= _META_SINCE
+
+
+def ask_stats(stream: Stream, about: str = "") -> dict[str, str]:
+    """The server's own counters, or those *about* one thing, by name.
+
+    Raises:
+        ServerRefusal: it has none.
+    """
+    stream.send(f"stats {about}".strip().encode() + b"\r\n")
+    return _figures(stream, strict=True)
+
+
+def _figures(stream: Stream, *, strict: bool = False) -> dict[str, str]:
+    figures: dict[str, str] = {}
+    while (line := stream.line()) != b"END":
+        if not line.startswith(b"STAT "):
+            if line.startswith((b"ERROR", b"CLIENT_ERROR", b"SERVER_ERROR")):
+                if strict:
+                    raise ServerRefusal(f"the server answers {line[:80]!r}")
+                return {}  # a proxy, say
+            refuse(line)
+        if len(figures) >= _MAX_FIGURES:
+            raise BackendError("the server's statistics have no end")
+        _, name, value = [*line.decode("utf-8", "replace").split(" ", 2), ""][:3]
+        figures[name] = value
+    return figures
+
+
+def _run(figures: dict[str, str]) -> tuple[str, ...] | None:
+    try:
+        started = int(figures["time"]) - int(figures["uptime"])
+        return figures["pid"], str(started)
+    except (KeyError, ValueError):
+        return None
+
+
+def _clock_offset(figures: dict[str, str]) -> float:
+    try:
+        offset = int(figures["time"]) - SYSTEM_CLOCK.wall()
+    except (KeyError, ValueError):
+        return 0.0
+    # Less is the second that was not over yet, and the way.
+    return offset if abs(offset) > 2.0 else 0.0
+
+
+def _item_limit(stream: Stream) -> int:
+    stream.send(b"stats settings\r\n")
+    said: Any = _figures(stream).get("item_size_max", "")
+    stream.settle()
+    return int(said) if said.isdigit() and int(said) >= 1024 else _USUAL_LIMIT
+
+
+def authenticate(stream: Stream, credentials: tuple[str, str]) -> None:
+    """Say who we are, as servers that were started with ``-Y`` want it.
+
+    Raises:
+        BackendError: user or password are not right.
+    """
+    secret = " ".join(credentials).encode()
+    stream.send(b"set auth 0 0 %d\r\n%b\r\n" % (len(secret), secret))
+    if (line := stream.line()) != b"STORED":
+        raise BackendError(f"the server does not accept the user and password: {line[:80]!r}")
+    stream.settle()

@@ -1,0 +1,158 @@
+"""The text dialect: servers before 1.6.10, back to 1.4.
+
+It has no leases. An ``add`` of a mark with the claim's token stands in for a stub, and a
+``cas`` on it for the fill, so a delete in between is found out here, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from typing import Final
+
+from tiered.clients.memcached.bulk import read_items, weight_of_item, windows
+from tiered.clients.memcached.replies import MARK, Slot, Stored, Written, number, refuse
+from tiered.clients.memcached.stream import Stream
+from tiered.errors import BackendError, CodecError, ServerRefusal
+
+__all__ = ["TEXT", "TextDialect"]
+
+_DELETE_BYTES: Final = 32 * 1024
+
+
+class TextDialect:
+    """The same exchanges as :class:`MetaDialect`'s, in the commands of old servers."""
+
+    name: Final = "text"
+
+    def get(self, stream: Stream, key: bytes) -> bytes | None:
+        """The data under *key*; ``None`` also for a stub."""
+        stream.send(b"get %b\r\n" % key)
+        item = _one_item(stream, key, 4)
+        return None if item is None or item.data.startswith(MARK) else item.data or None
+
+    def fetch(self, stream: Stream, key: bytes) -> Stored | None:
+        """The item under *key*, a stub included, whose data is empty."""
+        item = self._item(stream, key)
+        if item is not None and item.data.startswith(MARK):
+            return Stored(b"", item.token)
+        return item
+
+    def _item(self, stream: Stream, key: bytes) -> Stored | None:
+        stream.send(b"gets %b\r\n" % key)
+        return _one_item(stream, key, 5)
+
+    def get_many(
+        self, stream: Stream, keys: Sequence[bytes]
+    ) -> Generator[None, None, dict[bytes, bytes]]:
+        """The data under those of *keys* that are there."""
+        found = yield from read_items(stream, keys)
+        return {key: data for key, data in found.items() if not data.startswith(MARK)}
+
+    def set(
+        self, stream: Stream, key: bytes, data: bytes, life: int, token: bytes | None = None
+    ) -> bool:
+        """Write; with a *token*, only if the item is still the one that it came with."""
+        if token is None:
+            head = b"set %b 0 %d %d\r\n" % (key, life, len(data))
+        else:
+            head = b"cas %b 0 %d %d %b\r\n" % (key, life, len(data), token)
+        return _store(stream, head, data)
+
+    def add(self, stream: Stream, key: bytes, data: bytes, life: int) -> bool:
+        """Write if nothing is there, not even a stub; whether it wrote."""
+        return _store(stream, b"add %b 0 %d %d\r\n" % (key, life, len(data)), data)
+
+    def set_many(
+        self, stream: Stream, items: Sequence[tuple[bytes, bytes]], life: int
+    ) -> Generator[None, None, list[Written]]:
+        """Write each of *items*; for each, in order, what became of it."""
+        written: list[Written] = []
+        for window in windows(items, weight_of_item):
+            parts: list[bytes] = []
+            for key, data in window:
+                parts += (b"set %b 0 %d %d\r\n" % (key, life, len(data)), data, b"\r\n")
+            stream.send(b"".join(parts))
+            yield
+            for _ in window:
+                try:
+                    written.append(_expect(stream, b"STORED", b"NOT_STORED"))
+                except (CodecError, ServerRefusal) as error:
+                    written.append(error)
+        return written
+
+    def delete(self, stream: Stream, key: bytes, token: bytes | None = None) -> bool:
+        """Remove; with a *token*, only what it came with. Whether it did."""
+        if token is not None:  # no such command; an item that has expired is gone as well
+            return self.set(stream, key, b"", -1, token)
+        stream.send(b"delete %b\r\n" % key)
+        return _expect(stream, b"DELETED", b"NOT_FOUND")
+
+    def delete_many(
+        self, stream: Stream, keys: Sequence[bytes]
+    ) -> Generator[None, None, list[bool]]:
+        """Remove each of *keys*; for each, in order, whether there was one."""
+        gone: list[bool] = []
+        for window in windows(keys, len, _DELETE_BYTES):
+            stream.send(b"".join([b"delete %b\r\n" % key for key in window]))
+            yield
+            gone += [_expect(stream, b"DELETED", b"NOT_FOUND") for _ in window]
+        return gone
+
+    # -- Claims ------------------------------------------------------------------
+
+    def reserve(self, stream: Stream, key: bytes, token: bytes, life: int) -> Slot:
+        """Put a stub under *key* for *life* seconds if nothing is there, not even another."""
+        mark = MARK + token
+        # What is there may go between the two looks, and come again; once is enough to try.
+        for _ in range(2):
+            won = self.add(stream, key, mark, life)
+            item = self._item(stream, key)
+            if item is not None:
+                won = won and item.data == mark
+                return Slot(won, not won and item.data.startswith(MARK), item.token)
+        return Slot(won=False, held=True, token=b"0")
+
+    def stub(self, stream: Stream, key: bytes) -> bytes | None:
+        """The token of the stub under *key*, if there is one."""
+        item = self.fetch(stream, key)
+        return None if item is None or item.data else item.token
+
+    def prolong(self, stream: Stream, key: bytes, life: int) -> None:
+        """Nothing: who cannot know how long an item is kept might shorten that."""
+
+    def renumber(self, stream: Stream, key: bytes) -> None:
+        """Give the item under *key* another token, and leave it as it is."""
+        _store(stream, b"append %b 0 0 0\r\n" % key, b"")
+
+
+def _store(stream: Stream, head: bytes, data: bytes) -> bool:
+    stream.send(b"%b%b\r\n" % (head, data))
+    return _expect(stream, b"STORED", b"NOT_STORED", b"EXISTS", b"NOT_FOUND")
+
+
+def _expect(stream: Stream, yes: bytes, *no: bytes) -> bool:
+    """Whether the next line is *yes*, or one of *no*."""
+    line = stream.line()
+    if line != yes and line not in no:
+        refuse(line)
+    return line == yes
+
+
+def _one_item(stream: Stream, key: bytes, fields: int) -> Stored | None:
+    """The answer to a ``get`` (4 *fields*) or ``gets`` (5) of one key."""
+    line = stream.line()
+    if line == b"END":
+        return None
+    if not line.startswith(b"VALUE "):
+        refuse(line)
+    head = line.split(b" ")
+    if len(head) != fields or head[1] != key:
+        raise BackendError(f"{line[:80]!r} answers another question")
+    data = stream.block(number(head[3]))
+    end = stream.line()
+    if end != b"END":
+        raise BackendError(f"{end[:80]!r} after the only item asked for")
+    return Stored(data, head[-1])
+
+
+TEXT: Final = TextDialect()
