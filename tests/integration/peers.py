@@ -22,15 +22,23 @@ def honest(_request: bytes, answer: bytes) -> bytes:
     return answer
 
 
+FIXED: dict[bytes, bytes] = {
+    b"stats": b"STAT bytes 5\r\nSTAT limit_maxbytes 64\r\nEND\r\n",
+    b"touch": b"TOUCHED\r\n",
+}
+
+
 class Peer:
-    """Keeps items like a server; ``spoil(request, answer)`` makes what is really sent.
+    """Keeps items like a server, in the meta commands or only the old ones; ``spoil(request, answer)`` makes what is really sent.
 
     *request* is the line of the command. Threads: one for each connection.
     """
 
-    def __init__(self, spoil: Spoil = honest) -> None:
+    def __init__(self, spoil: Spoil = honest, *, speaks_meta: bool = True) -> None:
         self.spoil = spoil
+        self.speaks_meta = speaks_meta
         self.items: dict[bytes, tuple[bytes, int]] = {}
+        self.stubs: set[bytes] = set()
         self.accepted = 0
         self.requests: list[bytes] = []
         self._serials = itertools.count(1)
@@ -106,27 +114,90 @@ class Peer:
 
     def _answer(self, request: bytes, lines: BinaryIO) -> bytes:
         command, *words = request.split()
-        if command == b"gets":
-            found = [(key, *self.items[key]) for key in words if key in self.items]
-            values = [
-                b"VALUE %b 0 %d %d\r\n%b\r\n" % (key, len(data), serial, data)
-                for key, data, serial in found
-            ]
-            return b"".join(values) + b"END\r\n"
+        if command in FIXED:
+            return FIXED[command]
+        if command == b"version":
+            return b"VERSION 1.6.18\r\n" if self.speaks_meta else b"VERSION 1.4.33\r\n"
+        if command.startswith(b"m") and not self.speaks_meta:
+            return b"ERROR\r\n"
+        if command == b"mn":
+            return b"MN\r\n"
+        if command.startswith(b"m"):
+            return self._meta(command, words[0], words[1:], lines)
+        if command in (b"get", b"gets"):
+            return self._read(words, serials=command == b"gets")
         if command == b"delete":
             return b"NOT_FOUND\r\n" if self.items.pop(words[0], None) is None else b"DELETED\r\n"
-        if command == b"stats":
-            return b"STAT bytes 5\r\nSTAT limit_maxbytes 64\r\nEND\r\n"
-        key, data = words[0], lines.read(int(words[3]) + 2)[:-2]
+        data = lines.read(int(words[3]) + 2)[:-2]
+        token = int(words[4]) if command == b"cas" else None
+        if command == b"append":
+            data = self.items[words[0]][0] + data if words[0] in self.items else data
+        mode = {b"add": b"E", b"append": b"A"}.get(command, b"S")
+        outcome = self._write(words[0], data, mode, token, expired=words[2] == b"-1")
+        return {b"HD": b"STORED", b"NS": b"NOT_STORED", b"EX": b"EXISTS", b"NF": b"NOT_FOUND"}[
+            outcome
+        ] + b"\r\n"
+
+    def _read(self, keys: list[bytes], *, serials: bool) -> bytes:
+        answer = b""
+        for key in keys:
+            if key in self.items:
+                data, serial = self.items[key]
+                head = b"VALUE %b 0 %d" % (key, len(data)) + (b" %d" % serial) * serials
+                answer += head + b"\r\n" + data + b"\r\n"
+        return answer + b"END\r\n"
+
+    def _write(
+        self, key: bytes, data: bytes, mode: bytes, token: int | None, *, expired: bool = False
+    ) -> bytes:
         held = self.items.get(key)
-        if (command == b"add" and held) or (
-            command == b"cas" and (held is None or held[1] != int(words[4]))
-        ):
-            return b"NOT_STORED\r\n" if command == b"add" else b"EXISTS\r\n"
+        if (mode == b"E" and held) or (mode == b"A" and not held):
+            return b"NS"
+        if token is not None and held is None:
+            return b"NF"
+        if token is not None and held is not None and held[1] != token:
+            return b"EX"
         self.items[key] = (data, next(self._serials))
-        if command == b"cas" and words[2] == b"-1":
+        self.stubs.discard(key)
+        if expired:
             del self.items[key]
-        return b"STORED\r\n"
+        return b"HD"
+
+    def _meta(self, command: bytes, key: bytes, flags: list[bytes], lines: BinaryIO) -> bytes:
+        data = lines.read(int(flags.pop(0)) + 2)[:-2] if command == b"ms" else b""
+        given = {flag[:1]: flag[1:] for flag in flags}
+        opaque = b" O" + given[b"O"] if b"O" in given else b""
+        token = int(given[b"C"]) if b"C" in given else None
+        if command == b"mg":
+            return self._meta_get(key, given, opaque)
+        if command == b"ms":
+            if given.get(b"M") == b"A" and key in self.items:
+                data = self.items[key][0] + data
+            outcome = self._write(key, data, given.get(b"M", b"S"), token)
+        elif key not in self.items:
+            outcome = b"NF"
+        elif token is not None and self.items[key][1] != token:
+            outcome = b"EX"
+        else:
+            del self.items[key]
+            self.stubs.discard(key)
+            outcome = b"HD"
+        return b"" if b"q" in given and outcome == b"HD" else outcome + opaque + b"\r\n"
+
+    def _meta_get(self, key: bytes, given: dict[bytes, bytes], opaque: bytes) -> bytes:
+        won = key not in self.items and b"N" in given
+        if won:
+            self._write(key, b"", b"S", None)
+            self.stubs.add(key)
+        if key not in self.items:
+            return b"EN" + opaque + b"\r\n"
+        data, serial = self.items[key]
+        told = {b"c": b" c%d" % serial, b"s": b" s%d" % len(data), b"t": b" t-1"}
+        line = b"".join(told[flag] for flag in given if flag in told) + opaque
+        line += b" W" if won else b" Z" if key in self.stubs else b""
+        if b"v" in given:
+            return b"VA %d" % len(data) + line + b"\r\n" + data + b"\r\n"
+        return b"HD" + line + b"\r\n"
 
 
 class Raw:

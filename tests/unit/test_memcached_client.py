@@ -127,7 +127,7 @@ def test_it_says_what_it_is() -> None:
     )
     assert repr(client) == "<MemcachedClient a:11211, b:1, [::1]:2, /run/m.sock, c:3>"
     assert client.capabilities == Capabilities(
-        shared=True, near=False, blocking=True, clearable=False
+        shared=True, near=False, blocking=True, clearable=False, fenced=True
     )
     assert client.authority is client
     assert client.hot_path() is None

@@ -445,7 +445,7 @@ def test_it_is_what_its_tiers_are(clock: ManualClock) -> None:
     assert client.capacity == 1000
     assert client.usage == 0
     assert client.authority is far
-    assert client.capabilities == (True, True, True, False)
+    assert client.capabilities == (True, True, True, False, False)
     assert client.ttl_fractions == (0.5, 1.0)
     assert not client.is_async
     assert client.wait("k")

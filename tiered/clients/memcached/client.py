@@ -333,7 +333,9 @@ class MemcachedClient(CacheClient):
 
     def outdate(self, key: Key) -> bool:
         now = self.clock.monotonic()
-        return self._redate(key, now, lambda present: present > now)
+        outdated = self._redate(key, now, lambda present: present > now)
+        self.revoke(key)
+        return outdated
 
     def _redate(self, key: Key, deadline: float, due: Callable[[float], bool]) -> bool:
         """Give the item another deadline if *due* says so of the present one."""
@@ -506,6 +508,13 @@ class MemcachedClient(CacheClient):
         ttl = math.inf if math.isinf(header.expires) else header.expires - now
         return Explanation(repr(self), key, True, ttl, detail)
 
+    @property
+    def addresses(self) -> tuple[Address, ...]:
+        """The servers, as last found; none before the first use of a discovery."""
+        if isinstance(self._discovery, StaticDiscovery):
+            return self._discovery.find().addresses
+        return tuple(server.address for server in self._servers.fleet.known)
+
     def close(self) -> None:
         self._servers.close()
 
@@ -515,7 +524,7 @@ class MemcachedClient(CacheClient):
     def _discovery_text(self) -> str:
         known = self._discovery
         if isinstance(known, StaticDiscovery):
-            return ", ".join(map(str, known.find().addresses))
+            return ", ".join(map(str, self.addresses))
         return repr(known)
 
 
@@ -566,10 +575,10 @@ def _told(connection: Connection, remaining: float, keep: float) -> int:
 
 
 def _discovery(addresses: Any, weights: Sequence[int] | None) -> Discovery:
-    if callable(getattr(addresses, "find", None)):
-        found: Discovery = addresses
-    elif callable(addresses):
-        found = CallableDiscovery(addresses)
+    if callable(addresses):
+        found: Discovery = CallableDiscovery(addresses)
+    elif hasattr(addresses, "find") and not isinstance(addresses, str | bytes):
+        found = addresses
     else:
         return StaticDiscovery(addresses, weights)
     if weights is not None:

@@ -43,7 +43,7 @@ class ConnectionPool:
         self._renew()
 
     def _renew(self) -> None:
-        self._lock = threading.Condition(threading.Lock())
+        self._lock = threading.Condition()  # re-entrant: collected garbage may give back
         self._waiting = 0
         self._generation = object()
         # Weakly: one that an interruption made away with gives its place back.

@@ -8,7 +8,7 @@ from tiered.errors import BackendError, CodecError, ServerRefusal, ValueTooLarge
 
 __all__ = ["MARK", "Slot", "Stored", "Written", "is_refusal", "number", "refuse"]
 
-MARK: Final = b"\xc5\x00"
+MARK: Final = b"\xc5\x00claim/"
 """How the data of the text dialect's stubs begins; no envelope does."""
 
 Written: TypeAlias = bool | CodecError | ServerRefusal

@@ -208,7 +208,7 @@ class Servers:
         failure: BackendError | None = None
         for _ in range(2):
             try:
-                parts, nobodys = self._parted(left, writes=writes)
+                parts, deserted = self._parted(left, writes=writes)
             except DiscoveryError as error:
                 self._failed(None, error, None)
                 return answered
@@ -224,19 +224,21 @@ class Servers:
                     self._report(server, trouble)
                     failure = trouble
                     left += asked[server]
-            if nobodys:
-                self._failed(None, failure or NoServersError("no server is up"), None)
+            if deserted is not None:
+                self._failed(None, failure or _left_alone(deserted), None)
             if not left:
-                return answered
-        self._failed(None, failure or NoServersError("no server is up"), None)
+                break
+        else:
+            assert failure is not None
+            self._failed(None, failure, None)
         return answered
 
     def _parted(
         self, keys: Sequence[bytes], *, writes: bool
-    ) -> tuple[dict[Server, _Part], list[bytes]]:
-        """*keys* by who can be asked, at home and away; and those that nobody can be."""
+    ) -> tuple[dict[Server, _Part], Server | None]:
+        """*keys* by who can be asked, at home and away; and a home that nobody stands in for."""
         parts: dict[Server, _Part] = {}
-        nobodys: list[bytes] = []
+        deserted: Server | None = None
         ready: dict[Server, bool] = {}
         for key in keys:
             home, spare = self.fleet.place(key)
@@ -252,8 +254,8 @@ class Servers:
             if spare is not None and ready[spare]:
                 parts.setdefault(spare, _part())[True].append(key)
             else:
-                nobodys.append(key)
-        return parts, nobodys
+                deserted = home
+        return parts, deserted
 
     def _together(
         self, turns: Mapping[Server, Turns[T]]
