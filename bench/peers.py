@@ -21,8 +21,12 @@ PACKAGES = {
     "cachetools": "cachetools",
     "dogpile.cache": "dogpile.cache",
     "lru": "lru-dict",
+    "memcache": "python-memcached",
+    "meta_memcache": "meta-memcache",
+    "pylibmc": "pylibmc",
     "pymemcache": "pymemcache",
     "theine": "theine",
+    "uhashring": "uhashring",
 }
 """What is installed to import a module; all but ours are in the bench extra."""
 

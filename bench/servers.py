@@ -6,10 +6,11 @@ import os
 import socket
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 
 from tiered.cli.demo.server import PrivateMemcached
 
-__all__ = ["Exchange", "pair", "with_server"]
+__all__ = ["Exchange", "pair", "with_server", "with_servers"]
 
 
 def _pinned_server() -> PrivateMemcached:
@@ -24,11 +25,17 @@ def _pinned_server() -> PrivateMemcached:
 
 def with_server(run: Callable[[str], int]) -> int:
     """*run* with the address of a new server; the exit status, 0 if none is installed."""
+    return with_servers(1, lambda addresses: run(addresses[0]))
+
+
+def with_servers(count: int, run: Callable[[list[str]], int]) -> int:
+    """*run* with the addresses of so many new servers, all on the same core."""
     if not PrivateMemcached.installed():
         print("memcached is not installed; nothing to measure", file=sys.stderr)
         return 0
-    with _pinned_server() as server:
-        return run(server.address)
+    with ExitStack() as stack:
+        servers = [stack.enter_context(_pinned_server()) for _ in range(count)]
+        return run([server.address for server in servers])
 
 
 def pair(address: str) -> tuple[str, int]:
@@ -44,15 +51,18 @@ class Exchange:
         self._socket = socket.create_connection(pair(address))
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
-    def short(self, request: bytes) -> bytes:
-        """Send, and take the first piece of the answer for the whole."""
-        self._socket.sendall(request)
-        return self._socket.recv(4096)
-
-    def long(self, request: bytes, end: bytes) -> bytes:
+    def ask(self, request: bytes, end: bytes) -> bytes:
         """Send, and read until *end*."""
+        self.send(request)
+        return self.receive(end)
+
+    def send(self, request: bytes) -> None:
+        """Only send."""
         self._socket.sendall(request)
-        answer = self._socket.recv(65536)
+
+    def receive(self, end: bytes, room: int = 16384) -> bytes:
+        """Read until *end*, in pieces of up to *room* bytes."""
+        answer = self._socket.recv(room)
         while not answer.endswith(end):
-            answer += self._socket.recv(65536)
+            answer += self._socket.recv(room)
         return answer

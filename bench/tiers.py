@@ -185,11 +185,11 @@ def far(address: str) -> list[Contender]:
     exchange = Exchange(address)
     for number in range(KEYS):
         written = pickle.dumps(value(number))
-        exchange.short(b"ms raw/%d %d T%d\r\n%b\r\n" % (number, len(written), TTL, written))
+        exchange.ask(b"ms raw/%d %d T%d\r\n%b\r\n" % (number, len(written), TTL, written), b"\r\n")
     asked = {text(number): b"mg raw/%d v\r\n" % number for number in range(KEYS)}
 
     def bare(key: str) -> Any:
-        return pickle.loads(exchange.short(asked[key]).partition(b"\r\n")[2])
+        return pickle.loads(exchange.ask(asked[key], b"\r\n").partition(b"\r\n")[2])
 
     return [Contender("raw socket, pickle.loads", bare), *_filled(pairs(address, KEYS // 20))]
 
@@ -198,7 +198,7 @@ def missing(address: str) -> list[Contender]:
     """Nothing is in any tier."""
     exchange = Exchange(address)
     asked = {key: f"mg no/{key} v\r\n".encode() for key in unknown_texts()}
-    server = Contender("raw socket", lambda key: exchange.short(asked[key]))
+    server = Contender("raw socket", lambda key: exchange.ask(asked[key], b"\r\n"))
     return [server, *(Contender(one.name, one.get) for one in pairs(address, KEYS))]
 
 

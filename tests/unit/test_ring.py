@@ -110,13 +110,13 @@ def test_each_server_has_four_points_for_each_md5() -> None:
         for offset in (0, 4, 8, 12)
     }
     assert nodes._points == sorted(expected)
-    assert Tally(nodes._owners) == {"one": 160, "other": 160}
+    assert Tally(owner for owner, _ in nodes._pairs[:-1]) == {"one": 160, "other": 160}
 
 
 def test_a_key_belongs_to_the_first_point_at_or_after_its_hash() -> None:
     nodes = ring("one", "other")
     points = [5, 2**31, 2**32 - 10]
-    nodes._points, nodes._owners = points, ["low", "middle", "high"]
+    nodes._pairs = [("low", None), ("middle", None), ("high", None), ("low", None)]
 
     def of(place: int) -> str:
         # A key with any hash one likes is not to be had, but a list of points is.
