@@ -81,18 +81,6 @@ class HashRing(Generic[NodeT]):
         # Most fleets are one server, and that needs no hash.
         self._only = self._pairs[0] if len(nodes) == 1 else None
 
-    def pair(self, key: bytes) -> tuple[NodeT, NodeT | None]:
-        if self._only is not None:
-            return self._only, None
-        digest = hashlib.md5(key, usedforsecurity=False).digest()
-        index = bisect_left(self._points, int.from_bytes(digest[:4], "little"))
-        owners = self._owners
-        index = index if index < len(owners) else 0
-        home = owners[index]
-        while owners[index] is home:
-            index = (index + 1) % len(owners)
-        return home, owners[index]
-
     def node(self, key: bytes) -> NodeT:
         """The server of *key*."""
         if self._only is not None:
