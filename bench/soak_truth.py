@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import MutableSequence
+from collections.abc import Iterable, MutableSequence
 from multiprocessing.context import SpawnContext
 from typing import Any, Final, NamedTuple
 
@@ -18,6 +18,8 @@ __all__ = ["Floor", "Truth", "Value", "payload_of"]
 STRIPES: Final = 64
 REMEMBERED: Final = 32
 """For so many versions back it is known when they were acknowledged."""
+SLACK: Final = 0.5
+"""Seconds between reading a far tier and having the copy in the near one, with cores for few."""
 
 
 class Value(NamedTuple):
@@ -36,10 +38,16 @@ class Floor(NamedTuple):
     Attributes:
         returned: the last delete that has returned was of this version.
         confirmed: the last one that has, and met no failure in its process.
+        noted: when this was, on the monotonic clock.
     """
 
     returned: int
     confirmed: int
+    noted: float
+
+    def lowered(self, others: Iterable[Floor]) -> Floor:
+        """The least that is true of this and of *others*."""
+        return Floor(*map(min, zip(self, *others, strict=True)))
 
 
 def payload_of(key: int, version: int, size: int) -> bytes:
@@ -95,7 +103,7 @@ class Truth:
 
     def floor(self, key: int) -> Floor:
         """What a read that begins now must not fall below."""
-        return Floor(self._returned[key], self._confirmed[key])
+        return Floor(self._returned[key], self._confirmed[key], time.monotonic())
 
     def flag(self, key: int) -> None:
         """Ask all processes to keep what they know of *key*."""
@@ -119,20 +127,23 @@ class Truth:
             return f"wrong: version {value.version} does not exist, the last one is {present}"
         if value.payload != payload_of(key, value.version, len(value.payload)):
             return f"wrong: not the payload of version {value.version}"
-        if value.version >= floor.returned or self._within_near_ttl(key, value.version):
+        if value.version >= floor.returned or self._within_near_ttl(key, value.version, floor):
             return None
-        words = f"version {value.version} by {value.source} of {value.maker}, though {floor}"
+        words = (
+            f"version {value.version} by {value.source} of {value.maker}, though the delete of all "
+            f"before {floor.returned} had returned, and {floor.confirmed} without a failure"
+        )
         if value.source == "put" and value.version == self._late[key]:
             return f"late: {words}"
         return f"stale: {words}" if value.version < floor.confirmed else f"unsure: {words}"
 
-    def _within_near_ttl(self, key: int, version: int) -> bool:
+    def _within_near_ttl(self, key: int, version: int, floor: Floor) -> bool:
         """Whether *version* was the true one so short a while ago that a near tier may have it."""
         if not self.near_ttl:
             return False
         after = max(version + 1, self._returned[key] - REMEMBERED + 1)
         acknowledged = self._times[key * REMEMBERED + after % REMEMBERED]
-        return time.monotonic() - acknowledged < self.near_ttl
+        return floor.noted - acknowledged < self.near_ttl + SLACK
 
 
 def _shortened(value: Any) -> str:

@@ -128,7 +128,7 @@ class Underway:
             for key in keys:
                 others = self._floors.setdefault(key, {})
                 own = self._truth.floor(key)
-                floors[key] = Floor(*map(min, own, *others.values())) if others else own
+                floors[key] = own.lowered(others.values())
                 others[me] = own
         try:
             yield floors
@@ -218,8 +218,12 @@ class Thread:
         self.random = random.Random(f"{process.settings.seed}/{process.number}/{number}")
         self.function = process.function
         self.client: CacheClient = process.function.client
-        self._names = list(WEIGHTS)
-        self._weights = list(WEIGHTS.values())
+        weights = dict(WEIGHTS)
+        if process.settings.tiers:
+            # It would lengthen the life of a near copy that is behind already.
+            del weights["renew"]
+        self._names = list(weights)
+        self._weights = list(weights.values())
 
     def run(self) -> None:
         board = self.process.board
@@ -348,8 +352,9 @@ class Thread:
             version = self.truth.version(key)
             value = self.process.value(key, version, "put")
             self.process.note(key, f"{what} of {version} begins")
+            errors = self.process.remote.stats.errors
             written = write(key, value, TTL)
-            if not written:
+            if not written and self.process.remote.stats.errors != errors:
                 self.truth.put_failed(key, version)
         finally:
             lock.release()
