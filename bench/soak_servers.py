@@ -12,7 +12,7 @@ from typing import Final, Self
 
 from tiered.cli.demo.server import PrivateMemcached
 
-__all__ = ["Servers", "Trouble"]
+__all__ = ["Servers", "Trouble", "lasting_port"]
 
 FROZEN: Final = 2.0
 """Seconds."""
@@ -31,7 +31,7 @@ class Servers:
 
     def __enter__(self) -> Self:
         for server in self.all:
-            server.start(_lasting_port())
+            server.start(lasting_port())
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -100,7 +100,7 @@ class Trouble:
         self._tell(f"{victim.address} is back")
 
 
-def _lasting_port() -> int:
+def lasting_port() -> int:
     """A free port that no outgoing connection is given while its server is down."""
     for port in random.sample(range(20_000, 32_000), 200):
         with socket.socket() as probe:
