@@ -4,7 +4,7 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 CORE := tiered/_core.pyx $(wildcard tiered/compiled/*.pxi)
 
-.PHONY: help demo test check memcheck bench docs clean memcached
+.PHONY: help demo test check memcheck bench soak docs clean memcached
 
 help:  ## Show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -58,6 +58,9 @@ memcheck: $(VENV)/.tools $(VENV)/.core  ## Fuzz the compiled core where errors o
 
 bench: $(VENV)/.peers memcached  ## Measure beside other caches, and write it into the docs (TRACES=folder)
 	$(PYTHON) bench/report.py $(if $(TRACES),--traces '$(TRACES)') $(ARGS)
+
+soak: $(VENV)/.tools $(VENV)/.core memcached  ## A minute on servers that die, with a checker (ARGS='--help')
+	$(PYTHON) bench/soak.py $(ARGS)
 
 docs: $(VENV)/.docs  ## Build the documentation into site/
 	$(VENV)/bin/mkdocs build --strict
