@@ -126,11 +126,12 @@ class MemcachedClient(CacheClient):
         self._corrupt = 0
         self._unstorable = 0
         self._reports = Reports("tiered.memcached", clock)
+        self._pool_size = check_count("pool_size", pool_size, low=1)
         self._servers = Servers(
             self.addresses,
             connect_timeout=_seconds("connect_timeout", connect_timeout),
             timeout=_seconds("timeout", timeout),
-            pool_size=check_count("pool_size", pool_size, low=1),
+            pool_size=self._pool_size,
             pool_timeout=_seconds("pool_timeout", pool_timeout),
             strict=strict,
             clock=clock,
@@ -347,6 +348,10 @@ class MemcachedClient(CacheClient):
     @property
     def capabilities(self) -> Capabilities:
         return Capabilities(shared=True, near=False, blocking=True, clearable=False)
+
+    @property
+    def concurrency(self) -> float:
+        return self._pool_size
 
     @property
     def capacity(self) -> float:
