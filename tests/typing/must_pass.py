@@ -11,11 +11,14 @@ from tiered import (
     NO_NAMESPACE,
     AsyncCachedFunction,
     CachedFunction,
+    Entry,
     InprocCacheClient,
     MultiResult,
     cached,
 )
+from tiered.clients.claims import AsyncClaim
 from tiered.dogpile import Lock, NameRegistry, ThreadMutex
+from tiered.typing import Key
 
 client = InprocCacheClient(10)
 
@@ -132,3 +135,19 @@ def dogpile() -> None:
         return ThreadMutex()
 
     assert_type(NameRegistry(named).get("a"), ThreadMutex)
+
+
+async def awaited_client() -> None:
+    assert_type(await client.aio.get("k"), Any)
+    assert_type(await client.aio.get_ttl("k"), tuple[Any, float])
+    assert_type(await client.aio.get_multi(["k"]), dict[Key, Any])
+    assert_type(await client.aio.get_ttl_multi(["k"]), dict[Key, tuple[Any, float]])
+    assert_type(await client.aio.contains("k", 5), bool)
+    assert_type(await client.aio.put_multi({"k": 1}, 60), dict[Key, bool])
+    assert_type(await client.aio.purge(), int)
+    assert_type(await client.aio.entry("k"), Entry | None)
+    claim = await client.aio.claim("k")
+    assert_type(claim, AsyncClaim | None)
+    if claim is not None:
+        async with claim as held:
+            assert_type(await held.fill(1, 60), bool)

@@ -153,3 +153,45 @@ def test_after_a_fork_it_starts_anew() -> None:
 def test_what_cannot_be_right_is_refused(options: Any, error: type[Exception]) -> None:
     with pytest.raises(error, match="must be"):
         WorkerPool(**options)
+
+
+def test_a_machine_without_threads_is_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = WorkerPool(2)
+
+    def start(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", start)
+        for delay in (0.0, 5.0):
+            with pytest.raises(PoolRefuses, match="can't start new thread"):
+                pool.submit(lambda: 1, delay=delay)
+    assert not pool._jobs.threads
+    assert not pool._jobs.waiting
+    assert not pool._jobs.later
+    assert pool.submit(lambda: 2).result(10) == 2
+    held = Held()
+    running = pool.submit(held)
+    held.started.wait(10)
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", start)
+        waits = pool.submit(lambda: 3)  # for the thread that there is
+    held.go.set()
+    assert (running.result(10), waits.result(10)) == ("done", 3)
+    assert pool.close()
+
+
+def test_who_is_few_is_queued_even_if_the_queue_is_full() -> None:
+    pool = WorkerPool(1, max_queue=1)
+    held = Held()
+    pool.submit(held)
+    held.started.wait(10)
+    pool.submit(lambda: None)
+    late = pool.submit_anyway(lambda: "late")
+    with pytest.raises(PoolRefuses):
+        pool.submit(lambda: None)
+    held.go.set()
+    assert late.result(10) == "late"
+    assert pool.close()
+    with pytest.raises(PoolRefuses, match="closed"):
+        pool.submit_anyway(lambda: None)

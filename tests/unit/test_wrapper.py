@@ -20,6 +20,7 @@ from tiered.testing import ManualClock
 DERIVED = {
     # Made of what is delegated, and of the wrapper's own counters.
     "add",
+    "aio",
     "contains",
     "delete",
     "delete_multi",

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
 
+from tiered.clients.aio import AsyncView
 from tiered.clients.claims import Claim, ClaimTable
 from tiered.clients.explanation import Explanation
 from tiered.clock import SYSTEM_CLOCK
@@ -206,6 +207,11 @@ class CacheClient(ABC):
     def capabilities(self) -> Capabilities:
         """What this client is; constant over its life."""
         return Capabilities()
+
+    @property
+    def concurrency(self) -> float:
+        """How many calls can be under way at once; more would wait for one another, or fail."""
+        return math.inf
 
     def wait(self, key: Key, timeout: float | None = None) -> bool:
         """Until a pending background write of *key* is done; ``False`` on timeout."""
@@ -436,6 +442,11 @@ class CacheClient(ABC):
         """
         ends = self._deadline(check_number("ttl", ttl, low=0.0, hint="seconds, 0 or more"))
         return self._claims.take(self, key, ends)
+
+    @property
+    def aio(self) -> AsyncView:
+        """The same operations as coroutines: ``await client.aio.get(key)``."""
+        return AsyncView(self)
 
     # -- chorde's spellings ----------------------------------------------------
 

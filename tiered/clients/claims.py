@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -12,8 +13,9 @@ from tiered.validation import check_number, check_ttl
 
 if TYPE_CHECKING:
     from tiered.clients.base import CacheClient
+    from tiered.clients.offloop import OffLoop
 
-__all__ = ["Claim", "ClaimTable"]
+__all__ = ["AsyncClaim", "Claim", "ClaimTable"]
 
 
 class Claim:
@@ -112,6 +114,63 @@ class Claim:
 
     def __repr__(self) -> str:
         return f"<Claim {self.token} of {self.key!r}>"
+
+
+class AsyncClaim:
+    """A claim for event loops; see :class:`Claim`.
+
+    An asynchronous context manager: leaving the block releases it.
+
+    Attributes:
+        key: the claimed key, as given.
+        token: names the holder.
+
+    Threads: one holder; not shared.
+    """
+
+    __slots__ = ("_claim", "_off")
+
+    def __init__(self, claim: Claim, off: OffLoop) -> None:
+        self._claim = claim
+        self._off = off
+
+    @property
+    def key(self) -> Key:
+        return self._claim.key
+
+    @property
+    def token(self) -> str:
+        return self._claim.token
+
+    @property
+    def released(self) -> bool:
+        """Whether it was filled or given back; a claim that has ended may not know it."""
+        return self._claim.released
+
+    async def fill(self, value: Any, ttl: float, *, keep: float = 0.0) -> bool:
+        """``put`` the value if the claim still holds, and release it; whether it was written."""
+        return await self._off.done(partial(self._claim.fill, value, ttl, keep=keep))
+
+    async def release(self) -> bool:
+        """Give the claim back; whether it was still held. A second call asks nobody.
+
+        A task that is cancelled meanwhile does not wait for it; it is given back all the same.
+        """
+        return await self._off.done_anyway(self._claim.release)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.release()
+
+    def __repr__(self) -> str:
+        return f"<AsyncClaim {self.token} of {self.key!r}>"
 
 
 class ClaimTable:

@@ -64,6 +64,9 @@ class InprocCacheClient(CacheClient, NearAccess):
     def entry(self, key: Key) -> Entry | None:
         return self._store.entry(key)
 
+    def near(self, key: Key) -> Entry | None:
+        return self.entry(key)
+
     get = NearAccess.get
     put = NearAccess.put
 

@@ -46,6 +46,7 @@ class NamespaceState(Revision):
         prefix: the namespace and its revision, the first part of every key.
         horizon: until when (monotonic) the revision is taken for true.
         shared: whether other processes may change the revision.
+        blocking: whether to confirm it may take waiting for another process.
 
     Threads: ``prefix`` and ``horizon`` are read without a lock by the hot path; the
     lock is held by whoever asks the server, so that one thread asks for all.
@@ -60,6 +61,7 @@ class NamespaceState(Revision):
         self._clock = clock
         self._recheck = recheck
         self.shared = authority.capabilities.shared
+        self.blocking = self.shared and authority.capabilities.blocking
         # In a private client nobody else can change the revision, and no server keeps
         # it: it lives here, out of reach of the client's eviction.
         self.horizon = -math.inf if self.shared else math.inf
@@ -180,6 +182,15 @@ class NamespaceWrapper(Wrapper):
             return self._with_revision(keys, search)
         return super().find_many(keys, search)
 
+    def near(self, key: Key) -> Entry | None:
+        if not self.capabilities.blocking:
+            return super().near(key)
+        state = self.state
+        prefix = state.prefix
+        if self.clock.monotonic() >= state.horizon:
+            return None  # the revision would have to be confirmed first
+        return self._outer(self.client.near((prefix, key)))
+
     def _with_revision(self, keys: Iterable[Key], search: Search) -> dict[Key, Entry]:
         """Ask for *keys* and the revision together; again if the revision is a new one."""
         wanted = list(keys)
@@ -205,7 +216,8 @@ class NamespaceWrapper(Wrapper):
 
     @property
     def capabilities(self) -> Capabilities:
-        return self.client.capabilities._replace(clearable=True)
+        inner = self.client.capabilities
+        return inner._replace(clearable=True, blocking=inner.blocking or self.state.blocking)
 
     def clear(self) -> None:
         """Forget the namespace: one write, whatever its size. See the module for who sees it."""

@@ -77,6 +77,8 @@ class SyncAdapter(Wrapper):
             return super().find_many(keys, search)
 
     def near(self, key: Key) -> Entry | None:
+        if self.capabilities.blocking:
+            return None  # whoever holds the lock may be waiting for a server
         with self.reading():
             return super().near(key)
 

@@ -458,6 +458,10 @@ class TieredInclusiveClient(CacheClient, NearReads):
             fenced=tiers[-1].fenced,
         )
 
+    @property
+    def concurrency(self) -> float:
+        return min(tier.client.concurrency for tier in self._tiers)
+
     def claim(self, key: Key, ttl: float = 10.0) -> Claim | None:
         farthest = self._tiers[-1]
         inner: Claim | MissingType | None = self._ask(

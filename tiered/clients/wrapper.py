@@ -152,6 +152,10 @@ class Wrapper(CacheClient):
     def capabilities(self) -> Capabilities:
         return self.client.capabilities
 
+    @property
+    def concurrency(self) -> float:
+        return self.client.concurrency
+
     def wait(self, key: Key, timeout: float | None = None) -> bool:
         return self.client.wait(self.inner_key(key), timeout)
 

@@ -17,6 +17,7 @@ import atexit
 import contextvars
 import heapq
 import itertools
+import math
 import threading
 import weakref
 from collections import deque
@@ -29,7 +30,7 @@ from tiered.clock import SYSTEM_CLOCK
 from tiered.concurrency import fork
 from tiered.validation import check_number
 
-__all__ = ["PoolFuture", "PoolRefuses", "WorkerPool"]
+__all__ = ["PoolFuture", "PoolRefuses", "WorkerPool", "settle"]
 
 T = TypeVar("T")
 
@@ -53,7 +54,7 @@ class PoolFuture(Future[T]):
 
 
 class PoolRefuses(RuntimeError):
-    """The pool is closed or its queue is full: the caller has to do the work, or drop it."""
+    """The pool takes no more: the caller has to do the work, or drop it."""
 
 
 _Job: TypeAlias = tuple[Future[Any], Callable[[], Any]]
@@ -90,7 +91,7 @@ class _Jobs:
                 if not self.waiting:
                     return
                 future, work = self.waiting.popleft()
-            _settle(future, work)
+            settle(future, work)
             del future, work  # or they would live until the next job comes
 
     def _ready(self) -> bool:
@@ -108,7 +109,29 @@ class _Jobs:
             name = f"{self.name}-{next(self.serials)}"
             thread = threading.Thread(target=self.run, name=name, daemon=True)
             self.threads.append(thread)
-            thread.start()
+            try:
+                thread.start()
+            except RuntimeError:  # the machine has no more, or the interpreter exits
+                self.threads.remove(thread)
+                if not self.threads:
+                    raise
+
+    def add(self, job: _Job, delay: float) -> None:
+        """Queue *job*, and see that a thread comes for it."""
+        due = (SYSTEM_CLOCK.monotonic() + delay, next(self.serials), job)
+        if delay > 0:
+            heapq.heappush(self.later, due)
+        else:
+            self.waiting.append(job)
+        try:
+            self.employ()
+        except RuntimeError as error:
+            if delay > 0:
+                self.later.remove(due)
+                heapq.heapify(self.later)
+            else:
+                self.waiting.pop()
+            raise PoolRefuses(f"the pool {self.name!r} has no thread: {error}") from error
 
     def _patience(self) -> float | None:
         return self.later[0][0] - SYSTEM_CLOCK.monotonic() if self.later else None
@@ -191,14 +214,21 @@ class WorkerPool:
         Without threads, a delayed job runs at once.
 
         Raises:
-            PoolRefuses: the pool is closed, or too many jobs wait already.
+            PoolRefuses: the pool is closed, too many jobs wait already, or no thread can be had.
         """
+        return self._submit(work, delay, self._max_queue)
+
+    def submit_anyway(self, work: Callable[[], T]) -> Future[T]:
+        """The same however many wait, for those who see to it themselves that they are few."""
+        return self._submit(work, 0.0, math.inf)
+
+    def _submit(self, work: Callable[[], T], delay: float, max_queue: float) -> Future[T]:
         future: Future[T] = PoolFuture()
         jobs = self._jobs
         if not self.workers:
             if jobs.closed:
                 raise PoolRefuses(f"the pool {self.name!r} is closed")
-            _settle(future, work)
+            settle(future, work)
             return future
         run = contextvars.copy_context().run
         job: _Job = (future, lambda: run(work))
@@ -206,14 +236,9 @@ class WorkerPool:
             if jobs.closed:
                 raise PoolRefuses(f"the pool {self.name!r} is closed")
             queued = len(jobs.waiting) + len(jobs.later)
-            if queued >= self._max_queue:
+            if queued >= max_queue:
                 raise PoolRefuses(f"{queued} jobs wait for the pool {self.name!r}")
-            if delay > 0:
-                due = SYSTEM_CLOCK.monotonic() + delay
-                heapq.heappush(jobs.later, (due, next(jobs.serials), job))
-            else:
-                jobs.waiting.append(job)
-            jobs.employ()
+            jobs.add(job, delay)
             jobs.changed.notify()
         return future
 
@@ -237,13 +262,15 @@ class WorkerPool:
         return f"<WorkerPool {self.name!r} of {self.workers}>"
 
 
-def _settle(future: Future[T], work: Callable[[], T]) -> None:
+def settle(future: Future[T], work: Callable[[], T]) -> None:
+    """Do *work* for *future*, unless that was cancelled."""
     if not future.set_running_or_notify_cancel():
         return
     try:
         value = work()
     except BaseException as error:
         future.set_exception(error)
+        del future, work  # the error's traceback has this frame: they would hold one another
     else:
         future.set_result(value)
 

@@ -16,6 +16,7 @@ from typing import Any, Final, TypeVar, assert_never
 
 from tiered.concurrency import circles
 from tiered.concurrency.flight import LIVENESS_INTERVAL, Flight, Flights
+from tiered.concurrency.loops import bell, settled
 from tiered.concurrency.outcome import Outcome
 from tiered.concurrency.pool import PoolFuture, PoolRefuses, WorkerPool
 from tiered.decorators.pooled import Pooled
@@ -209,35 +210,26 @@ class Awaiting:
         except PoolRefuses:
             return work()
         try:
-            with WorkerPool.blocked():  # if this loop runs in a worker, that is what waits
-                return await asyncio.wrap_future(job)
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if job.cancelled() and (task is None or not task.cancelling()):
-                return work()  # it is not we who were cancelled: the pool was closed
+            await settled(job)
+        except BaseException:
+            job.cancel()  # if it has not begun
             raise
+        if job.cancelled():  # the pool was closed under it
+            return work()
+        try:
+            return job.result()
+        finally:
+            del job  # its exception would hold it through this frame
 
 
 async def _landed(flight: Flight, timeout: float | None) -> bool:
     """Until *flight* has ended; ``False`` after *timeout* seconds."""
     if flight.ended:
         return True
-    loop = asyncio.get_running_loop()
-    landed = loop.create_future()
-
-    def wake() -> None:
-        if not landed.done():
-            landed.set_result(None)
-
-    def tell(_: Flight) -> None:
-        try:
-            loop.call_soon_threadsafe(wake)
-        except RuntimeError:
-            pass  # the loop was closed, and nobody waits there any more
-
+    landed, tell = bell(asyncio.get_running_loop())
     # Of a loop that a worker of a pool runs, that worker is what waits.
     with flight.waiting(), WorkerPool.blocked():
-        flight.then(tell)
+        flight.then(lambda _: tell())
         if timeout is not None:
             await asyncio.wait((landed,), timeout=timeout)
         elif flight.alive is None:

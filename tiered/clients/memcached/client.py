@@ -157,7 +157,7 @@ class MemcachedClient(CacheClient):
             tls_context=_checked_context(tls_context),
             credentials=_credentials(username, password),
         )
-        size = check_count("pool_size", pool_size, low=1)
+        self._pool_size = size = check_count("pool_size", pool_size, low=1)
         patience = _seconds("pool_timeout", pool_timeout)
 
         def server(address: Address) -> Server:
@@ -447,6 +447,10 @@ class MemcachedClient(CacheClient):
     @property
     def capabilities(self) -> Capabilities:
         return Capabilities(shared=True, near=False, blocking=True, clearable=False, fenced=True)
+
+    @property
+    def concurrency(self) -> float:
+        return self._pool_size
 
     @property
     def capacity(self) -> float:
