@@ -11,6 +11,7 @@ import tracemalloc
 import zlib
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -185,7 +186,7 @@ def test_no_byte_can_move_between_the_name_and_the_message() -> None:
     for size in (10, 100_000):
         one, value = raw(compress=False), b"ab" * size
         envelope = one.encode(b"name", value, HEADER)
-        for use in (one.decode, one.header, lambda name, data: one.redate(name, data, 9.0)):
+        for use in (one.decode, one.header, partial(one.redate, expires=9.0)):
             with pytest.raises(CorruptValue, match="the name has 3 bytes, the envelope is for 4"):
                 use(b"ame", envelope + b"n")
             with pytest.raises(CorruptValue, match="the name has 5 bytes, the envelope is for 4"):

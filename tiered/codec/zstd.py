@@ -51,8 +51,9 @@ class ZstdCompressor:
             size = zstandard.frame_content_size(data)
         except zstandard.ZstdError as error:
             raise CorruptValue(f"not Zstandard data: {error}") from error
-        if size < 0:
-            raise CorruptValue("the Zstandard data do not tell their size")
+        # -1 is for a frame that does not tell; in one that tells 0, the library does not look.
+        if size < 1:
+            raise CorruptValue("the Zstandard data do not tell their size, or are of nothing")
         if size > limit:
             raise CorruptValue(f"decompresses to more than {limit} bytes")
         # The library makes room for as much as it is told.
