@@ -40,8 +40,8 @@ class Lz4Compressor:
             result, used = lz4.decompress(data, return_bytes_read=True)
         except RuntimeError as error:
             raise CorruptValue(f"not LZ4 data: {error}") from error
-        if len(result) != size or used != len(data):
-            raise CorruptValue(f"{used} of {len(data)} bytes of LZ4 data gave {len(result)}")
+        if used != len(data):
+            raise CorruptValue(f"{len(data) - used} bytes follow the LZ4 data")
         return bytes(result)
 
 
