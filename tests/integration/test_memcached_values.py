@@ -87,10 +87,10 @@ def forged(secret: str | None, client: MemcachedClient, key: Any) -> bytes:
     sealed = ValueCodec(serializer="raw", compress=False).encode(
         name, pickle.dumps(Bomb()), Header(0.0, FOREVER)
     )
-    message = bytearray(sealed[: -Signer.SIZE])
+    message = bytearray(sealed[Signer.SIZE :])
     message[2] = 1  # pickle
     signer = Signer([] if secret is None else [secret])
-    return bytes(message) + signer.sign(name, bytes(message))
+    return signer.sign(bytes(message), name) + bytes(message)
 
 
 @pytest.mark.parametrize("secret", [None, "another secret"])

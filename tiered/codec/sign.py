@@ -1,4 +1,4 @@
-"""Signatures: keyed BLAKE2b, bound to the key that the bytes are stored under.
+"""Signatures: keyed BLAKE2b.
 
 Without a key the same construction is a plain digest: it finds bytes that were
 damaged or moved to another key, but anybody can make one.
@@ -21,8 +21,15 @@ _PERSON: Final = b"tiered.value.1"
 class Signer:
     """Signs with the first key, accepts any of them.
 
+    What is signed are the parts, one after the other; where one ends is for the caller to
+    write into them.
+
     Args:
         keys: secrets, newest first; ``str`` is taken as UTF-8. None makes plain digests.
+
+    Attributes:
+        keyed: whether there is a secret.
+        prepared: for each key, a hash object that has taken it in; to be copied, not used.
 
     Raises:
         TypeError: a key is neither ``str`` nor ``bytes``.
@@ -35,7 +42,7 @@ class Signer:
 
     def __init__(self, keys: Sequence[str | bytes] = ()) -> None:
         self.keyed = bool(keys)
-        self._prepared = [self._prepare(key) for key in keys] or [self._prepare(b"")]
+        self.prepared = tuple(self._prepare(key) for key in keys or [b""])
 
     def _prepare(self, key: str | bytes) -> hashlib.blake2b:
         if self.keyed:
@@ -52,25 +59,24 @@ class Signer:
             secret = hashlib.blake2b(secret, person=_PERSON).digest()
         return hashlib.blake2b(digest_size=self.SIZE, key=secret, person=_PERSON)
 
-    def sign(self, name: bytes, message: bytes) -> bytes:
-        """The signature of *message* stored under *name*."""
-        return self._digest(self._prepared[0], name, message)
+    def sign(self, *parts: bytes | memoryview) -> bytes:
+        """The signature of *parts*."""
+        return self._digest(self.prepared[0], parts)
 
-    def verify(self, name: bytes, message: bytes, signature: bytes) -> None:
-        """Accept *signature* if one of the keys made it for *name* and *message*.
+    def verify(self, signature: bytes, *parts: bytes | memoryview, skip: int = 0) -> None:
+        """Accept *signature* if one of the keys, but for the *skip* newest, made it for *parts*.
 
         Raises:
             CorruptValue: none did.
         """
-        for prepared in self._prepared:
-            if hmac.compare_digest(self._digest(prepared, name, message), signature):
+        for prepared in self.prepared[skip:]:
+            if hmac.compare_digest(self._digest(prepared, parts), signature):
                 return
         raise CorruptValue("the signature does not match the value and the key it lies under")
 
     @staticmethod
-    def _digest(prepared: hashlib.blake2b, name: bytes, message: bytes) -> bytes:
+    def _digest(prepared: hashlib.blake2b, parts: Sequence[bytes | memoryview]) -> bytes:
         digest = prepared.copy()
-        # The length first, so that no byte can move between name and message.
-        digest.update(len(name).to_bytes(4, "big") + name)
-        digest.update(message)
+        for part in parts:
+            digest.update(part)
         return digest.digest()

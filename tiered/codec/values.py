@@ -3,29 +3,33 @@
 ::
 
     offset  size  field
-         0     1  magic, 0xC5
-         1     1  format, 1
-         2     1  serialiser (see codec.serialize)
-         3     1  compressor (see codec.compress), 0 for none
-         4     8  created, wall-clock seconds, float64 big-endian
-        12     8  expires, wall-clock seconds, float64; inf for never
-        20     8  keep, seconds past expires for which stale readers want it, float64
-        28     4  cost, seconds that the value took to compute, float32
-        32     n  payload
-      32+n    16  signature over the name (prefix and canonical key), and all bytes above
+         0    16  signature over all bytes below, and the name (prefix and canonical key)
+        16     1  magic, 0xC5
+        17     1  format, 1
+        18     1  serialiser (see codec.serialize), 0 for a manifest (see codec.pages)
+        19     1  compressor (see codec.compress), 0 for none
+        20     8  created, wall-clock seconds, float64 big-endian
+        28     8  expires, wall-clock seconds, float64; inf for never
+        36     8  keep, seconds past expires for which stale readers want it, float64
+        44     4  cost, seconds that the value took to compute, float32
+        48     4  length of the name
+        52     n  payload
 
-Nothing but the length is looked at before the signature is verified, and the
-envelope is never empty, so an empty value on a server is never taken for one.
+Nothing is looked at before the signature is verified, and the envelope is never empty, so an
+empty value on a server is never taken for one. The length of the name stands where no other
+byte can: so none can move between the payload and the name.
 """
 
 from __future__ import annotations
 
-import math
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from hmac import compare_digest
 from typing import Any, Final, NamedTuple, TypeVar
 
 from tiered.codec.compress import COMPRESSORS, Compressor
+from tiered.codec.pages import Manifest, join
 from tiered.codec.serialize import SERIALIZERS, Serializer
 from tiered.codec.sign import Signer
 from tiered.errors import CorruptValue, ValueTooLarge
@@ -35,9 +39,21 @@ __all__ = ["Header", "ValueCodec"]
 
 T = TypeVar("T")
 
-_MAGIC: Final = 0xC5
-_FORMAT: Final = 1
-_LAYOUT: Final = struct.Struct(">BBBBdddf")
+_KIND: Final = 0xC5_01_00_00
+"""Magic, format, serialiser and compressor as one number; the latter two are to be added."""
+
+_LAYOUT: Final = struct.Struct(">IdddfI")
+_pack: Final = _LAYOUT.pack
+_unpack: Final = struct.Struct(f">{Signer.SIZE}xIdddfI").unpack_from
+_OVERHEAD: Final = Signer.SIZE + _LAYOUT.size
+_SIGNATURE: Final = slice(Signer.SIZE)
+_SIGNED: Final = slice(Signer.SIZE, None)
+_PAYLOAD: Final = slice(_OVERHEAD, None)
+
+_SMALL: Final = 8192
+"""Bytes of an envelope below which a copy costs less than another call."""
+
+_MANIFEST: Final = 0
 
 
 class Header(NamedTuple):
@@ -49,25 +65,32 @@ class Header(NamedTuple):
     cost: float = 0.0
 
 
+# A header is made by this on the way of each read: its own constructor takes twice as long.
+_new: Final = tuple.__new__
+
+
 class ValueCodec:
     """Turns values into envelopes and back.
 
     Args:
         checksum_key: the signing secret (``str`` or ``bytes``), or several, newest
             first; ``None`` for plain digests.
-        serializer: ``"pickle"`` (needs a *checksum_key*), ``"json"`` or ``"raw"``.
-        compress: a compressor's name, ``True`` for ``"zlib"``, or ``False``.
+        serializer: ``"pickle"`` (needs a *checksum_key*), ``"json"``, ``"raw"``, or, by
+            the packages of these names, ``"msgpack"`` or ``"msgspec"``.
+        compress: ``"zlib"``, ``"zstd"`` (package zstandard), ``"lz4"`` (package lz4),
+            ``True`` for ``"zlib"``, or ``False``.
         compress_from: bytes of payload below which compression is not tried.
         max_value_size: bytes that a value may have, serialised and not compressed.
 
     Raises:
         ValueError: pickle without a key; an unknown name.
         TypeError: an argument of the wrong type.
+        MissingDependency: the package that *serializer* or *compress* needs is not there.
 
-    Threads: safe, nothing changes after construction.
+    Threads: safe.
     """
 
-    OVERHEAD: Final = _LAYOUT.size + Signer.SIZE
+    OVERHEAD: Final = _OVERHEAD
 
     def __init__(
         self,
@@ -87,23 +110,34 @@ class ValueCodec:
                 f"not {type(checksum_key).__name__}"
             )
         self._signer = Signer(keys or ())
+        self._newest = self._signer.prepared[0]
         if self._serializer.executes and not self._signer.keyed:
             raise ValueError(
                 f"serializer={serializer!r} executes what it reads, so it needs a checksum_key "
                 f"to sign values with; give checksum_key=..., or serializer='json' or 'raw'"
             )
-        self._readable: dict[int, Serializer] = {
-            known.number: known
-            for known in SERIALIZERS.values()
-            if self._signer.keyed or not known.executes
-        }
-        self._expanders: dict[int, Compressor] = {
-            known.number: known for known in COMPRESSORS.values()
-        }
         self._compress_from = check_number(
             "compress_from", compress_from, low=0, hint="a number of bytes, 0 or more"
         )
         self._limit = check_count("max_value_size", max_value_size, low=1)
+        self._serializer.require()
+        if self._compressor is not None:
+            self._compressor.require()
+        self._readers = self._make_readers()
+
+    def _make_readers(self) -> dict[int, Callable[[Any], Any]]:
+        """By the kind of an envelope, what reads its payload."""
+        limit = self._limit
+        readers: dict[int, Callable[[Any], Any]] = {
+            _kind(_MANIFEST, 0): partial(Manifest.unpack, max_size=limit + _OVERHEAD)
+        }
+        for one in SERIALIZERS.values():
+            if one.executes and not self._signer.keyed:
+                continue  # without a secret everybody can make a good signature
+            readers[_kind(one.number, 0)] = one.loads
+            for other in COMPRESSORS.values():
+                readers[_kind(one.number, other.number)] = partial(_expanded, one, other, limit)
+        return readers
 
     def encode(self, name: bytes, value: Any, header: Header) -> bytes:
         """The envelope of *value* to be stored under *name*.
@@ -122,32 +156,75 @@ class ValueCodec:
                 payload, compressor = shorter, self._compressor.number
         return self._seal(name, self._serializer.number, compressor, header, payload)
 
+    def seal_manifest(self, name: bytes, manifest: Manifest, header: Header) -> bytes:
+        """The envelope of *manifest* to be stored under *name*, for a value in pages.
+
+        *header* is the value's, so that its expiry is known, and can be moved, without the pages.
+        """
+        return self._seal(name, _MANIFEST, 0, header, manifest.pack())
+
     def _seal(
-        self, name: bytes, serializer: int, compressor: int, header: Header, payload: bytes
+        self,
+        name: bytes,
+        serializer: int,
+        compressor: int,
+        header: Header,
+        payload: bytes | memoryview,
     ) -> bytes:
-        message = _LAYOUT.pack(_MAGIC, _FORMAT, serializer, compressor, *header) + payload
-        return message + self._signer.sign(name, message)
+        head = _pack(_kind(serializer, compressor), *header, len(name))
+        if len(payload) < _SMALL:
+            message = head + payload
+            digest = self._newest.copy()
+            digest.update(message + name)
+            return digest.digest() + message
+        return b"".join((self._signer.sign(head, payload, name), head, payload))
 
     def decode(self, name: bytes, data: bytes) -> tuple[Any, Header]:
-        """What :meth:`encode` was given.
+        """What :meth:`encode` was given; or the ``Manifest`` of a value in pages.
+
+        A value is never of the type ``Manifest`` itself. See :meth:`decode_pages`.
 
         Raises:
             CorruptValue: *data* is not an envelope that this codec wrote for *name*.
         """
-        serializer, compressor, header, payload = self._open(name, data)
-        if compressor:
-            expander = self._expanders.get(compressor)
-            if expander is None:
-                raise CorruptValue(f"unknown compressor {compressor}")
-            payload = expander.decompress(payload, self._limit)
-        reader = self._readable.get(serializer)
-        if reader is None:
-            raise CorruptValue(f"serialiser {serializer} is unknown or not allowed here")
-        return reader.loads(payload), header
+        # All in one place, for speed: this is done once for each value that is read.
+        if len(data) < _SMALL:
+            signed = data[_SIGNED] + name
+            digest = self._newest.copy()
+            digest.update(signed)
+            if not compare_digest(digest.digest(), data[_SIGNATURE]):
+                self._signer.verify(data[_SIGNATURE], signed, skip=1)
+            payload: bytes | memoryview = data[_PAYLOAD]
+        else:
+            payload = self._verified(name, data)[_PAYLOAD]
+        try:
+            kind, created, expires, keep, cost, length = _unpack(data)
+            # NaN alone differs from itself.
+            if length != len(name) or expires != expires:  # noqa: PLR0124
+                raise _misfit(name, length)
+            value = self._readers[kind](payload)
+        except CorruptValue:
+            raise
+        except Exception as error:  # the reader of a pickle is anybody's code
+            raise self._complaint(data, error) from error
+        return value, _new(Header, (created, expires, keep, cost))
+
+    def decode_pages(self, name: bytes, manifest: Manifest, pages: Sequence[bytes | None]) -> Any:
+        """The value in *pages*, which *manifest* under *name* stands for.
+
+        Its header is that of the manifest: an expiry is moved there, and not in the pages.
+
+        Raises:
+            CorruptValue: a page is missing or not of this value; or a manifest again.
+        """
+        value, _ = self.decode(name, join(manifest, pages))
+        if type(value) is Manifest:
+            raise CorruptValue("the pages of a manifest hold a manifest")
+        return value
 
     def header(self, name: bytes, data: bytes) -> Header:
         """The header alone; the payload stays unread. Raises ``CorruptValue``."""
-        return self._open(name, data)[2]
+        return self._open(name, data)[1]
 
     @staticmethod
     def is_compressed(data: bytes) -> bool:
@@ -160,27 +237,59 @@ class ValueCodec:
         Raises:
             CorruptValue: *data* is not an envelope that this codec wrote for *name*.
         """
-        serializer, compressor, header, payload = self._open(name, data)
+        kind, header, payload = self._open(name, data)
+        serializer, compressor = kind >> 8 & 255, kind & 255
         return self._seal(name, serializer, compressor, header._replace(expires=expires), payload)
 
-    def _open(self, name: bytes, data: bytes) -> tuple[int, int, Header, bytes]:
-        if len(data) < self.OVERHEAD:
-            raise CorruptValue(f"{len(data)} bytes are too few for an envelope")
-        message, signature = data[: -Signer.SIZE], data[-Signer.SIZE :]
-        self._signer.verify(name, message, signature)
-        magic, version, serializer, compressor, created, expires, keep, cost = _LAYOUT.unpack_from(
-            message
-        )
-        if magic != _MAGIC or version != _FORMAT:
-            raise CorruptValue(f"envelope format {magic:#x}.{version} is not known here")
-        if math.isnan(expires):
-            raise CorruptValue("the envelope has no expiry")
-        return (
-            serializer,
-            compressor,
-            Header(created, expires, keep, cost),
-            message[_LAYOUT.size :],
-        )
+    def _open(self, name: bytes, data: bytes) -> tuple[int, Header, memoryview]:
+        view = self._verified(name, data)
+        try:
+            kind, created, expires, keep, cost, length = _unpack(view)
+        except struct.error as error:
+            raise self._complaint(data, error) from error
+        if length != len(name) or expires != expires:  # noqa: PLR0124
+            raise _misfit(name, length)
+        if kind & 0xFFFF_0000 != _KIND:
+            raise self._complaint(data, None)
+        return kind, Header(created, expires, keep, cost), view[_PAYLOAD]
+
+    def _verified(self, name: bytes, data: bytes) -> memoryview:
+        view = memoryview(data)
+        self._signer.verify(data[_SIGNATURE], view[_SIGNED], name)
+        return view
+
+    def _complaint(self, data: bytes, error: Exception | None) -> CorruptValue:
+        """Why *data*, with a good signature, could not be read."""
+        if len(data) < _OVERHEAD:
+            return CorruptValue(f"{len(data)} bytes are too few for an envelope")
+        magic, version, serializer, compressor = data[_SIGNED][:4]
+        if (magic, version) != (_KIND >> 24, _KIND >> 16 & 255):
+            return CorruptValue(f"envelope format {magic:#x}.{version} is not known here")
+        if _kind(serializer, compressor) in self._readers:
+            return CorruptValue(
+                f"the payload (serialiser {serializer}, compressor {compressor}) cannot be read: "
+                f"{type(error).__name__}: {error}"
+            )
+        if compressor and compressor not in _COMPRESSOR_NUMBERS:
+            return CorruptValue(f"unknown compressor {compressor}")
+        return CorruptValue(f"serialiser {serializer} is unknown or not allowed here")
+
+
+_COMPRESSOR_NUMBERS: Final = frozenset(one.number for one in COMPRESSORS.values())
+
+
+def _kind(serializer: int, compressor: int) -> int:
+    return _KIND + (serializer << 8) + compressor
+
+
+def _expanded(one: Serializer, other: Compressor, limit: int, payload: bytes | memoryview) -> Any:
+    return one.loads(other.decompress(payload, limit))
+
+
+def _misfit(name: bytes, length: int) -> CorruptValue:
+    if length != len(name):
+        return CorruptValue(f"the name has {len(name)} bytes, the envelope is for {length}")
+    return CorruptValue("the envelope has no expiry")
 
 
 def _compressor(compress: bool | str) -> Compressor | None:

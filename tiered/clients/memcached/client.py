@@ -95,9 +95,10 @@ class MemcachedClient(CacheClient):
         weights: the share of each address, 1 or more; equal by default.
         checksum_key: the secret that signs values, or several, newest first: values
             are signed with the first and accepted from any.
-        serializer: ``"pickle"`` (the default, needs *checksum_key*), ``"json"`` or
-            ``"raw"``.
-        compress: ``True`` for zlib on values of a kilobyte and more, when it helps.
+        serializer: ``"pickle"`` (the default, needs *checksum_key*), ``"json"``,
+            ``"raw"``, ``"msgpack"`` or ``"msgspec"``.
+        compress: ``True`` for zlib on values of a kilobyte and more, when it helps;
+            ``"zstd"``, ``"lz4"`` or ``False``.
         max_value_size: bytes that a serialised value may have.
         prefix: put before every key on the server, up to 64 printable characters;
             keeps applications apart that share servers and secrets.
@@ -112,6 +113,7 @@ class MemcachedClient(CacheClient):
 
     Raises:
         TypeError, ValueError: an argument that cannot be right.
+        MissingDependency: *serializer* or *compress* needs a package that is not there.
 
     Threads: safe, and in forked children: each process opens its own connections.
     """
