@@ -229,7 +229,12 @@ class ValueCodec:
     @staticmethod
     def is_compressed(data: bytes) -> bool:
         """Whether the payload of an envelope is compressed; nothing is verified."""
-        return data[3] != 0
+        return data[Signer.SIZE + 3] != 0
+
+    @staticmethod
+    def is_manifest(data: bytes) -> bool:
+        """Whether an envelope stands for a value in pages; nothing is verified."""
+        return data[Signer.SIZE + 2] == _MANIFEST
 
     def redate(self, name: bytes, data: bytes, expires: float) -> bytes:
         """The same envelope with another expiry; the payload stays unread.

@@ -24,15 +24,18 @@ from tiered.clients.memcached.connection import Connection
 from tiered.clients.memcached.dial import Terms
 from tiered.clients.memcached.expiry import exptime
 from tiered.clients.memcached.fleet import Fleet
+from tiered.clients.memcached.items import Item, lives, told
 from tiered.clients.memcached.leases import Lease
+from tiered.clients.memcached.paging import Paging
 from tiered.clients.memcached.probe import ask_stats
 from tiered.clients.memcached.replies import MARK, Stored, Written
 from tiered.clients.memcached.server import Server, ServerStats
-from tiered.clients.memcached.servers import AWAY_LIFE, Servers
+from tiered.clients.memcached.servers import Servers
 from tiered.clock import SYSTEM_CLOCK
+from tiered.codec.pages import Manifest
 from tiered.codec.values import Header, ValueCodec
 from tiered.entry import admits
-from tiered.errors import CodecError, CorruptValue, ServerRefusal
+from tiered.errors import CodecError, CorruptValue, ServerRefusal, ValueTooLarge
 from tiered.keys.canonical import canonical
 from tiered.keys.wire import wire_key
 from tiered.routing.addresses import Address
@@ -174,6 +177,7 @@ class MemcachedClient(CacheClient):
         self._servers = Servers(
             Fleet(watch, server, clock), strict=strict, counters=self.counters, reports=reports
         )
+        self._paging = Paging(self._servers, self._codec, self._prefix)
 
     # -- Reading ---------------------------------------------------------------
 
@@ -208,7 +212,18 @@ class MemcachedClient(CacheClient):
             return None
         if not self._servers.trusts(name.wire, header.created):
             return None
+        if type(value) is Manifest:
+            return self._joined(name, value, self._deadline_of(header))
         return Entry(value, self._deadline_of(header))
+
+    def _joined(self, name: _Name, manifest: Manifest, deadline: float) -> Entry | None:
+        """The entry of a value that lies in pages; ``None`` if some of them are gone."""
+        try:
+            found = self._paging.read(name.signed, manifest)
+        except CorruptValue as error:
+            self._note_corrupt(error, b"")
+            return None
+        return None if found is None else Entry(found.value, deadline)
 
     def _header(self, name: _Name, stored: Stored | None) -> Header | None:
         """Of what is stored, if that is a value to be believed."""
@@ -246,9 +261,14 @@ class MemcachedClient(CacheClient):
         name = self._name(key)
         try:
             item = self._sealed(name, value, deadline, keep)
-            if condition is ALWAYS:
+            if condition is not ALWAYS:
+                return self._store_if(name, item, deadline, condition)
+            try:
                 return self._servers.write(name.wire, item.set, False)
-            return self._store_if(name, item, deadline, condition)
+            except ValueTooLarge:
+                # Only now is it known how much the server takes.
+                item = self._paging.write(name.signed, item)
+                return self._servers.write(name.wire, item.set, False)
         except CodecError as error:
             self._drop(name, error, always=condition is ALWAYS)
             return False
@@ -257,7 +277,7 @@ class MemcachedClient(CacheClient):
         self, items: Mapping[Key, Any], deadline: float, *, keep: float = 0.0
     ) -> dict[Key, bool]:
         names = {key: self._name(key) for key in items}
-        sealed: dict[bytes, _Item] = {}
+        sealed: dict[bytes, Item] = {}
         for key, name in names.items():
             try:
                 sealed[name.wire] = self._sealed(name, items[key], deadline, keep)
@@ -300,7 +320,7 @@ class MemcachedClient(CacheClient):
             lease.home.owe(name.wire)
         return written is True
 
-    def _sealed(self, name: _Name, value: Any, deadline: float, keep: float) -> _Item:
+    def _sealed(self, name: _Name, value: Any, deadline: float, keep: float) -> Item:
         now = self.clock.wall()
         remaining = deadline - self.clock.monotonic()
 
@@ -308,9 +328,10 @@ class MemcachedClient(CacheClient):
             header = Header(now, now + remaining, keep)
             return self._codec.encode(name.signed, value, header)
 
-        return _Item(name.wire, seal, remaining, keep)
+        item = Item(name.wire, seal, remaining, keep)
+        return self._paging.write(name.signed, item) if self._paging.needed(item) else item
 
-    def _store_if(self, name: _Name, item: _Item, deadline: float, condition: Condition) -> bool:
+    def _store_if(self, name: _Name, item: Item, deadline: float, condition: Condition) -> bool:
         def attempt(connection: Connection, away: bool) -> bool:
             dialect, stream = connection.dialect, connection.stream
             data, life = item.at(connection, away)
@@ -342,6 +363,7 @@ class MemcachedClient(CacheClient):
     def _redate(self, key: Key, deadline: float, due: Callable[[float], bool]) -> bool:
         """Give the item another deadline if *due* says so of the present one."""
         name = self._name(key)
+        paged: list[tuple[bytes, float]] = []
 
         def attempt(connection: Connection, away: bool) -> bool:
             dialect, stream = connection.dialect, connection.stream
@@ -356,14 +378,19 @@ class MemcachedClient(CacheClient):
                 remaining = deadline - self.clock.monotonic()
                 # A stale reader may want it for as long as it would have lived.
                 keep = max(header.keep, present - deadline) if remaining <= 0 else header.keep
-                remaining, keep = _lives(remaining, keep, away)
+                remaining, keep = lives(remaining, keep, away)
                 dated = self._codec.redate(name.signed, stored.data, self.clock.wall() + remaining)
-                life = _told(connection, remaining, keep)
+                life = told(connection, remaining, keep)
                 if dialect.set(stream, name.wire, dated, life, stored.token):
+                    if self._codec.is_manifest(dated):
+                        paged.append((dated, max(remaining, 0.0) + keep))
                     return True
             return False
 
-        return self._servers.write(name.wire, attempt, False)
+        done = self._servers.write(name.wire, attempt, False)
+        for manifest, life in paged:
+            self._paging.touch(name.signed, manifest, life)
+        return done
 
     def discard(self, key: Key) -> bool:
         wire = self._name(key).wire
@@ -532,52 +559,6 @@ class MemcachedClient(CacheClient):
         if isinstance(known, StaticDiscovery):
             return ", ".join(map(str, self.addresses))
         return repr(known)
-
-
-class _Item:
-    """A value to be written, sealed for where it is written.
-
-    Args:
-        seal: ``seal(remaining, keep)`` gives the envelope.
-        remaining, keep: seconds.
-    """
-
-    __slots__ = ("keep", "remaining", "seal", "sealed", "wire")
-
-    def __init__(
-        self, wire: bytes, seal: Callable[[float, float], bytes], remaining: float, keep: float
-    ) -> None:
-        self.wire = wire
-        self.seal = seal
-        self.remaining = remaining
-        self.keep = keep
-        # Now and not at the server: what cannot be sealed is no server's affair.
-        self.sealed = seal(remaining, keep)
-
-    def at(self, connection: Connection, away: bool) -> tuple[bytes, int]:
-        """The data, and how long the server is to keep it."""
-        remaining, keep = _lives(self.remaining, self.keep, away)
-        data = self.sealed if not away else self.seal(remaining, keep)
-        return data, _told(connection, remaining, keep)
-
-    def set(self, connection: Connection, away: bool) -> bool:
-        """Write, whatever is there."""
-        data, life = self.at(connection, away)
-        return connection.dialect.set(connection.stream, self.wire, data, life)
-
-
-def _lives(remaining: float, keep: float, away: bool) -> tuple[float, float]:
-    """Seconds that a value lives, and is kept after that; few on a server that stands in."""
-    if not away:
-        return remaining, keep
-    remaining = min(remaining, AWAY_LIFE)
-    return remaining, min(keep, AWAY_LIFE - max(remaining, 0.0))
-
-
-def _told(connection: Connection, remaining: float, keep: float) -> int:
-    # The server's clock is a real one, whatever clock this client was given.
-    now = SYSTEM_CLOCK.wall() + connection.profile.clock_offset
-    return exptime(remaining, keep, now)
 
 
 def _discovery(addresses: Any, weights: Sequence[int] | None) -> Discovery:

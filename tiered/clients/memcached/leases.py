@@ -71,7 +71,7 @@ def take(
         return None
     if 0 <= slot.left <= life:
         # A value that the server drops meanwhile would take the claim with it.
-        dialect.prolong(stream, key, life + 1)
+        dialect.touch(stream, key, life + 1)
     if not dialect.add(stream, mark_key, secret, life):
         return None
     mark = dialect.fetch(stream, mark_key)

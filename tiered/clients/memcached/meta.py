@@ -169,11 +169,11 @@ class MetaDialect:
             raise _astray(line)
         return _flag(flags, b"c") if _flag(flags, b"s") == b"0" else None
 
-    def prolong(self, stream: Stream, key: bytes, life: int) -> None:
-        """Let the item under *key*, if there is one, be kept *life* seconds from now."""
+    def touch(self, stream: Stream, key: bytes, life: int) -> bool:
+        """Let the item under *key* be kept for *life*; whether there is one."""
         opaque = b"O%d" % stream.serial()
         stream.send(b"mg %b T%d %b\r\n" % (key, life, opaque))
-        _expect(stream.line(), opaque, b"HD", b"EN")
+        return _expect(stream.line(), opaque, b"HD", b"EN")
 
     def renumber(self, stream: Stream, key: bytes) -> None:
         """Give the item under *key* another token, and leave it as it is."""

@@ -12,13 +12,23 @@ from tiered.clients.memcached.text import TEXT, TextDialect
 from tiered.clock import SYSTEM_CLOCK
 from tiered.errors import BackendError, ServerRefusal
 
-__all__ = ["Dialect", "Knowledge", "Profile", "ask_stats", "authenticate", "probe"]
+__all__ = [
+    "USUAL_ITEM_LIMIT",
+    "Dialect",
+    "Knowledge",
+    "Profile",
+    "ask_stats",
+    "authenticate",
+    "probe",
+]
 
 Dialect: TypeAlias = MetaDialect | TextDialect
 
 _META_SINCE: Final = (1, 6, 10)
 _RELEASE: Final = re.compile(rb"(\d{1,4})\.(\d{1,4})(?:\.(\d{1,4}))?")
-_USUAL_LIMIT: Final = 1024 * 1024
+USUAL_ITEM_LIMIT: Final = 1024 * 1024
+"""Bytes; servers are started with another by ``-I``."""
+
 _MAX_FIGURES: Final = 10_000
 
 
@@ -37,7 +47,7 @@ class Profile(NamedTuple):
     dialect: Dialect
     run: tuple[str, ...] | None = None
     clock_offset: float = 0.0
-    item_limit: int = _USUAL_LIMIT
+    item_limit: int = USUAL_ITEM_LIMIT
 
 
 class Knowledge:
@@ -133,7 +143,7 @@ def _item_limit(stream: Stream) -> int:
     stream.send(b"stats settings\r\n")
     said: Any = _figures(stream).get("item_size_max", "")
     stream.settle()
-    return int(said) if said.isdigit() and int(said) >= 1024 else _USUAL_LIMIT
+    return int(said) if said.isdigit() and int(said) >= 1024 else USUAL_ITEM_LIMIT
 
 
 def authenticate(stream: Stream, credentials: tuple[str, str]) -> None:

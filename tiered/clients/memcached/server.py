@@ -12,7 +12,7 @@ from tiered.clients.memcached.connection import Connection
 from tiered.clients.memcached.dial import Terms
 from tiered.clients.memcached.journal import Journal
 from tiered.clients.memcached.pool import ConnectionPool
-from tiered.clients.memcached.probe import Knowledge, Profile
+from tiered.clients.memcached.probe import USUAL_ITEM_LIMIT, Knowledge, Profile
 from tiered.clients.memcached.stream import Traffic
 from tiered.clock import SYSTEM_CLOCK
 from tiered.concurrency import fork
@@ -108,6 +108,12 @@ class Server:
     def profile(self) -> Profile | None:
         """What it is, as far as is known."""
         return self.knowledge.profile
+
+    @property
+    def item_limit(self) -> int:
+        """Bytes of the largest item that it takes, as far as is known."""
+        profile = self.profile
+        return USUAL_ITEM_LIMIT if profile is None else profile.item_limit
 
     # -- Asking ------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from typing import Final, TypeAlias, TypeVar
 
 from tiered.clients.memcached.connection import Connection
 from tiered.clients.memcached.fleet import Fleet
+from tiered.clients.memcached.probe import USUAL_ITEM_LIMIT
 from tiered.clients.memcached.replies import Written
 from tiered.clients.memcached.server import Server
 from tiered.errors import (
@@ -30,14 +31,11 @@ from tiered.errors import (
 from tiered.stats.counters import Counters
 from tiered.stats.reports import Reports
 
-__all__ = ["AWAY_LIFE", "Servers"]
+__all__ = ["Servers"]
 
 T = TypeVar("T")
 Exchange = Callable[[Connection], T]
 Turns = Callable[[Connection], Generator[None, None, T]]
-
-AWAY_LIFE: Final = 10.0
-"""Seconds that a value lives, with all its keep, on a server that stands in for another."""
 
 
 class Servers:
@@ -299,6 +297,11 @@ class Servers:
         """Close idle connections."""
         for server in self.fleet.known:
             server.pool.close()
+
+    @property
+    def item_limit(self) -> int:
+        """Bytes of the largest item that every server takes, as far as is known."""
+        return min((server.item_limit for server in self.fleet.known), default=USUAL_ITEM_LIMIT)
 
     def trusts(self, key: bytes, created: float) -> bool:
         """Whether what was *created* (wall time) on the server of *key* is to be believed."""

@@ -117,8 +117,10 @@ class TextDialect:
         item = self.fetch(stream, key)
         return None if item is None or item.data else item.token
 
-    def prolong(self, stream: Stream, key: bytes, life: int) -> None:
-        """Nothing: who cannot know how long an item is kept might shorten that."""
+    def touch(self, stream: Stream, key: bytes, life: int) -> bool:
+        """Let the item under *key* be kept for *life*; whether there is one."""
+        stream.send(b"touch %b %d\r\n" % (key, life))
+        return _expect(stream, b"TOUCHED", b"NOT_FOUND")
 
     def renumber(self, stream: Stream, key: bytes) -> None:
         """Give the item under *key* another token, and leave it as it is."""
