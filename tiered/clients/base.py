@@ -306,14 +306,21 @@ class CacheClient(ABC):
         max_tiers: int | None = None,
     ) -> dict[Key, Any]:
         """The fresh values of *keys*, in their order; *default* stands for each that has none."""
-        answers = self.get_ttl_multi(
-            keys,
-            default,
-            ttl_skip=ttl_skip,
-            promote_callback=promote_callback,
-            max_tiers=max_tiers,
-        )
-        return {key: value if ttl > 0 else default for key, (value, ttl) in answers.items()}
+        wanted = list(dict.fromkeys(keys))
+        found = self._limited(max_tiers).find_many(wanted, _search(ttl_skip, promote_callback))
+        now = self.clock.monotonic()
+        answers: dict[Key, Any] = {}
+        misses = 0
+        for key in wanted:
+            entry = found.get(key)
+            if entry is not None and entry.deadline > now:
+                answers[key] = entry.value
+            else:
+                answers[key] = default
+                misses += 1
+        self.counters.misses += misses
+        self.counters.hits += len(wanted) - misses
+        return answers
 
     def get_ttl_multi(
         self,

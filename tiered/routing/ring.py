@@ -81,6 +81,11 @@ class HashRing(Generic[NodeT]):
         # Most fleets are one server, and that needs no hash.
         self._only = self._pairs[0] if len(nodes) == 1 else None
 
+    @property
+    def only(self) -> NodeT | None:
+        """The server of every key, if there is but one."""
+        return None if self._only is None else self._only[0]
+
     def node(self, key: bytes) -> NodeT:
         """The server of *key*."""
         if self._only is not None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence, Set
 from typing import Final, TypeVar
 
 from tiered.clients.memcached.replies import number, refuse
 from tiered.clients.memcached.stream import Stream
 from tiered.errors import BackendError
 
-__all__ = ["read_items", "weight_of_item", "windows"]
+__all__ = ["read_items", "split_items", "weight_of_item", "windows"]
 
 T = TypeVar("T")
 
@@ -53,14 +53,56 @@ def read_items(stream: Stream, keys: Sequence[bytes]) -> Generator[None, None, d
     for window in windows(keys, len, _READ_BYTES):
         stream.send(b"get " + b" ".join(window) + b"\r\n")
         yield
-        asked = set(window)
-        while (line := stream.line()) != b"END":
-            if not line.startswith(b"VALUE "):
-                refuse(line)
-            head = line.split(b" ")
-            if len(head) != 4 or head[1] not in asked:
-                raise BackendError(f"{line[:80]!r} answers another question")
-            data = stream.block(number(head[3]))
-            if data:  # a stub is no value
-                found[head[1]] = data
+        asked = frozenset(window)
+        ended = False
+        while not ended:
+            data, at = stream.unread()
+            at, ended = split_items(data, at, asked, found)
+            stream.skip_to(at)
+            # What is not whole yet, or no item, one at a time; then there is more to split.
+            ended = ended or _read_item(stream, asked, found)
     return found
+
+
+def _read_item(stream: Stream, asked: Set[bytes], found: dict[bytes, bytes]) -> bool:
+    """Read one item, or the end of them; whether it was the end."""
+    line = stream.line()
+    if line == b"END":
+        return True
+    if not line.startswith(b"VALUE "):
+        refuse(line)
+    head = line.split(b" ")
+    if len(head) != 4 or head[1] not in asked:
+        raise BackendError(f"{line[:80]!r} answers another question")
+    data = stream.block(number(head[3]))
+    if data:  # a stub is no value
+        found[head[1]] = data
+    return False
+
+
+def split_items(
+    data: bytes, at: int, asked: Set[bytes], found: dict[bytes, bytes]
+) -> tuple[int, bool]:
+    """Move the items that lie in *data* from *at* on into *found*.
+
+    Args:
+        asked: their keys; others are left where they are, as is all that is no item.
+
+    Returns:
+        Where it stopped, and whether that was the end of the answer.
+    """
+    while data.startswith(b"VALUE ", at):
+        end = data.find(b"\r\n", at)
+        head = data[at + 6 : end].split(b" ") if end > 0 else ()
+        if len(head) != 3 or head[0] not in asked or not (head[2].isdigit() and len(head[2]) < 11):
+            break
+        start = end + 2
+        stop = start + int(head[2])
+        if data[stop : stop + 2] != b"\r\n":
+            break
+        if stop > start:  # a stub is no value
+            found[head[0]] = data[start:stop]
+        at = stop + 2
+    if data.startswith(b"END\r\n", at):
+        return at + 5, True
+    return at, False

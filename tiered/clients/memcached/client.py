@@ -83,6 +83,10 @@ class _Name(NamedTuple):
     wire: bytes
 
 
+_new: Final = tuple.__new__
+"""Makes a name in half the time of its own constructor."""
+
+
 class MemcachedClient(CacheClient):
     """A cache on one or more memcached servers, shared by everybody with the same key.
 
@@ -144,6 +148,8 @@ class MemcachedClient(CacheClient):
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self.clock = clock
+        self._monotonic = clock.monotonic
+        self._wall = clock.wall
         self._discovery = _discovery(addresses, weights)
         self._codec = ValueCodec(
             checksum_key=checksum_key,
@@ -152,6 +158,7 @@ class MemcachedClient(CacheClient):
             max_value_size=max_value_size,
         )
         self._prefix = _checked_prefix(prefix)
+        self._signed = bytes([len(self._prefix)]) + self._prefix
         self._strict = strict
         self._corrupt = 0
         self._unstorable = 0
@@ -190,15 +197,17 @@ class MemcachedClient(CacheClient):
         return None if data is None else self._decoded(name, data)
 
     def entries(self, keys: Iterable[Key]) -> dict[Key, Entry]:
-        names = {key: self._name(key) for key in keys}
-        stored = self._servers.read_many([name.wire for name in names.values()])
+        asked: dict[bytes, tuple[Key, _Name]] = {}
+        for key in keys:
+            name = self._name(key)
+            asked[name.wire] = key, name
+        stored = self._servers.read_many(list(asked))
         found: dict[Key, Entry] = {}
-        for key, name in names.items():
-            data = stored.get(name.wire)
-            if data is not None:
-                entry = self._decoded(name, data)
-                if entry is not None:
-                    found[key] = entry
+        for wire, data in stored.items():
+            key, name = asked[wire]
+            entry = self._decoded(name, data)
+            if entry is not None:
+                found[key] = entry
         return found
 
     def near(self, key: Key) -> Entry | None:
@@ -206,15 +215,17 @@ class MemcachedClient(CacheClient):
 
     def _decoded(self, name: _Name, data: bytes) -> Entry | None:
         try:
-            value, header = self._codec.decode(name.signed, data)
+            value, (created, expires, _, _) = self._codec.decode(name.signed, data)
         except CorruptValue as error:
             self._note_corrupt(error, data)
             return None
-        if not self._servers.trusts(name.wire, header.created):
+        if self._servers.fleet.doubts and not self._servers.trusts(name.wire, created):
             return None
+        # The envelope's wall-clock expiry on this process's monotonic clock.
+        deadline = expires + (self._monotonic() - self._wall())
         if type(value) is Manifest:
-            return self._joined(name, value, self._deadline_of(header))
-        return Entry(value, self._deadline_of(header))
+            return self._joined(name, value, deadline)
+        return Entry(value, deadline)
 
     def _joined(self, name: _Name, manifest: Manifest, deadline: float) -> Entry | None:
         """The entry of a value that lies in pages; ``None`` if some of them are gone."""
@@ -276,17 +287,38 @@ class MemcachedClient(CacheClient):
     def store_many(
         self, items: Mapping[Key, Any], deadline: float, *, keep: float = 0.0
     ) -> dict[Key, bool]:
+        now, remaining = self._wall(), deadline - self._monotonic()
+        header = Header(now, now + remaining, keep)
         names = {key: self._name(key) for key in items}
-        sealed: dict[bytes, Item] = {}
+        sealed: dict[bytes, bytes] = {}
+        large: dict[Key, bool] = {}
+        room = self._paging.room
         for key, name in names.items():
             try:
-                sealed[name.wire] = self._sealed(name, items[key], deadline, keep)
+                data = self._codec.encode(name.signed, items[key], header)
             except CodecError as error:
                 self._drop(name, error, always=True)
+                continue
+            if len(data) <= room:
+                sealed[name.wire] = data
+            else:
+                large[key] = self.store(key, items[key], deadline, keep=keep)
+        values = {name.wire: (key, name) for key, name in names.items()}
+
+        def short_lived(wire: bytes) -> bytes:
+            key, name = values[wire]
+            life, kept = lives(remaining, keep, away=True)
+            return self._codec.encode(name.signed, items[key], Header(now, now + life, kept))
+
         written = self._servers.write_many(
-            list(sealed), lambda wire, connection, away: sealed[wire].at(connection, away)
+            sealed,
+            lambda connection, away: told(connection, *lives(remaining, keep, away)),
+            short_lived,
         )
-        return {key: self._is_written(name, written.get(name.wire)) for key, name in names.items()}
+        return {
+            key: large[key] if key in large else self._is_written(name, written.get(name.wire))
+            for key, name in names.items()
+        }
 
     def _is_written(self, name: _Name, written: Written | None) -> bool:
         if isinstance(written, CodecError):
@@ -329,7 +361,9 @@ class MemcachedClient(CacheClient):
             return self._codec.encode(name.signed, value, header)
 
         item = Item(name.wire, seal, remaining, keep)
-        return self._paging.write(name.signed, item) if self._paging.needed(item) else item
+        return (
+            self._paging.write(name.signed, item) if len(item.sealed) > self._paging.room else item
+        )
 
     def _store_if(self, name: _Name, item: Item, deadline: float, condition: Condition) -> bool:
         def attempt(connection: Connection, away: bool) -> bool:
@@ -470,8 +504,7 @@ class MemcachedClient(CacheClient):
     def _name(self, key: Key) -> _Name:
         name = canonical(key)
         # The signature covers the prefix too: a value is not to be moved between those.
-        signed = bytes([len(self._prefix)]) + self._prefix + name
-        return _Name(signed, wire_key(self._prefix, name))
+        return _new(_Name, (self._signed + name, wire_key(self._prefix, name)))
 
     @property
     def capabilities(self) -> Capabilities:

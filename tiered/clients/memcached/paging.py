@@ -37,12 +37,9 @@ class Paging:
         self._codec = codec
         self._prefix = prefix
 
-    def needed(self, item: Item) -> bool:
-        """Whether *item* is more than a server takes."""
-        return len(item.sealed) > self._room
-
     @property
-    def _room(self) -> int:
+    def room(self) -> int:
+        """Bytes of the largest sealed value that all servers take, as far as is known."""
         return self._servers.item_limit - _ITEM_OVERHEAD
 
     def write(self, name: bytes, item: Item) -> Item:
@@ -51,15 +48,15 @@ class Paging:
         Raises:
             ValueTooLarge: a server takes no page of a sensible size, or no server took one.
         """
-        if self._room < MIN_PAGE_SIZE:
-            raise ValueTooLarge(f"{len(item.sealed)} bytes, and a server takes {self._room}")
-        manifest, pages = split(item.sealed, self._room)
+        if self.room < MIN_PAGE_SIZE:
+            raise ValueTooLarge(f"{len(item.sealed)} bytes, and a server takes {self.room}")
+        manifest, pages = split(item.sealed, self.room)
         keyed = dict(zip(self._keys(manifest), pages, strict=True))
 
-        def page(key: bytes, connection: Connection, away: bool) -> tuple[bytes, int]:
-            return keyed[key], told(connection, *lives(item.remaining, item.keep, away))
-
-        written = self._servers.write_many(list(keyed), page)
+        written = self._servers.write_many(
+            keyed,
+            lambda connection, away: told(connection, *lives(item.remaining, item.keep, away)),
+        )
         for key in keyed:
             if written.get(key) is not True:
                 raise ValueTooLarge(

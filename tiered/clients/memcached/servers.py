@@ -96,7 +96,7 @@ class Servers:
         self, key: bytes, exchange: Callable[[Connection, bool], T], *, writes: bool = False
     ) -> tuple[Server, Server | None, T] | None:
         try:
-            home, spare = self.fleet.place(key)
+            home, spare = self.fleet.ring().pair(key)
         except DiscoveryError as error:
             return self._failed(None, error, None)
         server: Server | None = home
@@ -137,33 +137,38 @@ class Servers:
         return found
 
     def write_many(
-        self, keys: Sequence[bytes], item: Callable[[bytes, Connection, bool], tuple[bytes, int]]
+        self,
+        items: Mapping[bytes, bytes],
+        life: Callable[[Connection, bool], int],
+        away_data: Callable[[bytes], bytes] | None = None,
     ) -> dict[bytes, Written]:
-        """Write the items of *keys*; what became of those whose server answered.
+        """Write *items*; what became of those whose server answered.
 
         Args:
-            item: ``item(key, connection, away)`` gives the data, and the seconds that the
-                server is told; these are the same for all.
+            life: ``life(connection, away)`` gives the seconds that a server is told.
+            away_data: gives the data for a server that is not the key's home, where that
+                is another.
         """
         written: dict[bytes, Written] = {}
 
         def write(
             connection: Connection, part: Sequence[bytes], away: bool
         ) -> Generator[None, None, None]:
-            items = [(key, item(key, connection, away)) for key in part]
-            pairs = [(key, data) for key, (data, _) in items]
-            life = items[0][1][1]
-            done = yield from connection.dialect.set_many(connection.stream, pairs, life)
+            data_of = away_data if away and away_data is not None else items.__getitem__
+            pairs = [(key, data_of(key)) for key in part]
+            seconds = life(connection, away)
+            done = yield from connection.dialect.set_many(connection.stream, pairs, seconds)
             written.update(zip(part, done, strict=True))
 
-        self._spread(keys, write, writes=True)
+        self._spread(list(items), write, writes=True)
         return written
 
     def delete_many(self, keys: Iterable[bytes]) -> dict[bytes, bool]:
         """Delete *keys* wherever they may be; which were there."""
         gone = dict.fromkeys(keys, False)
         try:
-            places = {key: self.fleet.place(key) for key in gone}
+            ring = self.fleet.ring()
+            places = {key: ring.pair(key) for key in gone}
         except DiscoveryError as error:
             self._failed(None, error, None)
             return gone
@@ -185,7 +190,7 @@ class Servers:
             for key in parts[server]:
                 _owe(server, key)
             self._report(server, trouble)
-        homes = {place.home for place in places.values()}
+        homes = {home for home, _ in places.values()}
         for server in homes & (failures | failed).keys():
             self._failed(None, (failures | failed)[server], None)
         return gone
@@ -235,22 +240,27 @@ class Servers:
         self, keys: Sequence[bytes], *, writes: bool
     ) -> tuple[dict[Server, _Part], Server | None]:
         """*keys* by who can be asked, at home and away; and a home that nobody stands in for."""
+        ring = self.fleet.ring()
+        if ring.only is not None and self._is_ready(ring.only):
+            return {ring.only: (list(keys), [])}, None
         parts: dict[Server, _Part] = {}
         deserted: Server | None = None
         ready: dict[Server, bool] = {}
         for key in keys:
-            home, spare = self.fleet.place(key)
+            home, spare = ring.pair(key)
             if home not in ready:
                 ready[home] = self._is_ready(home)
             if ready[home]:
-                parts.setdefault(home, _part())[False].append(key)
+                if home not in parts:
+                    parts[home] = [], []
+                parts[home][False].append(key)
                 continue
             if writes:
                 _owe(home, key)
             if spare is not None and spare not in ready:
                 ready[spare] = self._is_ready(spare)
             if spare is not None and ready[spare]:
-                parts.setdefault(spare, _part())[True].append(key)
+                parts.setdefault(spare, ([], []))[True].append(key)
             else:
                 deserted = home
         return parts, deserted
@@ -307,7 +317,7 @@ class Servers:
         """Whether what was *created* (wall time) on the server of *key* is to be believed."""
         if not self.fleet.doubts:
             return True
-        home, spare = self.fleet.place(key)
+        home, spare = self.fleet.ring().pair(key)
         server = home if home.up or spare is None else spare
         return created > server.trusted_from
 
@@ -334,10 +344,6 @@ class Servers:
 
 _Part: TypeAlias = tuple[list[bytes], list[bytes]]
 """The keys that a server is asked for as their home, and as a stand-in."""
-
-
-def _part() -> _Part:
-    return [], []
 
 
 def _talking(

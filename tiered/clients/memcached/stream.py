@@ -88,6 +88,14 @@ class Stream:
         self._at = stop + 2
         return block
 
+    def unread(self) -> tuple[bytes, int]:
+        """What is here, and from where on it was not read yet; see :meth:`skip_to`."""
+        return self._data, self._at
+
+    def skip_to(self, at: int) -> None:
+        """What was :meth:`unread` has been read up to *at*."""
+        self._at = at
+
     def settle(self) -> None:
         """The exchange is over. Raises ``BackendError`` if there is more than its answer."""
         if self._at != len(self._data):
