@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 from sybil import Sybil
-from sybil.parsers.markdown import PythonCodeBlockParser
+from sybil.parsers.markdown import PythonCodeBlockParser, SkipParser
 
 from tests.conftest import memcached as memcached  # noqa: PLC0414 - also for the examples
 from tiered.cli.demo.server import PrivateMemcached, answers
@@ -33,7 +33,7 @@ def usual_memcached(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 pytest_collect_file = Sybil(
-    parsers=[PythonCodeBlockParser()],
+    parsers=[PythonCodeBlockParser(), SkipParser()],
     patterns=["README.md", "docs/**/*.md"],
     fixtures=["usual_memcached"],
 ).pytest()
