@@ -26,7 +26,7 @@ import struct
 from collections.abc import Callable, Sequence
 from functools import partial
 from hmac import compare_digest
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
 from tiered.codec.compress import COMPRESSORS, Compressor
 from tiered.codec.pages import Manifest, join
@@ -38,13 +38,15 @@ from tiered.validation import check_count, check_number
 __all__ = ["Header", "ValueCodec"]
 
 T = TypeVar("T")
+_Bytes: TypeAlias = bytes | memoryview
 
 _KIND: Final = 0xC5_01_00_00
 """Magic, format, serialiser and compressor as one number; the latter two are to be added."""
 
-_LAYOUT: Final = struct.Struct(">IdddfI")
+_FIELDS: Final = "IdddfI"
+_LAYOUT: Final = struct.Struct(f">{_FIELDS}")
 _pack: Final = _LAYOUT.pack
-_unpack: Final = struct.Struct(f">{Signer.SIZE}xIdddfI").unpack_from
+_unpack: Final = struct.Struct(f">{Signer.SIZE}x{_FIELDS}").unpack_from
 _OVERHEAD: Final = Signer.SIZE + _LAYOUT.size
 _SIGNATURE: Final = slice(Signer.SIZE)
 _SIGNED: Final = slice(Signer.SIZE, None)
@@ -164,12 +166,7 @@ class ValueCodec:
         return self._seal(name, _MANIFEST, 0, header, manifest.pack())
 
     def _seal(
-        self,
-        name: bytes,
-        serializer: int,
-        compressor: int,
-        header: Header,
-        payload: bytes | memoryview,
+        self, name: bytes, serializer: int, compressor: int, header: Header, payload: _Bytes
     ) -> bytes:
         head = _pack(_kind(serializer, compressor), *header, len(name))
         if len(payload) < _SMALL:
@@ -194,7 +191,7 @@ class ValueCodec:
             digest.update(signed)
             if not compare_digest(digest.digest(), data[_SIGNATURE]):
                 self._signer.verify(data[_SIGNATURE], signed, skip=1)
-            payload: bytes | memoryview = data[_PAYLOAD]
+            payload: _Bytes = data[_PAYLOAD]
         else:
             payload = self._verified(name, data)[_PAYLOAD]
         try:
@@ -287,7 +284,7 @@ def _kind(serializer: int, compressor: int) -> int:
     return _KIND + (serializer << 8) + compressor
 
 
-def _expanded(one: Serializer, other: Compressor, limit: int, payload: bytes | memoryview) -> Any:
+def _expanded(one: Serializer, other: Compressor, limit: int, payload: _Bytes) -> Any:
     return one.loads(other.decompress(payload, limit))
 
 
