@@ -25,6 +25,7 @@ The parts, in the order of their dependence:
 ``door.pxi``        the front door of a cached function
 ``awaited.pxi``     a call of a cached coroutine function
 ``entrance.pxi``    the objects that stand where a function stood
+``remote.pxi``      what each value from a server passes through
 ==================  ====================================================================
 """
 
@@ -38,3 +39,4 @@ include "compiled/near.pxi"
 include "compiled/door.pxi"
 include "compiled/awaited.pxi"
 include "compiled/entrance.pxi"
+include "compiled/remote.pxi"

@@ -23,16 +23,19 @@ byte can: so none can move between the payload and the name.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from hmac import compare_digest
 from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
+from tiered.acceleration import core
 from tiered.codec.compress import COMPRESSORS, Compressor
 from tiered.codec.pages import Manifest, join
 from tiered.codec.serialize import SERIALIZERS, Serializer
 from tiered.codec.sign import Signer
+from tiered.entry import Entry
 from tiered.errors import CorruptValue, ValueTooLarge
+from tiered.typing import Key
 from tiered.validation import check_count, check_number
 
 __all__ = ["Header", "ValueCodec"]
@@ -126,6 +129,19 @@ class ValueCodec:
         if self._compressor is not None:
             self._compressor.require()
         self._readers = self._make_readers()
+        opener = (
+            _PlainOpener(self)
+            if core is None
+            else core.Opener(self._newest, self._readers, Manifest)
+        )
+        self.open: Callable[[bytes, bytes], tuple[Any, float, float] | None] = opener.open
+        """``open(name, data)`` gives ``(value, created, expires)``, or ``None``: that is no miss
+        yet, :meth:`decode` may read it, or says what is wrong with it."""
+        self.open_many: Callable[..., list[bytes]] = opener.open_many
+        """``open_many(stored, asked, shift, found)`` puts an ``Entry`` into *found* for each of
+        *stored* (data by the server's key), with *shift* seconds added to its expiry. *asked*
+        has, for each of these, the key and its names. Returns those that :attr:`open` does not
+        read, and those of manifests."""
 
     def _make_readers(self) -> dict[int, Callable[[Any], Any]]:
         """By the kind of an envelope, what reads its payload."""
@@ -168,7 +184,11 @@ class ValueCodec:
     def _seal(
         self, name: bytes, serializer: int, compressor: int, header: Header, payload: _Bytes
     ) -> bytes:
-        head = _pack(_kind(serializer, compressor), *header, len(name))
+        kind = _kind(serializer, compressor)
+        if core is not None and type(payload) is bytes and len(payload) < _SMALL:
+            sealed: bytes = core.seal(self._newest, kind, header, name, payload)
+            return sealed
+        head = _pack(kind, *header, len(name))
         if len(payload) < _SMALL:
             message = head + payload
             digest = self._newest.copy()
@@ -275,6 +295,42 @@ class ValueCodec:
         if compressor and compressor not in _COMPRESSOR_NUMBERS:
             return CorruptValue(f"unknown compressor {compressor}")
         return CorruptValue(f"serialiser {serializer} is unknown or not allowed here")
+
+
+class _PlainOpener:
+    """What ``core.Opener`` is where the compiled core is not in use."""
+
+    def __init__(self, codec: ValueCodec) -> None:
+        self._decode = codec.decode
+
+    def open(self, name: bytes, data: bytes) -> tuple[Any, float, float] | None:
+        try:
+            value, (created, expires, _, _) = self._decode(name, data)
+        except CorruptValue:
+            return None
+        return value, created, expires
+
+    def open_many(
+        self,
+        stored: Mapping[bytes, bytes],
+        asked: Mapping[bytes, tuple[Key, tuple[bytes, bytes]]],
+        shift: float,
+        found: dict[Key, Entry],
+    ) -> list[bytes]:
+        unusual: list[bytes] = []
+        decode = self._decode
+        for wire, data in stored.items():
+            key, (signed, _) = asked[wire]
+            try:
+                value, (_, expires, _, _) = decode(signed, data)
+            except CorruptValue:
+                unusual.append(wire)
+                continue
+            if type(value) is Manifest:
+                unusual.append(wire)
+            else:
+                found[key] = Entry(value, expires + shift)
+        return unusual
 
 
 _COMPRESSOR_NUMBERS: Final = frozenset(one.number for one in COMPRESSORS.values())

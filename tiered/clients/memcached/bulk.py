@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator, Sequence, Set
 from typing import Final, TypeVar
 
+from tiered.acceleration import core
 from tiered.clients.memcached.replies import number, refuse
 from tiered.clients.memcached.stream import Stream
 from tiered.errors import BackendError
 
-__all__ = ["read_items", "split_items", "weight_of_item", "windows"]
+__all__ = ["python_split_items", "read_items", "split_items", "weight_of_item", "windows"]
 
 T = TypeVar("T")
 
@@ -80,7 +81,7 @@ def _read_item(stream: Stream, asked: Set[bytes], found: dict[bytes, bytes]) -> 
     return False
 
 
-def split_items(
+def python_split_items(
     data: bytes, at: int, asked: Set[bytes], found: dict[bytes, bytes]
 ) -> tuple[int, bool]:
     """Move the items that lie in *data* from *at* on into *found*.
@@ -106,3 +107,6 @@ def split_items(
     if data.startswith(b"END\r\n", at):
         return at + 5, True
     return at, False
+
+
+split_items = python_split_items if core is None else core.split_items

@@ -8,7 +8,7 @@ import secrets
 import ssl
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, TypeVar
 
 from tiered.clients.base import (
     ALWAYS,
@@ -35,9 +35,9 @@ from tiered.clock import SYSTEM_CLOCK
 from tiered.codec.pages import Manifest
 from tiered.codec.values import Header, ValueCodec
 from tiered.entry import admits
-from tiered.errors import CodecError, CorruptValue, ServerRefusal, ValueTooLarge
+from tiered.errors import CodecError, CorruptValue, ValueTooLarge
 from tiered.keys.canonical import canonical
-from tiered.keys.wire import wire_key
+from tiered.keys.wire import KeyName, key_names, wire_key
 from tiered.routing.addresses import Address
 from tiered.routing.discovery import CallableDiscovery, Discovery, StaticDiscovery
 from tiered.routing.watch import Watch
@@ -69,22 +69,6 @@ class MemcachedStats(ClientStats):
     corrupt: int = 0
     unstorable: int = 0
     servers: tuple[ServerStats, ...] = ()
-
-
-class _Name(NamedTuple):
-    """A key in the two forms that matter outside the process.
-
-    Attributes:
-        signed: prefix and canonical key, as they are bound into the signature.
-        wire: the server's key.
-    """
-
-    signed: bytes
-    wire: bytes
-
-
-_new: Final = tuple.__new__
-"""Makes a name in half the time of its own constructor."""
 
 
 class MemcachedClient(CacheClient):
@@ -157,8 +141,10 @@ class MemcachedClient(CacheClient):
             compress=compress,
             max_value_size=max_value_size,
         )
+        self._open = self._codec.open
+        self._open_many = self._codec.open_many
         self._prefix = _checked_prefix(prefix)
-        self._signed = bytes([len(self._prefix)]) + self._prefix
+        self._name = key_names(self._prefix)
         self._strict = strict
         self._corrupt = 0
         self._unstorable = 0
@@ -197,15 +183,17 @@ class MemcachedClient(CacheClient):
         return None if data is None else self._decoded(name, data)
 
     def entries(self, keys: Iterable[Key]) -> dict[Key, Entry]:
-        asked: dict[bytes, tuple[Key, _Name]] = {}
-        for key in keys:
-            name = self._name(key)
-            asked[name.wire] = key, name
+        asked = self._name.index(keys)
         stored = self._servers.read_many(list(asked))
         found: dict[Key, Entry] = {}
-        for wire, data in stored.items():
+        if self._servers.fleet.doubts:
+            unusual = list(stored)
+        else:
+            shift = self._monotonic() - self._wall()
+            unusual = self._open_many(stored, asked, shift, found)
+        for wire in unusual:
             key, name = asked[wire]
-            entry = self._decoded(name, data)
+            entry = self._decoded(name, stored[wire])
             if entry is not None:
                 found[key] = entry
         return found
@@ -213,12 +201,16 @@ class MemcachedClient(CacheClient):
     def near(self, key: Key) -> Entry | None:
         return None
 
-    def _decoded(self, name: _Name, data: bytes) -> Entry | None:
-        try:
-            value, (created, expires, _, _) = self._codec.decode(name.signed, data)
-        except CorruptValue as error:
-            self._note_corrupt(error, data)
-            return None
+    def _decoded(self, name: KeyName, data: bytes) -> Entry | None:
+        opened = self._open(name.signed, data)
+        if opened is None:
+            try:
+                value, (created, expires, _, _) = self._codec.decode(name.signed, data)
+            except CorruptValue as error:
+                self._note_corrupt(error, data)
+                return None
+        else:
+            value, created, expires = opened
         if self._servers.fleet.doubts and not self._servers.trusts(name.wire, created):
             return None
         # The envelope's wall-clock expiry on this process's monotonic clock.
@@ -227,7 +219,7 @@ class MemcachedClient(CacheClient):
             return self._joined(name, value, deadline)
         return Entry(value, deadline)
 
-    def _joined(self, name: _Name, manifest: Manifest, deadline: float) -> Entry | None:
+    def _joined(self, name: KeyName, manifest: Manifest, deadline: float) -> Entry | None:
         """The entry of a value that lies in pages; ``None`` if some of them are gone."""
         try:
             found = self._paging.read(name.signed, manifest)
@@ -236,7 +228,7 @@ class MemcachedClient(CacheClient):
             return None
         return None if found is None else Entry(found.value, deadline)
 
-    def _header(self, name: _Name, stored: Stored | None) -> Header | None:
+    def _header(self, name: KeyName, stored: Stored | None) -> Header | None:
         """Of what is stored, if that is a value to be believed."""
         if stored is None or not stored.data:
             return None
@@ -291,42 +283,42 @@ class MemcachedClient(CacheClient):
         header = Header(now, now + remaining, keep)
         names = {key: self._name(key) for key in items}
         sealed: dict[bytes, bytes] = {}
-        large: dict[Key, bool] = {}
-        room = self._paging.room
+        apart: dict[Key, bool] = {}
+        room, encode = self._paging.room, self._codec.encode
         for key, name in names.items():
             try:
-                data = self._codec.encode(name.signed, items[key], header)
+                data = encode(name[0], items[key], header)
             except CodecError as error:
                 self._drop(name, error, always=True)
+                apart[key] = False
                 continue
             if len(data) <= room:
-                sealed[name.wire] = data
+                sealed[name[1]] = data
             else:
-                large[key] = self.store(key, items[key], deadline, keep=keep)
-        values = {name.wire: (key, name) for key, name in names.items()}
+                apart[key] = self.store(key, items[key], deadline, keep=keep)
 
         def short_lived(wire: bytes) -> bytes:
-            key, name = values[wire]
+            [(key, name)] = [pair for pair in names.items() if pair[1].wire == wire]
             life, kept = lives(remaining, keep, away=True)
-            return self._codec.encode(name.signed, items[key], Header(now, now + life, kept))
+            return encode(name.signed, items[key], Header(now, now + life, kept))
 
         written = self._servers.write_many(
             sealed,
             lambda connection, away: told(connection, *lives(remaining, keep, away)),
             short_lived,
         )
-        return {
-            key: large[key] if key in large else self._is_written(name, written.get(name.wire))
-            for key, name in names.items()
-        }
+        for name in names.values():
+            outcome = written.get(name[1])
+            if outcome is not True and outcome:
+                self._note_refusal(name, outcome)
+        return {key: written.get(name[1]) is True for key, name in names.items()} | apart
 
-    def _is_written(self, name: _Name, written: Written | None) -> bool:
-        if isinstance(written, CodecError):
-            self._drop(name, written, always=False)  # the server has dropped what was there
-        elif isinstance(written, ServerRefusal):
+    def _note_refusal(self, name: KeyName, error: Written) -> None:
+        if isinstance(error, CodecError):
+            self._drop(name, error, always=False)  # the server has dropped what was there
+        else:
             self.counters.errors += 1
-            self._reports.warn("refused", "memcached: a value is not stored: %s", written)
-        return written is True
+            self._reports.warn("refused", "memcached: a value is not stored: %s", error)
 
     def fill(self, key: Key, value: Any, deadline: float, *, keep: float, claim: Claim) -> bool:
         lease, name = claim.lease, self._name(key)
@@ -352,7 +344,7 @@ class MemcachedClient(CacheClient):
             lease.home.owe(name.wire)
         return written is True
 
-    def _sealed(self, name: _Name, value: Any, deadline: float, keep: float) -> Item:
+    def _sealed(self, name: KeyName, value: Any, deadline: float, keep: float) -> Item:
         now = self.clock.wall()
         remaining = deadline - self.clock.monotonic()
 
@@ -365,7 +357,7 @@ class MemcachedClient(CacheClient):
             self._paging.write(name.signed, item) if len(item.sealed) > self._paging.room else item
         )
 
-    def _store_if(self, name: _Name, item: Item, deadline: float, condition: Condition) -> bool:
+    def _store_if(self, name: KeyName, item: Item, deadline: float, condition: Condition) -> bool:
         def attempt(connection: Connection, away: bool) -> bool:
             dialect, stream = connection.dialect, connection.stream
             data, life = item.at(connection, away)
@@ -440,7 +432,7 @@ class MemcachedClient(CacheClient):
             self.clear()  # raises: the server is everybody's
         return 0  # the server forgets by itself
 
-    def _drop(self, name: _Name, error: CodecError, *, always: bool) -> None:
+    def _drop(self, name: KeyName, error: CodecError, *, always: bool) -> None:
         """A value that cannot be written must not leave the one before it in place."""
         self._unstorable += 1
         self.counters.errors += 1
@@ -500,11 +492,6 @@ class MemcachedClient(CacheClient):
         return wire_key(self._prefix + b"claim/", canonical(key))
 
     # -- What it is ------------------------------------------------------------
-
-    def _name(self, key: Key) -> _Name:
-        name = canonical(key)
-        # The signature covers the prefix too: a value is not to be moved between those.
-        return _new(_Name, (self._signed + name, wire_key(self._prefix, name)))
 
     @property
     def capabilities(self) -> Capabilities:

@@ -96,8 +96,9 @@ class MetaDialect:
         written: list[Written] = []
         for window in windows(items, weight_of_item):
             parts: list[bytes] = []
+            tail = b" T%d q\r\n" % life
             for key, data in window:
-                parts += (b"ms %b %d T%d q\r\n" % (key, len(data), life), data, b"\r\n")
+                parts += (b"ms ", key, b" %d" % len(data), tail, data, b"\r\n")
             parts.append(b"mn\r\n")
             stream.send(b"".join(parts))
             yield
