@@ -186,6 +186,21 @@ class CacheClient(ABC):
         """
         return claim.use(lambda: self.store(key, value, deadline, keep=keep))
 
+    def agree(self, key: Key, proposal: Any) -> Entry | None:
+        """What all users of this client hold for *key*, for good; *proposal* if that is nothing.
+
+        ``None`` if nobody can be asked. Clients of several servers see to it that the loss
+        of one does not lose it: what was agreed on before must not come back.
+        """
+        known = self.entry(key)
+        if known is None and self.add(key, proposal, FOREVER):
+            return Entry(proposal, math.inf)
+        return known or self.entry(key)
+
+    def decree(self, key: Key, value: Any) -> None:
+        """Make *value* what :meth:`agree` gives, to everybody, from now on."""
+        self.store(key, value, math.inf)
+
     def near(self, key: Key) -> Entry | None:
         """An entry if one can be had without blocking; remote clients answer ``None``."""
         return None if self.capabilities.blocking else self.entry(key)

@@ -13,8 +13,10 @@ Who sees a ``clear()``, and when:
 - Others, through tiers with a near one: within ``recheck`` seconds, which is how
   long a revision is trusted, so that a hit in the near tier stays one lookup.
 
-Tokens are random and never used twice. If a server loses the revision, the next
-reader makes up a new one: that clears the namespace, but brings nothing back.
+A delete asks for the revision first: under an old one it would miss its key.
+
+Tokens are random and never used twice. If it is lost, the next reader makes up a new
+one: that clears the namespace, but brings nothing back.
 """
 
 from __future__ import annotations
@@ -29,7 +31,6 @@ from tiered.clients.base import ANY, CacheClient, Capabilities, Entry, Search
 from tiered.clients.revision import Revision
 from tiered.clients.wrapper import Wrapper
 from tiered.concurrency import fork
-from tiered.sentinels import FOREVER
 from tiered.typing import Clock, Key
 from tiered.validation import check_number
 
@@ -82,13 +83,20 @@ class NamespaceState(Revision):
                 self._confirm()
             return self.prefix
 
+    def confirmed(self) -> str:
+        """The prefix, confirmed with the server now: for what must not miss its key."""
+        if self.shared:
+            with self._lock:
+                self._confirm()
+                return self.prefix
+        return self.prefix
+
     def adopt(self, revision: object) -> bool:
         """Take *revision*, just read from the server, for true; whether it is a new one."""
         prefix = self._prefix(str(revision))
         with self._lock:
             changed = prefix != self.prefix
             self.prefix = prefix
-            self.horizon = self._clock.monotonic() + self._recheck
         return changed
 
     def renew(self) -> None:
@@ -96,24 +104,17 @@ class NamespaceState(Revision):
         with self._lock:
             revision = _new_revision()
             if self.shared:
-                self._authority.store(self.revision_key, revision, FOREVER)
+                self._authority.decree(self.revision_key, revision)
                 self.horizon = self._clock.monotonic() + self._recheck
             self.prefix = self._prefix(revision)
 
     def _confirm(self) -> None:
-        known = self._authority.entry(self.revision_key)
-        if known is None:
-            mine = _new_revision()
-            if self._authority.add(self.revision_key, mine, FOREVER):
-                self.adopt(mine)
-                return
-            known = self._authority.entry(self.revision_key)  # somebody was faster
+        known = self._authority.agree(self.revision_key, _new_revision())
         if known is not None:
             self.adopt(known.value)
-        else:
-            # The server does not answer. What is under the prefix that we have was
-            # right when we last could ask; the next chance is after the interval.
-            self.horizon = self._clock.monotonic() + self._recheck
+        # Else nobody answers. What is under the prefix that we have was right when we last
+        # could ask; the next chance is after the interval.
+        self.horizon = self._clock.monotonic() + self._recheck
 
     def _prefix(self, revision: str) -> str:
         return f"{self.namespace}@{revision}"
@@ -190,6 +191,20 @@ class NamespaceWrapper(Wrapper):
         if self.clock.monotonic() >= state.horizon:
             return None  # the revision would have to be confirmed first
         return self._outer(self.client.near((prefix, key)))
+
+    # What is to be gone must be gone under the name that it has for the others by now.
+
+    def discard(self, key: Key) -> bool:
+        return self.client.discard((self.state.confirmed(), key))
+
+    def discard_many(self, keys: Iterable[Key]) -> dict[Key, bool]:
+        prefix = self.state.confirmed()
+        inner: dict[Key, Key] = {key: (prefix, key) for key in keys}
+        found = self.client.discard_many(inner.values())
+        return {key: found[inner_key] for key, inner_key in inner.items()}
+
+    def outdate(self, key: Key) -> bool:
+        return self.client.outdate((self.state.confirmed(), key))
 
     def _with_revision(self, keys: Iterable[Key], search: Search) -> dict[Key, Entry]:
         """Ask for *keys* and the revision together; again if the revision is a new one."""

@@ -20,6 +20,7 @@ from tiered.clients.base import (
 )
 from tiered.clients.explanation import Explanation
 from tiered.clients.memcached import leases
+from tiered.clients.memcached.agreements import Agreements
 from tiered.clients.memcached.connection import Connection
 from tiered.clients.memcached.dial import Terms
 from tiered.clients.memcached.expiry import exptime
@@ -170,6 +171,7 @@ class MemcachedClient(CacheClient):
         self._servers = Servers(
             Fleet(watch, server, clock), strict=strict, counters=self.counters, reports=reports
         )
+        self._agreements = Agreements(self._servers, self._codec)
         self._paging = Paging(self._servers, self._codec, self._prefix)
 
     # -- Reading ---------------------------------------------------------------
@@ -426,6 +428,18 @@ class MemcachedClient(CacheClient):
         wires = {key: self._name(key).wire for key in keys}
         gone = self._servers.delete_many(wires.values())
         return {key: gone[wire] for key, wire in wires.items()}
+
+    def agree(self, key: Key, proposal: Any) -> Entry | None:
+        name = self._name(key)
+        value = self._agreements.agree(name, self._lasting(name, proposal))
+        return None if value is None else self._decoded(name, value)
+
+    def decree(self, key: Key, value: Any) -> None:
+        name = self._name(key)
+        self._agreements.decree(name, self._lasting(name, value))
+
+    def _lasting(self, name: KeyName, value: Any) -> bytes:
+        return self._codec.encode(name.signed, value, Header(self._wall(), math.inf))
 
     def sweep(self, before: float | None) -> int:
         if before is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
 from tiered.clients.memcached.connection import Connection
@@ -25,6 +25,9 @@ from tiered.typing import Clock
 __all__ = ["Server", "ServerStats"]
 
 T = TypeVar("T")
+
+_REVIVAL: Final = 1.0
+"""Seconds that a delete waits for another thread that has the server back in a moment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +59,7 @@ class ServerStats:
     owed: int
     median: float
     slowest: float
-    latency: tuple[tuple[float, int], ...]
+    latency: tuple[tuple[float, int], ...] = field(repr=False)
 
 
 class Server:
@@ -178,7 +181,8 @@ class Server:
         if self.up:
             return True
         due = self.health.usable or (at_once and self.health.refuses_quickly)
-        if not due or not self._reviving.acquire(blocking=False):
+        # Who has time to wait does, for the thread that is at it.
+        if not due or not self._reviving.acquire(timeout=_REVIVAL if at_once else 0):
             return False
         try:
             if not self.up:

@@ -31,7 +31,7 @@ from tiered.errors import (
 from tiered.stats.counters import Counters
 from tiered.stats.reports import Reports
 
-__all__ = ["Servers"]
+__all__ = ["Servers", "owe"]
 
 T = TypeVar("T")
 Exchange = Callable[[Connection], T]
@@ -114,7 +114,7 @@ class Servers:
                 failure = error
             if writes:
                 # Whatever it holds is out of date now; also if it wrote before it failed.
-                _owe(server, key)
+                owe(server, key)
             server = None if away else spare
         return self._failed(None, failure or _left_alone(home), None)
 
@@ -186,13 +186,19 @@ class Servers:
         for server, answers in deleted.items():
             for key, was_there in zip(asked[server], answers, strict=True):
                 gone[key] |= was_there
-        for server, trouble in (failures | failed).items():
+        for server, trouble in failed.items():
             for key in parts[server]:
-                _owe(server, key)
+                owe(server, key)
             self._report(server, trouble)
+            # It may only have been restarted, and be there again: then it is told now.
+            if not self._is_ready(server, at_once=True):
+                failures[server] = trouble
+        for server in failures.keys() - failed.keys():
+            for key in parts[server]:
+                owe(server, key)
         homes = {home for home, _ in places.values()}
-        for server in homes & (failures | failed).keys():
-            self._failed(None, (failures | failed)[server], None)
+        for server in homes & failures.keys():
+            self._failed(None, failures[server], None)
         return gone
 
     def _spread(
@@ -256,7 +262,7 @@ class Servers:
                 parts[home][False].append(key)
                 continue
             if writes:
-                _owe(home, key)
+                owe(home, key)
             if spare is not None and spare not in ready:
                 ready[spare] = self._is_ready(spare)
             if spare is not None and ready[spare]:
@@ -365,7 +371,7 @@ def _bound(exchange: Callable[[Connection, bool], T], away: bool) -> Exchange[T]
     return lambda connection: exchange(connection, away)
 
 
-def _owe(server: Server, key: bytes) -> None:
+def owe(server: Server, key: bytes) -> None:
     """See to it that *server* deletes *key* before it serves again."""
     # It is up if it came back in this very moment, or was only too busy to be told.
     if not server.owe(key):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 from typing import Final
 
 from tiered.clock import SYSTEM_CLOCK
@@ -144,12 +145,14 @@ class Stream:
             # waited for in between.
             self._due = now + self._timeout
         else:
-            left = self._due - now
-            if left <= 0:
-                raise TimeoutError("the answer comes too slowly")
+            # Past the time, what is here already is still read: it may have been our own
+            # thread that was kept from running.
             self._hurried = True
-            self._socket.settimeout(left)
-        piece = self._socket.recv(_PIECE)
+            self._socket.settimeout(max(self._due - now, 0.0))
+        try:
+            piece = self._socket.recv(_PIECE)
+        except (BlockingIOError, ssl.SSLWantReadError) as error:
+            raise TimeoutError("the answer comes too slowly") from error
         if not piece:
             raise ConnectionResetError("the server closed the connection")
         self._traffic.received += len(piece)
