@@ -33,6 +33,8 @@ _HEAD: Final = re.compile(
 _VERSION: Final = re.compile(rb"[0-9]{1,18}")
 _NODE: Final = re.compile(r"([A-Za-z0-9._-]{1,255})\|([0-9A-Fa-f.:]{0,45})\|([0-9]{1,5})")
 _SHOWN: Final = 80
+_PATIENCE: Final = 5
+"""Replies in a row that may be older than one before them."""
 
 
 class Node(NamedTuple):
@@ -98,6 +100,10 @@ def _shown(data: bytes) -> str:
 class ElastiCacheDiscovery:
     """The nodes that a configuration endpoint names, called by their host names.
 
+    Any node may answer for the endpoint, one that has not heard of the latest change too. So
+    a version older than one that was seen before is passed over, a few times in a row; after
+    that it is the truth of a cluster that was made anew.
+
     Args:
         ask: gives the endpoint's reply. It may raise whatever an exchange raises.
         every: seconds for which a reply is good.
@@ -106,6 +112,8 @@ class ElastiCacheDiscovery:
     def __init__(self, ask: Callable[[], bytes], every: float = 60.0) -> None:
         self._ask = ask
         self._every = check_number("every", every, low=0, hint="0 seconds or more")
+        self._newest: tuple[int, tuple[Node, ...]] = (0, ())
+        self._passed_over = 0
 
     def find(self) -> Found:
         """The nodes of now.
@@ -119,9 +127,17 @@ class ElastiCacheDiscovery:
             raise DiscoveryError(
                 f"the configuration endpoint failed: {type(error).__name__}: {error}"
             ) from error
-        _, nodes = parse_configuration(reply)
+        nodes = self._latest(*parse_configuration(reply))
         servers = (Address(node.host.lower(), node.port) for node in nodes)
         return Found(tuple(sorted(servers, key=str)), self._every)
+
+    def _latest(self, version: int, nodes: tuple[Node, ...]) -> tuple[Node, ...]:
+        if version < self._newest[0] and self._passed_over < _PATIENCE:
+            self._passed_over += 1
+        else:
+            self._newest = version, nodes
+            self._passed_over = 0
+        return self._newest[1]
 
     def __repr__(self) -> str:
         return f"ElastiCacheDiscovery(every={self._every:g})"
