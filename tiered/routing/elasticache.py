@@ -21,7 +21,7 @@ from tiered.routing.addresses import Address, is_ip_address
 from tiered.routing.discovery import Found
 from tiered.validation import check_number
 
-__all__ = ["MAX_REPLY", "ElastiCacheDiscovery", "Node", "parse_configuration"]
+__all__ = ["MAX_REPLY", "ElastiCacheDiscovery", "Node", "expected_length", "parse_configuration"]
 
 MAX_REPLY: Final = 1 << 20
 """Bytes of a reply that may be worth reading; a thousand nodes with long names have a fifth."""
@@ -30,6 +30,8 @@ _MAX_NODES: Final = 4096
 _HEAD: Final = re.compile(
     rb"(?:CONFIG cluster|VALUE AmazonElastiCache:cluster) [0-9]{1,10} ([0-9]{1,7})"
 )
+_LONGEST_HEAD: Final = 80
+_END: Final = b"\r\nEND\r\n"
 _VERSION: Final = re.compile(rb"[0-9]{1,18}")
 _NODE: Final = re.compile(r"([A-Za-z0-9._-]{1,255})\|([0-9A-Fa-f.:]{0,45})\|([0-9]{1,5})")
 _SHOWN: Final = 80
@@ -51,6 +53,28 @@ class Node(NamedTuple):
     port: int
 
 
+def expected_length(start: bytes) -> int | None:
+    """How many bytes the reply that begins with *start* has; ``None`` if more must be read first.
+
+    Raises:
+        DiscoveryError: it is no configuration, or a larger one than may be.
+    """
+    first, newline, _ = start.partition(b"\r\n")
+    if not newline and len(first) <= _LONGEST_HEAD:
+        return None
+    length = len(first) + 2 + _data_length(first, start) + len(_END)
+    if length > MAX_REPLY:
+        raise DiscoveryError(f"the configuration has {length} bytes; {MAX_REPLY} may be")
+    return length
+
+
+def _data_length(first: bytes, reply: bytes) -> int:
+    head = _HEAD.fullmatch(first)
+    if head is None:
+        raise DiscoveryError(f"no configuration of a cluster: {_shown(reply)}")
+    return int(head[1])
+
+
 def parse_configuration(reply: bytes) -> tuple[int, tuple[Node, ...]]:
     """The version of the configuration, which grows with each change, and the nodes.
 
@@ -60,11 +84,8 @@ def parse_configuration(reply: bytes) -> tuple[int, tuple[Node, ...]]:
     if len(reply) > MAX_REPLY:
         raise DiscoveryError(f"the configuration has {len(reply)} bytes; {MAX_REPLY} may be")
     first, _, rest = reply.partition(b"\r\n")
-    head = _HEAD.fullmatch(first)
-    if head is None:
-        raise DiscoveryError(f"no configuration of a cluster: {_shown(reply)}")
-    length = int(head[1])
-    if rest[length:] != b"\r\nEND\r\n":
+    length = _data_length(first, reply)
+    if rest[length:] != _END:
         raise DiscoveryError(f"the configuration does not have the {length} bytes that it says")
     version, newline, nodes = rest[:length].partition(b"\n")
     if not newline or not _VERSION.fullmatch(version):
