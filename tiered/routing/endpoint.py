@@ -168,7 +168,6 @@ class _Connection:
 
     def _patiently(self, operation: Callable[[], T], usual: int) -> T:
         while True:
-            self._left()  # what is ready at each look may still come in drips
             try:
                 return operation()
             except ssl.SSLWantReadError:
