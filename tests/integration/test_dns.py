@@ -153,6 +153,28 @@ def test_the_machines_configuration_is_used_where_no_name_server_is_given(
         DnsDiscovery("cache", hosts_file=None, timeout=PATIENCE).find()
 
 
+@pytest.mark.parametrize(
+    "content",
+    [None, b"", b"nameserver\n", b"nameserver somewhere\n", b"\xff\xfe\n", b"search a..b\n"],
+    ids=["missing", "empty", "no address", "no such address", "no text", "no name"],
+)
+def test_a_configuration_that_is_none_is_a_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | None
+) -> None:
+    import dns.resolver as library
+
+    resolv = tmp_path / "resolv.conf"
+    if content is not None:
+        resolv.write_bytes(content)
+    read = library.Resolver.read_resolv_conf
+    monkeypatch.setattr(
+        library.Resolver, "read_resolv_conf", lambda self, _path: read(self, str(resolv))
+    )
+    for discovery in (DnsDiscovery(NAME, hosts_file=None), SrvDiscovery(SERVICE)):
+        with pytest.raises(DiscoveryError, match=r"^the name servers of this machine: "):
+            discovery.find()
+
+
 # -- Aliases ---------------------------------------------------------------------------
 
 
@@ -260,6 +282,15 @@ def test_what_is_no_answer_is_a_failure_within_the_timeout(dns: Nameserver, faul
         assert time.monotonic() - began < PATIENCE + 1.0
 
 
+def test_nobody_sleeps_between_the_tries(dns: Nameserver, monkeypatch: pytest.MonkeyPatch) -> None:
+    dns.faults["*"] = Fault.DROP
+    slept: list[float] = []
+    monkeypatch.setattr("dns.resolver.time.sleep", slept.append)
+    with pytest.raises(DiscoveryError):
+        addresses(dns, family="ipv4").find()
+    assert sum(slept) <= 0.1  # once, when all tries were made
+
+
 @pytest.mark.parametrize("kind", ["A", "AAAA"])
 @pytest.mark.parametrize("fault", [Fault.DROP, Fault.SERVFAIL, Fault.NXDOMAIN])
 def test_half_of_the_addresses_is_no_answer(dns: Nameserver, fault: Fault, kind: str) -> None:
@@ -324,6 +355,53 @@ def test_no_file_stays_open(dns: Nameserver) -> None:
 
 
 # -- Watched ---------------------------------------------------------------------------
+
+
+def test_many_threads_see_a_name_change_while_they_read(dns: Nameserver) -> None:
+    dns.put(NAME, "AAAA", [])
+    dns.put(NAME, "A", ["10.0.0.0"], ttl=0)
+    watch = Watch(addresses(dns, timeout=5.0), SYSTEM_CLOCK, floor=0.02, longest=0.05)
+    watch.current()
+    newest = [0]
+    trouble: list[object] = []
+    end = time.monotonic() + 60
+
+    def read() -> None:
+        seen = -1
+        try:
+            while seen < 10:
+                found = watch.current()
+                now = int(found.addresses[0].host.rpartition(".")[2])
+                assert seen <= now <= newest[0]  # nothing of before, nothing of nowhere
+                assert len(found.addresses) == (200 if now == 10 else 1)
+                seen = now
+                assert time.monotonic() < end
+                time.sleep(0.001)
+        except BaseException as error:
+            trouble.append(error)
+
+    readers = [threading.Thread(target=read) for _ in range(8)]
+    for reader in readers:
+        reader.start()
+    faults = [Fault.NXDOMAIN, Fault.SERVFAIL, Fault.TRUNCATE, Fault.CUT]
+    for number in range(1, 10):
+        before = watch.failures
+        dns.faults["*"] = faults[number % len(faults)]
+        while watch.failures == before:
+            time.sleep(0.001)
+        newest[0] = number
+        dns.put(NAME, "A", [f"10.0.0.{number}"], ttl=0)
+        dns.faults.clear()
+        while watch.current().addresses[0].host != f"10.0.0.{number}":
+            assert time.monotonic() < end
+            time.sleep(0.001)
+    newest[0] = 10
+    dns.put(NAME, "A", [f"10.{n}.0.10" for n in range(200)], ttl=0)
+    dns.faults["A"] = Fault.TRUNCATE_UDP
+    for reader in readers:
+        reader.join(60)
+    assert not trouble
+    assert watch.close(timeout=5)
 
 
 def test_a_watch_follows_a_name_while_it_is_read(dns: Nameserver) -> None:

@@ -412,3 +412,17 @@ def test_an_endpoint_that_fails_is_a_failed_discovery(
 ) -> None:
     with pytest.raises(DiscoveryError, match=message):
         ElastiCacheDiscovery(ask).find()
+
+
+def test_a_node_that_has_not_heard_of_a_change_does_not_undo_it() -> None:
+    replies: list[bytes] = []
+    discovery = ElastiCacheDiscovery(lambda: replies.pop(0))
+
+    def hosts(*versions: int) -> list[str]:
+        replies.extend(reply(b"%d\na%d.example||11211\n" % (one, one)) for one in versions)
+        return [discovery.find().addresses[0].host for _ in versions]
+
+    assert hosts(12, 13, 12, 13, 13) == ["a12.example"] + ["a13.example"] * 4
+    assert hosts(12, 11, 12, 11, 12) == ["a13.example"] * 5
+    assert hosts(13) == ["a13.example"]  # and the patience is as before
+    assert hosts(1, 1, 1, 1, 1, 1, 2) == ["a13.example"] * 5 + ["a1.example", "a2.example"]

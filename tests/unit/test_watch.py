@@ -272,10 +272,13 @@ def test_weights_belong_to_their_servers(
         (60, 0.0, 48),
         (60, 0.5, 54),
         (5, 0.0, 5),
-        (1, 1.0, 5),
-        (0, 1.0, 5),
-        (-3, 1.0, 5),
-        (float("nan"), 1.0, 5),
+        (6, 0.0, 5),
+        (6, 1.0, 6),
+        (1, 0.0, 5),
+        (1, 1.0, 6),
+        (0, 0.5, 5.5),
+        (-3, 1.0, 6),
+        (float("nan"), 1.0, 6),
     ],
 )
 def test_answers_are_good_for_their_ttl_or_a_fifth_less_but_for_the_floor(
@@ -356,6 +359,7 @@ def test_times_that_cannot_be_right_are_refused(
         (OSError("a bug"), "Scripted failed: OSError: a bug"),
         (None, "Scripted failed: AttributeError"),
         (found("a", "b", weights=(1,)), "Scripted failed: ValueError"),
+        (Found(parse_addresses(["a"]), "60"), "Scripted failed: TypeError: ttl must be"),  # type: ignore[arg-type]
     ],
 )
 def test_whatever_is_no_answer_is_a_failure(

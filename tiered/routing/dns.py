@@ -211,7 +211,7 @@ class _Inquiry:
             (str(host), port) for host in self._resolver.nameservers
         ]
         self._servers = [dns.nameserver.Do53Nameserver(*place) for place in places]
-        self._resolver.nameservers = list(self._servers)
+        self._prefer(None, None)
 
     def ask(self, name: str, kind: str) -> tuple[tuple[Any, ...], float]:
         """The records of *name*, none if it has none of that kind, and their ttl in seconds.
@@ -246,7 +246,8 @@ class _Inquiry:
     def _prefer(self, host: str | None, port: int | None) -> None:
         """Ask the name server that has answered first, or each question waits for the dead."""
         self._servers.sort(key=lambda one: (one.address, one.port) != (host, port))
-        self._resolver.nameservers = list(self._servers)
+        # All tries in one round: dnspython sleeps between rounds, even past the timeout.
+        self._resolver.nameservers = self._servers * _TRIES
 
 
 @contextmanager
@@ -256,7 +257,8 @@ def _failures_told(about: str) -> Iterator[None]:
 
     try:
         yield
-    except (dns.exception.DNSException, OSError) as error:
+    except (dns.exception.DNSException, OSError, ValueError) as error:
+        # A ValueError is a resolv.conf with something else than addresses, or than text.
         raise DiscoveryError(f"{about}: {error}") from error
 
 

@@ -21,7 +21,7 @@ from tiered.routing.addresses import Address, is_ip_address
 from tiered.routing.discovery import Found
 from tiered.validation import check_number
 
-__all__ = ["MAX_REPLY", "ElastiCacheDiscovery", "Node", "parse_configuration"]
+__all__ = ["MAX_REPLY", "ElastiCacheDiscovery", "Node", "expected_length", "parse_configuration"]
 
 MAX_REPLY: Final = 1 << 20
 """Bytes of a reply that may be worth reading; a thousand nodes with long names have a fifth."""
@@ -30,9 +30,13 @@ _MAX_NODES: Final = 4096
 _HEAD: Final = re.compile(
     rb"(?:CONFIG cluster|VALUE AmazonElastiCache:cluster) [0-9]{1,10} ([0-9]{1,7})"
 )
+_LONGEST_HEAD: Final = 80
+_END: Final = b"\r\nEND\r\n"
 _VERSION: Final = re.compile(rb"[0-9]{1,18}")
 _NODE: Final = re.compile(r"([A-Za-z0-9._-]{1,255})\|([0-9A-Fa-f.:]{0,45})\|([0-9]{1,5})")
 _SHOWN: Final = 80
+_PATIENCE: Final = 5
+"""Replies in a row that may be older than one before them."""
 
 
 class Node(NamedTuple):
@@ -49,6 +53,28 @@ class Node(NamedTuple):
     port: int
 
 
+def expected_length(start: bytes) -> int | None:
+    """How many bytes the reply that begins with *start* has; ``None`` if more must be read first.
+
+    Raises:
+        DiscoveryError: it is no configuration, or a larger one than may be.
+    """
+    first, newline, _ = start.partition(b"\r\n")
+    if not newline and len(first) <= _LONGEST_HEAD:
+        return None
+    length = len(first) + 2 + _data_length(first, start) + len(_END)
+    if length > MAX_REPLY:
+        raise DiscoveryError(f"the configuration has {length} bytes; {MAX_REPLY} may be")
+    return length
+
+
+def _data_length(first: bytes, reply: bytes) -> int:
+    head = _HEAD.fullmatch(first)
+    if head is None:
+        raise DiscoveryError(f"no configuration of a cluster: {_shown(reply)}")
+    return int(head[1])
+
+
 def parse_configuration(reply: bytes) -> tuple[int, tuple[Node, ...]]:
     """The version of the configuration, which grows with each change, and the nodes.
 
@@ -58,11 +84,8 @@ def parse_configuration(reply: bytes) -> tuple[int, tuple[Node, ...]]:
     if len(reply) > MAX_REPLY:
         raise DiscoveryError(f"the configuration has {len(reply)} bytes; {MAX_REPLY} may be")
     first, _, rest = reply.partition(b"\r\n")
-    head = _HEAD.fullmatch(first)
-    if head is None:
-        raise DiscoveryError(f"no configuration of a cluster: {_shown(reply)}")
-    length = int(head[1])
-    if rest[length:] != b"\r\nEND\r\n":
+    length = _data_length(first, reply)
+    if rest[length:] != _END:
         raise DiscoveryError(f"the configuration does not have the {length} bytes that it says")
     version, newline, nodes = rest[:length].partition(b"\n")
     if not newline or not _VERSION.fullmatch(version):
@@ -98,6 +121,10 @@ def _shown(data: bytes) -> str:
 class ElastiCacheDiscovery:
     """The nodes that a configuration endpoint names, called by their host names.
 
+    Any node may answer for the endpoint, one that has not heard of the latest change too. So
+    a version older than one that was seen before is passed over, a few times in a row; after
+    that it is the truth of a cluster that was made anew.
+
     Args:
         ask: gives the endpoint's reply. It may raise whatever an exchange raises.
         every: seconds for which a reply is good.
@@ -106,6 +133,8 @@ class ElastiCacheDiscovery:
     def __init__(self, ask: Callable[[], bytes], every: float = 60.0) -> None:
         self._ask = ask
         self._every = check_number("every", every, low=0, hint="0 seconds or more")
+        self._newest: tuple[int, tuple[Node, ...]] = (0, ())
+        self._passed_over = 0
 
     def find(self) -> Found:
         """The nodes of now.
@@ -119,9 +148,17 @@ class ElastiCacheDiscovery:
             raise DiscoveryError(
                 f"the configuration endpoint failed: {type(error).__name__}: {error}"
             ) from error
-        _, nodes = parse_configuration(reply)
+        nodes = self._latest(*parse_configuration(reply))
         servers = (Address(node.host.lower(), node.port) for node in nodes)
         return Found(tuple(sorted(servers, key=str)), self._every)
+
+    def _latest(self, version: int, nodes: tuple[Node, ...]) -> tuple[Node, ...]:
+        if version < self._newest[0] and self._passed_over < _PATIENCE:
+            self._passed_over += 1
+        else:
+            self._newest = version, nodes
+            self._passed_over = 0
+        return self._newest[1]
 
     def __repr__(self) -> str:
         return f"ElastiCacheDiscovery(every={self._every:g})"

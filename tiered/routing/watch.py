@@ -184,8 +184,10 @@ class Watch:
 
     def _accept(self, found: Found) -> None:
         self._in_a_row = 0
-        # Never later than the ttl says, and not with the rest of the fleet.
-        pause = max(self._floor, found.ttl * random.uniform(0.8, 1.0))  # noqa: S311
+        # Never later than the ttl says, but for the floor, and not with the rest of the fleet.
+        pause = found.ttl * random.uniform(0.8, 1.0)  # noqa: S311
+        if not pause >= self._floor:  # NaN neither
+            pause = self._floor * random.uniform(1.0, 1.2)  # noqa: S311
         self._due = self._clock.monotonic() + pause
         self._trouble = None
         if self._found is None or _shares(found) != _shares(self._found):
@@ -218,6 +220,8 @@ def _look(discovery: Discovery) -> Found:
         found = discovery.find()
         if not found.addresses:
             raise DiscoveryError(f"{discovery!r} found no servers")
+        if not isinstance(found.ttl, (int, float)):
+            raise TypeError(f"ttl must be a number of seconds, not {found.ttl!r}")
         _shares(found)
     except DiscoveryError:
         raise
