@@ -23,8 +23,6 @@ class NodeHealth:
 
     FIRST_PAUSE: Final = 0.25
     LONGEST_PAUSE: Final = 10.0
-    QUICK: Final = 0.02
-    """Seconds within which a server refuses that is down, while its host is not."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -46,9 +44,9 @@ class NodeHealth:
         """Whether to ask a failing server all the same costs next to nothing."""
         return not self._slow
 
-    def failed(self, seconds: float = 0.0) -> None:
-        """The server could not be reached, or broke off, and took *seconds* to do so."""
-        self._slow = seconds > self.QUICK
+    def failed(self, *, slowly: bool = False) -> None:
+        """The server could not be reached, or broke off; or *slowly*, it let us wait in vain."""
+        self._slow = slowly
         if not self.usable:
             return  # the same outage, met by a request that was under way when it began
         pause = min(self.FIRST_PAUSE * 2.0**self._failures, self.LONGEST_PAUSE)

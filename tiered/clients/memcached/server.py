@@ -133,7 +133,7 @@ class Server:
         try:
             return connection.run(exchange)
         except BackendError as error:
-            self._failed(error, started)
+            self._failed(error)
             raise
         finally:
             self.latency.record(SYSTEM_CLOCK.monotonic() - started)
@@ -148,17 +148,17 @@ class Server:
         try:
             return (yield from connection.converse(turns))
         except BackendError as error:
-            self._failed(error, started)
+            self._failed(error)
             raise
         finally:
             self.latency.record(SYSTEM_CLOCK.monotonic() - started)
             self.pool.give(connection)
 
-    def _failed(self, error: BackendError, started: float) -> None:
+    def _failed(self, error: BackendError) -> None:
         self.errors += 1
         if isinstance(error, ServerRefusal):
             return
-        self.health.failed(SYSTEM_CLOCK.monotonic() - started)
+        self.health.failed(slowly=isinstance(error.__cause__, TimeoutError))
         if self.up:
             self.up = False
             self._down_since = self._clock.monotonic()
