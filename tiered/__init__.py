@@ -30,6 +30,9 @@ __all__ = [
     "ComputationTimeout",
     "Condition",
     "DecoratedWrapper",
+    "DiscoveryError",
+    "DnsDiscovery",
+    "ElastiCacheClient",
     "Entry",
     "InprocCacheClient",
     "KeyEncodingError",
@@ -40,6 +43,7 @@ __all__ = [
     "NoServersError",
     "NullCacheClient",
     "ReadWriteSyncAdapter",
+    "SrvDiscovery",
     "SyncAdapter",
     "SystemClock",
     "TieredInclusiveClient",
@@ -55,6 +59,7 @@ if TYPE_CHECKING:
     from tiered.clients.background import AsyncWriteCacheClient
     from tiered.clients.base import CacheClient, Capabilities, Claim
     from tiered.clients.decorating import DecoratedWrapper
+    from tiered.clients.elasticache import ElastiCacheClient
     from tiered.clients.inproc import InprocCacheClient
     from tiered.clients.memcached import MemcachedClient
     from tiered.clients.namespace import NamespaceMirrorWrapper, NamespaceWrapper
@@ -79,10 +84,12 @@ if TYPE_CHECKING:
         CacheMissError,
         CodecError,
         ComputationTimeout,
+        DiscoveryError,
         KeyEncodingError,
         NoServersError,
         UnsupportedOperation,
     )
+    from tiered.routing.dns import DnsDiscovery, SrvDiscovery
     from tiered.sentinels import FOREVER, MISSING
     from tiered.typing import Clock
 
@@ -109,6 +116,9 @@ _HOMES = {
     "CodecError": "tiered.errors",
     "ComputationTimeout": "tiered.errors",
     "Condition": "tiered.entry",
+    "ElastiCacheClient": "tiered.clients.elasticache",
+    "DnsDiscovery": "tiered.routing.dns",
+    "DiscoveryError": "tiered.errors",
     "DecoratedWrapper": "tiered.clients.decorating",
     "Entry": "tiered.entry",
     "InprocCacheClient": "tiered.clients.inproc",
@@ -119,6 +129,7 @@ _HOMES = {
     "NamespaceWrapper": "tiered.clients.namespace",
     "NoServersError": "tiered.errors",
     "NullCacheClient": "tiered.clients.null",
+    "SrvDiscovery": "tiered.routing.dns",
     "ReadWriteSyncAdapter": "tiered.clients.synced",
     "SyncAdapter": "tiered.clients.synced",
     "SystemClock": "tiered.clock",

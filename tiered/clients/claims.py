@@ -31,11 +31,12 @@ class Claim:
         lease: what the client that gave it knows it by, where a server keeps it; its
             fills are judged in :meth:`CacheClient.fill`, in one step with the write.
         lost: whether a fill was refused because the claim had ended.
+        cost: seconds that the value took to compute, if the holder says so; kept with it.
 
     Threads: one holder; not shared.
     """
 
-    __slots__ = ("_client", "_over", "_release", "_use", "key", "lease", "lost", "token")
+    __slots__ = ("_client", "_over", "_release", "_use", "cost", "key", "lease", "lost", "token")
 
     def __init__(
         self,
@@ -51,6 +52,7 @@ class Claim:
         self.token = token
         self.lease = lease
         self.lost = False
+        self.cost = 0.0
         self._client = client
         self._use = use
         self._release = release

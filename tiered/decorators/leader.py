@@ -197,7 +197,13 @@ class Leader:
         return self._client.claim(call.key, self._plan.claim_ttl)
 
     def _filling(self, claim: Claim) -> _Write:
-        return lambda _key, value, ttl: claim.fill(value, ttl, keep=self._plan.keep)
+        started = self._reading.monotonic()
+
+        def fill(_key: Key, value: Any, ttl: float) -> bool:
+            claim.cost = self._reading.monotonic() - started
+            return claim.fill(value, ttl, keep=self._plan.keep)
+
+        return fill
 
     # -- Computing and storing ---------------------------------------------------
 

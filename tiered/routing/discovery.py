@@ -10,7 +10,7 @@ from tiered.routing.addresses import Address, parse_addresses
 from tiered.sentinels import FOREVER
 from tiered.validation import check_count, check_number
 
-__all__ = ["CallableDiscovery", "Discovery", "Found", "StaticDiscovery"]
+__all__ = ["CallableDiscovery", "Discovery", "FallbackDiscovery", "Found", "StaticDiscovery"]
 
 
 class Found(NamedTuple):
@@ -103,3 +103,38 @@ class CallableDiscovery:
     def __repr__(self) -> str:
         name = getattr(self._function, "__qualname__", None) or repr(self._function)
         return f"CallableDiscovery({name}, every={self._every:g})"
+
+
+class FallbackDiscovery:
+    """Another discovery, and servers to use for as long as it has never found any.
+
+    Args:
+        discovery: is asked each time.
+        addresses: the servers until it answers; what it found once is not replaced by them.
+        every: seconds after which it is asked again, meanwhile.
+    """
+
+    def __init__(
+        self, discovery: Discovery, addresses: tuple[Address, ...], every: float = 5.0
+    ) -> None:
+        self._discovery = discovery
+        self._fallback = Found(addresses, check_number("every", every, low=0, hint="0 or more"))
+        self._has_answered = False
+
+    def find(self) -> Found:
+        """What the other one finds.
+
+        Raises:
+            DiscoveryError: it fails, and has not always done so.
+        """
+        try:
+            found = self._discovery.find()
+        except DiscoveryError:
+            if self._has_answered:
+                raise
+            return self._fallback
+        self._has_answered = True
+        return found
+
+    def __repr__(self) -> str:
+        return f"FallbackDiscovery({self._discovery!r})"

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
-import secrets
 import ssl
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,24 +21,30 @@ from tiered.clients.memcached import leases
 from tiered.clients.memcached.agreements import Agreements
 from tiered.clients.memcached.connection import Connection
 from tiered.clients.memcached.dial import Terms
-from tiered.clients.memcached.expiry import exptime
 from tiered.clients.memcached.fleet import Fleet
 from tiered.clients.memcached.items import Item, lives, told
 from tiered.clients.memcached.leases import Lease
+from tiered.clients.memcached.leasing import Leasing
+from tiered.clients.memcached.options import (
+    checked_context,
+    checked_prefix,
+    checked_seconds,
+    credentials_of,
+    discovery_of,
+)
 from tiered.clients.memcached.paging import Paging
 from tiered.clients.memcached.probe import ask_stats
-from tiered.clients.memcached.replies import MARK, Stored, Written
+from tiered.clients.memcached.replies import Stored, Written
 from tiered.clients.memcached.server import Server, ServerStats
 from tiered.clients.memcached.servers import Servers
+from tiered.clients.memcached.values import Values
 from tiered.clock import SYSTEM_CLOCK
-from tiered.codec.pages import Manifest
 from tiered.codec.values import Header, ValueCodec
 from tiered.entry import admits
-from tiered.errors import CodecError, CorruptValue, ValueTooLarge
-from tiered.keys.canonical import canonical
-from tiered.keys.wire import KeyName, key_names, wire_key
+from tiered.errors import CodecError, ValueTooLarge
+from tiered.keys.wire import KeyName, key_names
 from tiered.routing.addresses import Address
-from tiered.routing.discovery import CallableDiscovery, Discovery, StaticDiscovery
+from tiered.routing.discovery import Discovery, StaticDiscovery
 from tiered.routing.watch import Watch
 from tiered.stats.counters import ClientStats
 from tiered.stats.reports import Reports
@@ -52,8 +56,6 @@ __all__ = ["MemcachedClient", "MemcachedStats"]
 T = TypeVar("T")
 
 _SWAP_ATTEMPTS: Final = 8
-_LONGEST_CLAIM: Final = 30 * 24 * 3600
-_PREFIX: Final = re.compile(r"[\x21-\x7e]{0,64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,29 +137,26 @@ class MemcachedClient(CacheClient):
         self.clock = clock
         self._monotonic = clock.monotonic
         self._wall = clock.wall
-        self._discovery = _discovery(addresses, weights)
+        self._discovery = discovery_of(addresses, weights)
         self._codec = ValueCodec(
             checksum_key=checksum_key,
             serializer=serializer,
             compress=compress,
             max_value_size=max_value_size,
         )
-        self._open = self._codec.open
-        self._open_many = self._codec.open_many
-        self._prefix = _checked_prefix(prefix)
+        self._prefix = checked_prefix(prefix)
         self._name = key_names(self._prefix)
         self._strict = strict
-        self._corrupt = 0
         self._unstorable = 0
         self._reports = Reports("tiered.memcached", clock)
         terms = Terms(
-            connect_timeout=_seconds("connect_timeout", connect_timeout),
-            timeout=_seconds("timeout", timeout),
-            tls_context=_checked_context(tls_context),
-            credentials=_credentials(username, password),
+            connect_timeout=checked_seconds("connect_timeout", connect_timeout),
+            timeout=checked_seconds("timeout", timeout),
+            tls_context=checked_context(tls_context),
+            credentials=credentials_of(username, password),
         )
         self._pool_size = size = check_count("pool_size", pool_size, low=1)
-        patience = _seconds("pool_timeout", pool_timeout)
+        patience = checked_seconds("pool_timeout", pool_timeout)
 
         def server(address: Address) -> Server:
             return Server(address, terms, pool_size=size, pool_timeout=patience, clock=clock)
@@ -171,8 +170,10 @@ class MemcachedClient(CacheClient):
         self._servers = Servers(
             Fleet(watch, server, clock), strict=strict, counters=self.counters, reports=reports
         )
+        self._leasing = Leasing(self._servers, self._prefix, clock)
         self._agreements = Agreements(self._servers, self._codec)
-        self._paging = Paging(self._servers, self._codec, self._prefix)
+        paging = Paging(self._servers, self._codec, self._prefix)
+        self._values = Values(self._codec, self._servers, paging, clock, reports)
 
     # -- Reading ---------------------------------------------------------------
 
@@ -182,75 +183,13 @@ class MemcachedClient(CacheClient):
         data = self._servers.read(
             wire, lambda connection: connection.dialect.get(connection.stream, wire)
         )
-        return None if data is None else self._decoded(name, data)
+        return None if data is None else self._values.entry(name, data)
 
     def entries(self, keys: Iterable[Key]) -> dict[Key, Entry]:
-        asked = self._name.index(keys)
-        stored = self._servers.read_many(list(asked))
-        found: dict[Key, Entry] = {}
-        if self._servers.fleet.doubts:
-            unusual = list(stored)
-        else:
-            shift = self._monotonic() - self._wall()
-            unusual = self._open_many(stored, asked, shift, found)
-        for wire in unusual:
-            key, name = asked[wire]
-            entry = self._decoded(name, stored[wire])
-            if entry is not None:
-                found[key] = entry
-        return found
+        return self._values.entries(self._name, keys)
 
     def near(self, key: Key) -> Entry | None:
         return None
-
-    def _decoded(self, name: KeyName, data: bytes) -> Entry | None:
-        opened = self._open(name.signed, data)
-        if opened is None:
-            try:
-                value, (created, expires, _, _) = self._codec.decode(name.signed, data)
-            except CorruptValue as error:
-                self._note_corrupt(error, data)
-                return None
-        else:
-            value, created, expires = opened
-        if self._servers.fleet.doubts and not self._servers.trusts(name.wire, created):
-            return None
-        # The envelope's wall-clock expiry on this process's monotonic clock.
-        deadline = expires + (self._monotonic() - self._wall())
-        if type(value) is Manifest:
-            return self._joined(name, value, deadline)
-        return Entry(value, deadline)
-
-    def _joined(self, name: KeyName, manifest: Manifest, deadline: float) -> Entry | None:
-        """The entry of a value that lies in pages; ``None`` if some of them are gone."""
-        try:
-            found = self._paging.read(name.signed, manifest)
-        except CorruptValue as error:
-            self._note_corrupt(error, b"")
-            return None
-        return None if found is None else Entry(found.value, deadline)
-
-    def _header(self, name: KeyName, stored: Stored | None) -> Header | None:
-        """Of what is stored, if that is a value to be believed."""
-        if stored is None or not stored.data:
-            return None
-        try:
-            header = self._codec.header(name.signed, stored.data)
-        except CorruptValue as error:
-            self._note_corrupt(error, stored.data)
-            return None
-        return header if self._servers.trusts(name.wire, header.created) else None
-
-    def _note_corrupt(self, error: CorruptValue, data: bytes) -> None:
-        if data.startswith(MARK):
-            return  # the stub of a client that speaks another dialect
-        self._corrupt += 1
-        self.counters.errors += 1
-        self._reports.warn("corrupt", "memcached: an unreadable value is a miss: %s", error)
-
-    def _deadline_of(self, header: Header) -> float:
-        """The envelope's wall-clock expiry on this process's monotonic clock."""
-        return self.clock.monotonic() + (header.expires - self.clock.wall())
 
     # -- Writing ---------------------------------------------------------------
 
@@ -265,14 +204,14 @@ class MemcachedClient(CacheClient):
     ) -> bool:
         name = self._name(key)
         try:
-            item = self._sealed(name, value, deadline, keep)
+            item = self._values.item(name, value, deadline, keep)
             if condition is not ALWAYS:
                 return self._store_if(name, item, deadline, condition)
             try:
                 return self._servers.write(name.wire, item.set, False)
             except ValueTooLarge:
                 # Only now is it known how much the server takes.
-                item = self._paging.write(name.signed, item)
+                item = self._values.paging.write(name.signed, item)
                 return self._servers.write(name.wire, item.set, False)
         except CodecError as error:
             self._drop(name, error, always=condition is ALWAYS)
@@ -286,7 +225,7 @@ class MemcachedClient(CacheClient):
         names = {key: self._name(key) for key in items}
         sealed: dict[bytes, bytes] = {}
         apart: dict[Key, bool] = {}
-        room, encode = self._paging.room, self._codec.encode
+        room, encode = self._values.paging.room, self._codec.encode
         for key, name in names.items():
             try:
                 data = encode(name[0], items[key], header)
@@ -330,7 +269,7 @@ class MemcachedClient(CacheClient):
             claim.lost = True  # ended, or of what the key was called before a clear()
             return False
         try:
-            item = self._sealed(name, value, deadline, keep)
+            item = self._values.item(name, value, deadline, keep, claim.cost)
             away = lease.home is not None
             written = self._servers.on(
                 lease.server,
@@ -346,19 +285,6 @@ class MemcachedClient(CacheClient):
             lease.home.owe(name.wire)
         return written is True
 
-    def _sealed(self, name: KeyName, value: Any, deadline: float, keep: float) -> Item:
-        now = self.clock.wall()
-        remaining = deadline - self.clock.monotonic()
-
-        def seal(remaining: float, keep: float) -> bytes:
-            header = Header(now, now + remaining, keep)
-            return self._codec.encode(name.signed, value, header)
-
-        item = Item(name.wire, seal, remaining, keep)
-        return (
-            self._paging.write(name.signed, item) if len(item.sealed) > self._paging.room else item
-        )
-
     def _store_if(self, name: KeyName, item: Item, deadline: float, condition: Condition) -> bool:
         def attempt(connection: Connection, away: bool) -> bool:
             dialect, stream = connection.dialect, connection.stream
@@ -369,8 +295,8 @@ class MemcachedClient(CacheClient):
                     if dialect.add(stream, name.wire, data, life):
                         return True
                     continue  # somebody wrote in between: look again
-                header = self._header(name, stored)
-                present = None if header is None else Entry(None, self._deadline_of(header))
+                header = self._values.header(name, stored)
+                present = None if header is None else Entry(None, self._values.deadline(header))
                 if not admits(condition, present, deadline, self.clock.monotonic()):
                     return False
                 if dialect.set(stream, name.wire, data, life, stored.token):
@@ -397,10 +323,10 @@ class MemcachedClient(CacheClient):
             dialect, stream = connection.dialect, connection.stream
             for _ in range(_SWAP_ATTEMPTS):
                 stored = dialect.fetch(stream, name.wire)
-                header = self._header(name, stored)
+                header = self._values.header(name, stored)
                 if stored is None or header is None:
                     return False
-                present = self._deadline_of(header)
+                present = self._values.deadline(header)
                 if not due(present):
                     return False
                 remaining = deadline - self.clock.monotonic()
@@ -417,7 +343,7 @@ class MemcachedClient(CacheClient):
 
         done = self._servers.write(name.wire, attempt, False)
         for manifest, life in paged:
-            self._paging.touch(name.signed, manifest, life)
+            self._values.paging.touch(name.signed, manifest, life)
         return done
 
     def discard(self, key: Key) -> bool:
@@ -431,15 +357,12 @@ class MemcachedClient(CacheClient):
 
     def agree(self, key: Key, proposal: Any) -> Entry | None:
         name = self._name(key)
-        value = self._agreements.agree(name, self._lasting(name, proposal))
-        return None if value is None else self._decoded(name, value)
+        value = self._agreements.agree(name, self._values.lasting(name, proposal))
+        return None if value is None else self._values.entry(name, value)
 
     def decree(self, key: Key, value: Any) -> None:
         name = self._name(key)
-        self._agreements.decree(name, self._lasting(name, value))
-
-    def _lasting(self, name: KeyName, value: Any) -> bytes:
-        return self._codec.encode(name.signed, value, Header(self._wall(), math.inf))
+        self._agreements.decree(name, self._values.lasting(name, value))
 
     def sweep(self, before: float | None) -> int:
         if before is None:
@@ -460,50 +383,10 @@ class MemcachedClient(CacheClient):
 
     def claim(self, key: Key, ttl: float = 10.0) -> Claim | None:
         life = check_number("ttl", ttl, low=0.0, hint="seconds, 0 or more")
-        name, mark_key = self._name(key), self._mark_key(key)
-        token = secrets.token_hex(8)
-        secret = token.encode()
-        ends = self.clock.monotonic() + life
-        told = min(exptime(max(life, 0.1), 0.0, 0.0), _LONGEST_CLAIM) or _LONGEST_CLAIM
-        reached = self._servers.locate(
-            name.wire,
-            lambda connection: leases.take(connection, name.wire, mark_key, secret, told),
-        )
-        if reached is None:
-            return self._unfounded_claim(key, token, ends)
-        server, home, grant = reached
-        if grant is None:
-            return None
-        lease = Lease(name.wire, mark_key, ends, (server, home, grant))
-        ask = self._servers.on
-
-        def use(action: Callable[[], bool]) -> bool:
-            if self.clock.monotonic() >= ends:
-                return False
-            return ask(server, lambda link: leases.holds(link, lease), True) and action()
-
-        def release() -> bool:
-            return ask(server, lambda link: leases.give_back(link, lease), False)
-
-        return Claim(self, key, token, use, release, lease=lease)
-
-    def _unfounded_claim(self, key: Key, token: str, ends: float) -> Claim:
-        """For when no server can be asked, which has not given the claim to another either.
-
-        What is computed meanwhile still belongs into the tiers that can be reached.
-        """
-
-        def use(action: Callable[[], bool]) -> bool:
-            return self.clock.monotonic() < ends and action()
-
-        return Claim(self, key, token, use, lambda: False)
+        return self._leasing.claim(self, key, self._name(key).wire, life)
 
     def revoke(self, key: Key) -> None:
-        wire, mark_key = self._name(key).wire, self._mark_key(key)
-        self._servers.locate(wire, lambda link: leases.revoke(link, wire, mark_key))
-
-    def _mark_key(self, key: Key) -> bytes:
-        return wire_key(self._prefix + b"claim/", canonical(key))
+        self._leasing.revoke(key, self._name(key).wire)
 
     # -- What it is ------------------------------------------------------------
 
@@ -542,13 +425,13 @@ class MemcachedClient(CacheClient):
             drops=counts.drops,
             deletes=counts.deletes,
             errors=counts.errors,
-            corrupt=self._corrupt,
+            corrupt=self._values.corrupt,
             unstorable=self._unstorable,
             servers=tuple(server.stats for server in self._servers.fleet.known),
         )
 
     def explain(self, key: Key) -> Explanation:
-        name, mark_key = self._name(key), self._mark_key(key)
+        name, mark_key = self._name(key), self._leasing.mark_key(key)
 
         def look(connection: Connection) -> tuple[Stored | None, bool]:
             stored = connection.dialect.fetch(connection.stream, name.wire)
@@ -563,14 +446,16 @@ class MemcachedClient(CacheClient):
         detail = (("server", str(server.address)), *detail, ("claimed", claimed))
         if home is not None:
             detail += (("stands_in_for", str(home.address)),)
-        header = self._header(name, stored)
+        header = self._values.header(name, stored)
         if stored is None or header is None:
             return Explanation(repr(self), key, False, None, detail)
         now = self.clock.wall()
         detail += (
             ("size", len(stored.data)),
             ("compressed", self._codec.is_compressed(stored.data)),
+            ("paged", self._codec.is_manifest(stored.data)),
             ("age", now - header.created),
+            ("cost", header.cost),
         )
         ttl = math.inf if math.isinf(header.expires) else header.expires - now
         return Explanation(repr(self), key, True, ttl, detail)
@@ -595,54 +480,8 @@ class MemcachedClient(CacheClient):
         return repr(known)
 
 
-def _discovery(addresses: Any, weights: Sequence[int] | None) -> Discovery:
-    if callable(addresses):
-        found: Discovery = CallableDiscovery(addresses)
-    elif hasattr(addresses, "find") and not isinstance(addresses, str | bytes):
-        found = addresses
-    else:
-        return StaticDiscovery(addresses, weights)
-    if weights is not None:
-        raise TypeError("weights are for a list of addresses; a discovery tells them itself")
-    return found
-
-
-def _checked_context(context: Any) -> ssl.SSLContext | None:
-    if context is not None and not isinstance(context, ssl.SSLContext):
-        raise TypeError(f"tls_context must be an ssl.SSLContext, not {context!r}")
-    return context
-
-
-def _credentials(username: Any, password: Any) -> tuple[str, str] | None:
-    if username is None and password is None:
-        return None
-    for name, given in (("username", username), ("password", password)):
-        # The password itself stays out of the message: messages end up in logs.
-        if not isinstance(given, str) or not given or re.search(r"[\s\x00]", given):
-            raise ValueError(
-                f"{name} must be text without spaces, and go together with the other of "
-                f"username and password"
-            )
-    return username, password
-
-
 def _figure(value: Any) -> float:
     try:
         return float(value)
     except (TypeError, ValueError):
         return 0.0  # a server that does not tell it, or tells nonsense
-
-
-def _checked_prefix(prefix: Any) -> bytes:
-    if not isinstance(prefix, str) or not _PREFIX.fullmatch(prefix):
-        raise ValueError(
-            f"prefix must be up to 64 printable characters without spaces, not {prefix!r}"
-        )
-    return prefix.encode()
-
-
-def _seconds(name: str, value: float) -> float:
-    seconds = check_number(name, value, low=0.0, hint="a positive number of seconds")
-    if not 0 < seconds < math.inf:
-        raise ValueError(f"{name} must be a positive, finite number of seconds, not {value!r}")
-    return seconds

@@ -53,7 +53,7 @@ class Servers:
     def __init__(self, fleet: Fleet, *, strict: bool, counters: Counters, reports: Reports) -> None:
         self.fleet: Final = fleet
         self._strict = strict
-        self._counters = counters
+        self.counters: Final = counters
         self._reports = reports
 
     # -- One key -----------------------------------------------------------------
@@ -339,7 +339,7 @@ class Servers:
     def _failed(self, server: Server | None, error: BackendError, fallback: T) -> T:
         if server is not None:
             self._report(server, error)
-        self._counters.errors += 1
+        self.counters.errors += 1
         if self._strict:
             raise NoServersError(str(error)) from error
         return fallback
