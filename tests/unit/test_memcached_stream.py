@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import pytest
@@ -85,7 +86,7 @@ MEANING = [b"VALUE k 0 9", b"da\r\nta\r\n!", b"VALUE l 0 0", b"", b"END"]
 @given(cuts=st.sets(st.integers(1, len(ANSWER) - 1)))
 def test_an_answer_means_the_same_in_whatever_pieces_it_comes(cuts: set[int]) -> None:
     edges = [0, *sorted(cuts), len(ANSWER)]
-    pieces = [ANSWER[start:end] for start, end in zip(edges, edges[1:], strict=False)]
+    pieces = [ANSWER[start:end] for start, end in pairwise(edges)]
     dripping: Any = Drip(pieces, ManualClock(), 0)
     assert understood(Stream(dripping, 1, Traffic())) == MEANING
     assert not pieces
@@ -140,7 +141,7 @@ def test_a_block_that_ends_elsewhere_is_given_up(ends: Ends, end: bytes) -> None
 def test_what_follows_an_answer_is_told(ends: Ends) -> None:
     ends.server.sendall(b"STORED\r\nSTORED\r\n")
     assert ends.stream.line() == b"STORED"
-    with pytest.raises(BackendError, match="b'STORED.*' after the answer"):
+    with pytest.raises(BackendError, match=r"b'STORED.*' after the answer"):
         ends.stream.settle()
 
 

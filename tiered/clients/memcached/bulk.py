@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import Final, TypeVar
 
 from tiered.clients.memcached.replies import number, refuse
 from tiered.clients.memcached.stream import Stream
-from tiered.errors import BackendError
+from tiered.errors import BackendError, ServerRefusal
 
-__all__ = ["read_items", "weight_of_item", "windows"]
+__all__ = ["read_each", "read_items", "weight_of_item", "windows"]
 
 T = TypeVar("T")
 
@@ -40,6 +40,25 @@ def windows(
 def weight_of_item(item: tuple[bytes, bytes]) -> int:
     """Bytes that a key and its data take in a request, about."""
     return len(item[0]) + len(item[1]) + 40
+
+
+def read_each(asked: Iterable[T], read: Callable[[T], bool]) -> list[bool]:
+    """What *read* makes of the answer to each of those *asked*.
+
+    Raises:
+        ServerRefusal: the first refusal, when all answers have been read: what was left on
+            the way would be taken for the answers to what comes next.
+    """
+    answers: list[bool] = []
+    refusal: ServerRefusal | None = None
+    for one in asked:
+        try:
+            answers.append(read(one))
+        except ServerRefusal as error:
+            refusal = refusal or error
+    if refusal is not None:
+        raise refusal
+    return answers
 
 
 def read_items(stream: Stream, keys: Sequence[bytes]) -> Generator[None, None, dict[bytes, bytes]]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from typing import Final
 
-from tiered.clients.memcached.bulk import read_items, weight_of_item, windows
+from tiered.clients.memcached.bulk import read_each, read_items, weight_of_item, windows
 from tiered.clients.memcached.replies import (
     Slot,
     Stored,
@@ -132,7 +132,9 @@ class MetaDialect:
             stream.send(b"".join([b"md %b %b\r\n" % pair for pair in pairs]))
             yield
             # Not quiet: releases differ in which answers that leaves out.
-            gone += [_expect(stream.line(), opaque, b"HD", b"NF") for opaque in opaques]
+            gone += read_each(
+                opaques, lambda opaque: _expect(stream.line(), opaque, b"HD", b"NF")
+            )
         return gone
 
     # -- Claims ------------------------------------------------------------------

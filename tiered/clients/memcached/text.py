@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from typing import Final
 
-from tiered.clients.memcached.bulk import read_items, weight_of_item, windows
+from tiered.clients.memcached.bulk import read_each, read_items, weight_of_item, windows
 from tiered.clients.memcached.replies import MARK, Slot, Stored, Written, number, refuse
 from tiered.clients.memcached.stream import Stream
 from tiered.errors import BackendError, CodecError, ServerRefusal
@@ -95,7 +95,7 @@ class TextDialect:
         for window in windows(keys, len, _DELETE_BYTES):
             stream.send(b"".join([b"delete %b\r\n" % key for key in window]))
             yield
-            gone += [_expect(stream, b"DELETED", b"NOT_FOUND") for _ in window]
+            gone += read_each(window, lambda _: _expect(stream, b"DELETED", b"NOT_FOUND"))
         return gone
 
     # -- Claims ------------------------------------------------------------------
