@@ -401,7 +401,7 @@ def test_an_answer_that_lacks_what_was_asked_for_makes_no_sense(method: str, lin
 
 BUSY = b"SERVER_ERROR out of memory\r\n"
 LARGE = b"SERVER_ERROR object too large for cache\r\n"
-WRITES = ("set", "add", "renumber")
+WRITES = ("set", "add")
 Refused = Callable[[], None]
 
 

@@ -10,7 +10,7 @@ from collections.abc import Generator, Sequence
 from typing import Final
 
 from tiered.clients.memcached.bulk import read_each, read_items, weight_of_item, windows
-from tiered.clients.memcached.replies import MARK, Slot, Stored, Written, number, refuse
+from tiered.clients.memcached.replies import MARK, Slot, Stored, Written, number, refuse, refuse_value
 from tiered.clients.memcached.stream import Stream
 from tiered.errors import BackendError, CodecError, ServerRefusal
 
@@ -75,7 +75,7 @@ class TextDialect:
             yield
             for _ in window:
                 try:
-                    written.append(_expect(stream, b"STORED", b"NOT_STORED"))
+                    written.append(_stored(stream, b"NOT_STORED"))
                 except (CodecError, ServerRefusal) as error:
                     written.append(error)
         return written
@@ -122,12 +122,20 @@ class TextDialect:
 
     def renumber(self, stream: Stream, key: bytes) -> None:
         """Give the item under *key* another token, and leave it as it is."""
-        _store(stream, b"append %b 0 0 0\r\n" % key, b"")
+        stream.send(b"append %b 0 0 0\r\n\r\n" % key)
+        _expect(stream, b"STORED", b"NOT_STORED")
 
 
 def _store(stream: Stream, head: bytes, data: bytes) -> bool:
     stream.send(b"%b%b\r\n" % (head, data))
-    return _expect(stream, b"STORED", b"NOT_STORED", b"EXISTS", b"NOT_FOUND")
+    return _stored(stream, b"NOT_STORED", b"EXISTS", b"NOT_FOUND")
+
+
+def _stored(stream: Stream, *no: bytes) -> bool:
+    line = stream.line()
+    if line != b"STORED" and line not in no:
+        refuse_value(line)
+    return line == b"STORED"
 
 
 def _expect(stream: Stream, yes: bytes, *no: bytes) -> bool:
