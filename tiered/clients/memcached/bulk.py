@@ -69,7 +69,7 @@ def read_items(stream: Stream, keys: Sequence[bytes]) -> Generator[None, None, d
         BackendError: an answer to something else.
     """
     found: dict[bytes, bytes] = {}
-    for window in windows(keys, len, _READ_BYTES):
+    for window in windows([*dict.fromkeys(keys)], len, _READ_BYTES):
         stream.send(b"get " + b" ".join(window) + b"\r\n")
         yield
         asked = set(window)
@@ -79,6 +79,7 @@ def read_items(stream: Stream, keys: Sequence[bytes]) -> Generator[None, None, d
             head = line.split(b" ")
             if len(head) != 4 or head[1] not in asked:
                 raise BackendError(f"{line[:80]!r} answers another question")
+            asked.remove(head[1])  # or an answer could go on for ever
             data = stream.block(number(head[3]))
             if data:  # a stub is no value
                 found[head[1]] = data

@@ -136,9 +136,7 @@ class MetaDialect:
             stream.send(b"".join([b"md %b %b\r\n" % pair for pair in pairs]))
             yield
             # Not quiet: releases differ in which answers that leaves out.
-            gone += read_each(
-                opaques, lambda opaque: _expect(stream.line(), opaque, b"HD", b"NF")
-            )
+            gone += read_each(opaques, lambda opaque: _expect(stream.line(), opaque, b"HD", b"NF"))
         return gone
 
     # -- Claims ------------------------------------------------------------------

@@ -10,7 +10,15 @@ from collections.abc import Generator, Sequence
 from typing import Final
 
 from tiered.clients.memcached.bulk import read_each, read_items, weight_of_item, windows
-from tiered.clients.memcached.replies import MARK, Slot, Stored, Written, number, refuse, refuse_value
+from tiered.clients.memcached.replies import (
+    MARK,
+    Slot,
+    Stored,
+    Written,
+    number,
+    refuse,
+    refuse_value,
+)
 from tiered.clients.memcached.stream import Stream
 from tiered.errors import BackendError, CodecError, ServerRefusal
 
@@ -109,7 +117,9 @@ class TextDialect:
             item = self._item(stream, key)
             if item is not None:
                 won = won and item.data == mark
-                return Slot(won, not won and item.data.startswith(MARK), item.token)
+                # Empty is the stub of a client that speaks the other dialect.
+                held = not won and (not item.data or item.data.startswith(MARK))
+                return Slot(won, held, item.token)
         return Slot(won=False, held=True, token=b"0")
 
     def stub(self, stream: Stream, key: bytes) -> bytes | None:
