@@ -29,9 +29,10 @@ FIXED: dict[bytes, bytes] = {
 
 
 class Peer:
-    """Keeps items like a server, in the meta commands or only the old ones; ``spoil(request, answer)`` makes what is really sent.
+    """Keeps items like a server, in the meta commands or only the old ones.
 
-    *request* is the line of the command. Threads: one for each connection.
+    ``spoil(request, answer)`` makes what is really sent; *request* is the line of the
+    command. Threads: one for each connection.
     """
 
     def __init__(self, spoil: Spoil = honest, *, speaks_meta: bool = True) -> None:

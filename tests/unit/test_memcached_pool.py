@@ -5,13 +5,17 @@ from __future__ import annotations
 import gc
 import threading
 import weakref
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
 from tests.fakes import Held, together
+from tiered.clients.memcached.connection import Connection
+from tiered.clients.memcached.dial import Terms
 from tiered.clients.memcached.pool import ConnectionPool
-from tiered.clients.memcached.transport import Connection
+from tiered.clients.memcached.probe import Knowledge
+from tiered.clients.memcached.stream import Traffic
 from tiered.errors import PoolTimeout
 from tiered.routing.addresses import Address
 
@@ -20,7 +24,7 @@ class Idle(Connection):
     """A connection that goes nowhere and says whether it was closed."""
 
     def __init__(self) -> None:
-        super().__init__(Address("127.0.0.1", 1), connect_timeout=1, timeout=1)
+        super().__init__(Address("127.0.0.1", 1), Terms(1, 1), Traffic(), Knowledge())
         self.closed = 0
 
     def close(self) -> None:
@@ -42,37 +46,47 @@ def pool_of(size: int, made: Made, patience: float = 0.001) -> ConnectionPool:
     return ConnectionPool(made, size=size, patience=patience)
 
 
+@contextmanager
+def using(pool: ConnectionPool) -> Iterator[Connection]:
+    """As servers use a pool."""
+    connection = pool.take()
+    try:
+        yield connection
+    finally:
+        pool.give(connection)
+
+
 def test_connections_are_made_on_demand_and_used_again() -> None:
     made = Made()
     pool = pool_of(3, made)
     assert not made.all
     for _ in range(5):
-        with pool.connection() as connection:
+        with using(pool) as connection:
             assert connection is made.all[0]
-    with pool.connection(), pool.connection():
+    with using(pool), using(pool):
         assert len(made.all) == 2
 
 
 def test_the_connection_used_last_is_used_next() -> None:
     made = Made()
     pool = pool_of(3, made)
-    with pool.connection() as first, pool.connection() as second:
+    with using(pool) as first, using(pool) as second:
         pass
     # The inner block ended first.
-    with pool.connection() as warmest, pool.connection() as next_one:
+    with using(pool) as warmest, using(pool) as next_one:
         assert (warmest, next_one) == (first, second)
 
 
 def test_a_full_pool_refuses_after_its_patience_and_says_how_full() -> None:
     pool = pool_of(2, Made(), patience=0.001)
     with (
-        pool.connection(),
-        pool.connection(),
+        using(pool),
+        using(pool),
         pytest.raises(PoolTimeout, match=r"all 2 connections were in use for 0\.001 s"),
-        pool.connection(),
+        using(pool),
     ):
         pass
-    with pool.connection(), pool.connection():
+    with using(pool), using(pool):
         pass
 
 
@@ -81,12 +95,12 @@ def test_who_waits_gets_the_first_connection_that_comes_free() -> None:
     pool = pool_of(1, made, patience=20)
 
     def hold() -> None:
-        with pool.connection():
+        with using(pool):
             held()
 
     def wait() -> None:
         held.go.set()
-        with pool.connection() as connection:
+        with using(pool) as connection:
             assert connection is made.all[0]
 
     threads = [threading.Thread(target=hold), threading.Thread(target=wait)]
@@ -106,9 +120,9 @@ def test_a_block_that_fails_gives_its_place_and_its_connection_back(
     made = Made()
     pool = pool_of(1, made)
     for _ in range(3):
-        with pytest.raises(error), pool.connection():
+        with pytest.raises(error), using(pool):
             raise error
-    with pool.connection() as connection:
+    with using(pool) as connection:
         assert connection is made.all[0]
     assert len(made.all) == 1
 
@@ -124,9 +138,9 @@ def test_a_connection_that_cannot_be_made_gives_its_place_back() -> None:
 
     pool = ConnectionPool(connect, size=1, patience=0.001)
     for error in (OSError, KeyboardInterrupt):
-        with pytest.raises(error), pool.connection():
+        with pytest.raises(error), using(pool):
             pass
-    with pool.connection():
+    with using(pool):
         pass
 
 
@@ -138,7 +152,7 @@ def test_no_more_than_the_size_are_ever_in_use() -> None:
     def use(_number: int) -> None:
         nonlocal now, most
         for _ in range(20):
-            with pool.connection():
+            with using(pool):
                 with lock:
                     now += 1
                     most = max(most, now)
@@ -153,19 +167,58 @@ def test_no_more_than_the_size_are_ever_in_use() -> None:
 def test_closing_closes_what_is_idle_and_the_pool_goes_on() -> None:
     made = Made()
     pool = pool_of(3, made)
-    with pool.connection(), pool.connection():
+    with using(pool), using(pool):
         pass
     pool.close()
-    pool.close()
     assert [connection.closed for connection in made.all] == [1, 1]
-    with pool.connection():
+    pool.close()
+    # They are opened again on use: the places are still theirs.
+    with using(pool), using(pool), using(pool):
         assert len(made.all) == 3
+
+
+def test_closing_leaves_what_is_in_use_alone() -> None:
+    made = Made()
+    pool = pool_of(2, made)
+    with using(pool), using(pool):
+        pass
+    with using(pool) as connection:
+        pool.close()
+        assert [other.closed for other in made.all if other is connection] == [0]
+        assert [other.closed for other in made.all if other is not connection] == [1]
+
+
+def test_a_connection_that_nobody_gives_back_gives_its_place_back_when_it_is_gone() -> None:
+    made = Made()
+    pool = pool_of(1, made)
+    pool.take()  # an interruption came before the taker could even note it
+    made.all.clear()
+    gc.collect()
+    with using(pool) as connection:
+        assert connection is made.all[0]
+
+
+def test_who_is_interrupted_while_waiting_takes_no_place_along(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pool = pool_of(1, Made(), patience=20)
+
+    def interrupted(_left: float) -> bool:
+        raise KeyboardInterrupt
+
+    with using(pool):
+        monkeypatch.setattr(pool._lock, "wait", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            pool.take()
+    assert pool._waiting == 0
+    with using(pool):
+        pass
 
 
 def test_a_dropped_pool_closes_what_is_idle() -> None:
     made = Made()
     pool = pool_of(3, made)
-    with pool.connection():
+    with using(pool):
         pass
     gone = weakref.ref(pool)
     del pool
@@ -177,29 +230,27 @@ def test_a_dropped_pool_closes_what_is_idle() -> None:
 def test_a_child_uses_none_of_its_parents_connections() -> None:
     made = Made()
     pool = pool_of(2, made)
-    with pool.connection(), pool.connection():
+    with using(pool), using(pool):
         pass
     pool.after_fork()
     assert [connection.closed for connection in made.all] == [1, 1]
-    with pool.connection(), pool.connection():
+    with using(pool), using(pool):
         assert len(made.all) == 4
 
 
 def test_a_child_has_all_places_whatever_the_parents_threads_hold() -> None:
     made, held = Made(), Held()
     pool = pool_of(1, made)
-    places: list[Any] = []
 
     def hold() -> None:
-        with pool.connection():
+        with using(pool):
             held()
 
     thread = threading.Thread(target=hold)
     thread.start()
     assert held.started.wait(10)
-    places.append(pool._places)
     pool.after_fork()  # as in a child; the thread is only there to hold the place
-    with pool.connection() as connection:
+    with using(pool) as connection:
         assert connection is made.all[1]
     held.go.set()
     thread.join(10)
@@ -209,8 +260,8 @@ def test_a_child_has_all_places_whatever_the_parents_threads_hold() -> None:
 def test_a_block_that_forks_does_not_hand_the_parents_connection_on() -> None:
     made = Made()
     pool = pool_of(1, made)
-    with pool.connection() as before:
+    with using(pool) as before:
         pool.after_fork()
     assert made.all[0].closed == 1
-    with pool.connection() as after:
+    with using(pool) as after:
         assert after is not before

@@ -11,10 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tiered.clients.memcached.servers import Servers
-from tiered.routing.addresses import parse_addresses
+from tiered.clients.memcached.dial import Terms
+from tiered.clients.memcached.fleet import Fleet
+from tiered.clients.memcached.server import Server
+from tiered.routing.addresses import Address
+from tiered.routing.discovery import StaticDiscovery
 from tiered.routing.ring import HashRing
-from tiered.stats.counters import Counters
+from tiered.routing.watch import Watch
 from tiered.testing import ManualClock
 
 KEYS = [f"key:{number}".encode() for number in range(10_000)]
@@ -42,17 +45,13 @@ def placed(nodes: HashRing[int], count: int = 40) -> str:
     return "".join(chr(ord("a") + nodes.node(key)) for key in KEYS[:count])
 
 
-def servers(addresses: Sequence[Any]) -> Servers:
-    return Servers(
-        parse_addresses(addresses),
-        connect_timeout=1.0,
-        timeout=1.0,
-        pool_size=1,
-        pool_timeout=1.0,
-        strict=False,
-        clock=ManualClock(),
-        counters=Counters(),
-    )
+def fleet(addresses: Sequence[Any]) -> Fleet:
+    clock = ManualClock()
+
+    def server(address: Address) -> Server:
+        return Server(address, Terms(1.0, 1.0), pool_size=1, pool_timeout=1.0, clock=clock)
+
+    return Fleet(Watch(StaticDiscovery(addresses), clock), server, clock)
 
 
 # -- As libmemcached -------------------------------------------------------------------
@@ -89,8 +88,9 @@ def test_a_key_belongs_to_the_server_that_libmemcached_has_it_on(
 def test_a_client_asks_the_server_that_libmemcached_would_ask(
     addresses: list[str], expected: str
 ) -> None:
-    ours = servers(addresses)
-    assert "".join(chr(ord("a") + ours.all.index(ours.of(key))) for key in KEYS[:40]) == expected
+    ours = fleet(addresses)
+    homes = [ours.servers.index(ours.ring().node(key)) for key in KEYS[:40]]
+    assert "".join(chr(ord("a") + home) for home in homes) == expected
 
 
 def test_the_number_of_points_is_libmemcacheds_even_where_it_computes_less_than_160() -> None:

@@ -133,7 +133,7 @@ cdef class KeyNames:
         return found
 
 
-def split_items(bytes data, Py_ssize_t at, asked, dict found):
+def split_items(bytes data, Py_ssize_t at, set asked, dict found):
     """Move items into *found*. See ``tiered.clients.memcached.bulk``, which has the twin."""
     cdef const char* start = PyBytes_AS_STRING(data)
     cdef const char* end = start + PyBytes_GET_SIZE(data)
@@ -163,6 +163,7 @@ def split_items(bytes data, Py_ssize_t at, asked, dict found):
             break
         if line[size + 2] != c'\r' or line[size + 3] != c'\n':
             break
+        asked.remove(key)
         if size:  # a stub is no value
             found[key] = PyBytes_FromStringAndSize(line + 2, size)
         here = line + size + 4

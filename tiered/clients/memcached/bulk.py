@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Sequence, Set
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import Final, TypeVar
 
 from tiered.acceleration import core
 from tiered.clients.memcached.replies import number, refuse
 from tiered.clients.memcached.stream import Stream
-from tiered.errors import BackendError
+from tiered.errors import BackendError, ServerRefusal
 
-__all__ = ["python_split_items", "read_items", "split_items", "weight_of_item", "windows"]
+__all__ = [
+    "python_split_items",
+    "read_each",
+    "read_items",
+    "split_items",
+    "weight_of_item",
+    "windows",
+]
 
 T = TypeVar("T")
 
@@ -43,6 +50,25 @@ def weight_of_item(item: tuple[bytes, bytes]) -> int:
     return len(item[0]) + len(item[1]) + 40
 
 
+def read_each(asked: Iterable[T], read: Callable[[T], bool]) -> list[bool]:
+    """What *read* makes of the answer to each of those *asked*.
+
+    Raises:
+        ServerRefusal: the first refusal, when all answers have been read: what was left on
+            the way would be taken for the answers to what comes next.
+    """
+    answers: list[bool] = []
+    refusal: ServerRefusal | None = None
+    for one in asked:
+        try:
+            answers.append(read(one))
+        except ServerRefusal as error:
+            refusal = refusal or error
+    if refusal is not None:
+        raise refusal
+    return answers
+
+
 def read_items(stream: Stream, keys: Sequence[bytes]) -> Generator[None, None, dict[bytes, bytes]]:
     """The data under those of *keys* that are there; stops between question and answer.
 
@@ -51,10 +77,10 @@ def read_items(stream: Stream, keys: Sequence[bytes]) -> Generator[None, None, d
         BackendError: an answer to something else.
     """
     found: dict[bytes, bytes] = {}
-    for window in windows(keys, len, _READ_BYTES):
+    for window in windows([*dict.fromkeys(keys)], len, _READ_BYTES):
         stream.send(b"get " + b" ".join(window) + b"\r\n")
         yield
-        asked = frozenset(window)
+        asked = set(window)
         ended = False
         while not ended:
             data, at = stream.unread()
@@ -65,7 +91,7 @@ def read_items(stream: Stream, keys: Sequence[bytes]) -> Generator[None, None, d
     return found
 
 
-def _read_item(stream: Stream, asked: Set[bytes], found: dict[bytes, bytes]) -> bool:
+def _read_item(stream: Stream, asked: set[bytes], found: dict[bytes, bytes]) -> bool:
     """Read one item, or the end of them; whether it was the end."""
     line = stream.line()
     if line == b"END":
@@ -75,6 +101,7 @@ def _read_item(stream: Stream, asked: Set[bytes], found: dict[bytes, bytes]) -> 
     head = line.split(b" ")
     if len(head) != 4 or head[1] not in asked:
         raise BackendError(f"{line[:80]!r} answers another question")
+    asked.remove(head[1])  # or an answer could go on for ever
     data = stream.block(number(head[3]))
     if data:  # a stub is no value
         found[head[1]] = data
@@ -82,12 +109,13 @@ def _read_item(stream: Stream, asked: Set[bytes], found: dict[bytes, bytes]) -> 
 
 
 def python_split_items(
-    data: bytes, at: int, asked: Set[bytes], found: dict[bytes, bytes]
+    data: bytes, at: int, asked: set[bytes], found: dict[bytes, bytes]
 ) -> tuple[int, bool]:
     """Move the items that lie in *data* from *at* on into *found*.
 
     Args:
-        asked: their keys; others are left where they are, as is all that is no item.
+        asked: their keys; each is taken out with its item. Others are left where they are,
+            as is all that is no item.
 
     Returns:
         Where it stopped, and whether that was the end of the answer.
@@ -101,6 +129,7 @@ def python_split_items(
         stop = start + int(head[2])
         if data[stop : stop + 2] != b"\r\n":
             break
+        asked.remove(head[0])
         if stop > start:  # a stub is no value
             found[head[0]] = data[start:stop]
         at = stop + 2

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from typing import Final
 
-from tiered.clients.memcached.bulk import read_items, weight_of_item, windows
+from tiered.clients.memcached.bulk import read_each, read_items, weight_of_item, windows
 from tiered.clients.memcached.replies import (
     Slot,
     Stored,
@@ -21,6 +21,7 @@ from tiered.clients.memcached.replies import (
     is_refusal,
     number,
     refuse,
+    refuse_value,
 )
 from tiered.clients.memcached.stream import Stream
 from tiered.errors import BackendError, CodecError, ServerRefusal
@@ -87,7 +88,10 @@ class MetaDialect:
         stream.send(
             b"ms %b %d T%d %b%b\r\n%b\r\n" % (key, len(data), life, opaque, condition, data)
         )
-        return _expect(stream.line(), opaque, b"HD", b"NS", b"EX", b"NF")
+        line = stream.line()
+        if is_refusal(line):
+            refuse_value(line)
+        return _expect(line, opaque, b"HD", b"NS", b"EX", b"NF")
 
     def set_many(
         self, stream: Stream, items: Sequence[tuple[bytes, bytes]], life: int
@@ -102,7 +106,7 @@ class MetaDialect:
             parts.append(b"mn\r\n")
             stream.send(b"".join(parts))
             yield
-            if _quiet_end(stream):
+            if _quiet_end(stream, len(window)):
                 written += [True] * len(window)
             else:
                 # A refusal does not say which of them it means.
@@ -133,7 +137,7 @@ class MetaDialect:
             stream.send(b"".join([b"md %b %b\r\n" % pair for pair in pairs]))
             yield
             # Not quiet: releases differ in which answers that leaves out.
-            gone += [_expect(stream.line(), opaque, b"HD", b"NF") for opaque in opaques]
+            gone += read_each(opaques, lambda opaque: _expect(stream.line(), opaque, b"HD", b"NF"))
         return gone
 
     # -- Claims ------------------------------------------------------------------
@@ -194,14 +198,15 @@ def _expect(line: bytes, opaque: bytes, yes: bytes, *no: bytes) -> bool:
     return head == yes
 
 
-def _quiet_end(stream: Stream) -> bool:
-    """Read what quiet commands answer until the end of all; whether that was nothing."""
-    clean = True
-    while (line := stream.line()) != b"MN":
+def _quiet_end(stream: Stream, count: int) -> bool:
+    """Read what *count* quiet commands answer until the end of all; whether that was nothing."""
+    for refused in range(count + 1):
+        line = stream.line()
+        if line == b"MN":
+            return not refused
         if not is_refusal(line):
             refuse(line)
-        clean = False
-    return clean
+    raise BackendError(f"more than {count} answers to {count} commands")
 
 
 def _flag(flags: Sequence[bytes], letter: bytes) -> bytes:

@@ -6,7 +6,7 @@ from typing import Final, NamedTuple, NoReturn, TypeAlias
 
 from tiered.errors import BackendError, CodecError, ServerRefusal, ValueTooLarge
 
-__all__ = ["MARK", "Slot", "Stored", "Written", "is_refusal", "number", "refuse"]
+__all__ = ["MARK", "Slot", "Stored", "Written", "is_refusal", "number", "refuse", "refuse_value"]
 
 MARK: Final = b"\xc5\x00claim/"
 """How the data of the text dialect's stubs begins; no envelope does."""
@@ -47,15 +47,28 @@ def refuse(line: bytes) -> NoReturn:
     """Raise what *line* means in place of an answer.
 
     Raises:
-        ValueTooLarge, ServerRefusal: a clean refusal.
+        ServerRefusal: a clean refusal.
         BackendError: nonsense; what follows cannot be trusted.
     """
     if not is_refusal(line):
         raise BackendError(f"the answer {line[:80]!r} makes no sense")
-    text = line.decode("ascii", "replace")[:200]
-    if b"too large" in line:
-        raise ValueTooLarge(f"the server refuses the value: {text}")
-    raise ServerRefusal(f"the server answers {text}")
+    raise ServerRefusal(f"the server answers {_text(line)}")
+
+
+def refuse_value(line: bytes) -> NoReturn:
+    """The same for what answers a write.
+
+    Raises:
+        ValueTooLarge: a clean refusal that only a smaller value can help.
+        ServerRefusal, BackendError: as :func:`refuse` does.
+    """
+    if is_refusal(line) and b"too large" in line:
+        raise ValueTooLarge(f"the server refuses the value: {_text(line)}")
+    refuse(line)
+
+
+def _text(line: bytes) -> str:
+    return line.decode("ascii", "replace")[:200]
 
 
 def number(text: bytes) -> int:

@@ -187,15 +187,13 @@ class Servers:
             for key, was_there in zip(asked[server], answers, strict=True):
                 gone[key] |= was_there
         for server, trouble in failed.items():
-            for key in parts[server]:
-                owe(server, key)
+            _owe_all(server, parts[server])
             self._report(server, trouble)
             # It may only have been restarted, and be there again: then it is told now.
             if not self._is_ready(server, at_once=True):
                 failures[server] = trouble
         for server in failures.keys() - failed.keys():
-            for key in parts[server]:
-                owe(server, key)
+            _owe_all(server, parts[server])
         homes = {home for home, _ in places.values()}
         for server in homes & failures.keys():
             self._failed(None, failures[server], None)
@@ -226,13 +224,16 @@ class Servers:
             asked = {server: [*part[False], *part[True]] for server, part in parts.items()}
             answered += [(server, asked[server]) for server in done]
             left = []
-            for server, trouble in failures.items():
-                if isinstance(trouble, PoolTimeout | ServerRefusal):
-                    self._failed(server, trouble, None)
-                else:
-                    self._report(server, trouble)
-                    failure = trouble
+            for server in [*failures]:
+                if not isinstance(failures[server], PoolTimeout | ServerRefusal):
+                    failure = failures.pop(server)
+                    self._report(server, failure)
                     left += asked[server]
+                    if writes:
+                        # Also if it wrote before it failed: see _reach.
+                        _owe_all(server, asked[server])
+            for server, trouble in failures.items():
+                self._failed(server, trouble, None)
             if deserted is not None:
                 self._failed(None, failure or _left_alone(deserted), None)
             if not left:
@@ -267,8 +268,10 @@ class Servers:
                 ready[spare] = self._is_ready(spare)
             if spare is not None and ready[spare]:
                 parts.setdefault(spare, ([], []))[True].append(key)
-            else:
-                deserted = home
+                continue
+            deserted = home
+            if writes and spare is not None:
+                owe(spare, key)
         return parts, deserted
 
     def _together(
@@ -376,6 +379,11 @@ def owe(server: Server, key: bytes) -> None:
     # It is up if it came back in this very moment, or was only too busy to be told.
     if not server.owe(key):
         server.suspend(key)
+
+
+def _owe_all(server: Server, keys: Iterable[bytes]) -> None:
+    for key in keys:
+        owe(server, key)
 
 
 def _left_alone(server: Server) -> BackendError:

@@ -42,7 +42,17 @@ class Stream:
     Threads: one at a time.
     """
 
-    __slots__ = ("_at", "_data", "_due", "_hurried", "_serial", "_socket", "_timeout", "_traffic")
+    __slots__ = (
+        "_at",
+        "_data",
+        "_due",
+        "_expected",
+        "_hurried",
+        "_serial",
+        "_socket",
+        "_timeout",
+        "_traffic",
+    )
 
     def __init__(self, connected: socket.socket, timeout: float, traffic: Traffic) -> None:
         connected.settimeout(timeout)
@@ -52,6 +62,7 @@ class Stream:
         self._data = b""
         self._at = 0
         self._due = 0.0
+        self._expected = _PACE  # bytes, until then
         self._hurried = False
         self._serial = 0
 
@@ -63,6 +74,8 @@ class Stream:
     def send(self, request: bytes) -> None:
         """Send all of *request*."""
         self._traffic.sent += len(request)
+        if self._due:
+            self._start_anew()  # another question of the same exchange
         self._socket.sendall(request)
 
     def line(self) -> bytes:
@@ -103,10 +116,7 @@ class Stream:
             raise BackendError(f"{self._data[self._at :][:40]!r} after the answer")
         self._data = b""
         self._at = 0
-        self._due = 0.0
-        if self._hurried:
-            self._hurried = False
-            self._socket.settimeout(self._timeout)
+        self._start_anew()
 
     def close(self) -> None:
         """Close the socket."""
@@ -120,15 +130,10 @@ class Stream:
         """Have *size* unread bytes; memory is taken for what arrives, not for what is announced."""
         pieces = [self._data[self._at :]]
         missing = size - len(pieces[0])
-        wanted = _PACE
         while missing > 0:
             piece = self._receive()
             pieces.append(piece)
             missing -= len(piece)
-            wanted -= len(piece)
-            if wanted <= 0:
-                wanted = _PACE
-                self._due = SYSTEM_CLOCK.monotonic() + self._timeout
         self._data = b"".join(pieces)
         self._at = 0
 
@@ -156,4 +161,16 @@ class Stream:
         if not piece:
             raise ConnectionResetError("the server closed the connection")
         self._traffic.received += len(piece)
+        self._expected -= len(piece)
+        if self._expected <= 0:
+            self._expected = _PACE
+            self._due = SYSTEM_CLOCK.monotonic() + self._timeout
         return piece
+
+    def _start_anew(self) -> None:
+        """The next answer has the whole time again."""
+        self._due = 0.0
+        self._expected = _PACE
+        if self._hurried:
+            self._hurried = False
+            self._socket.settimeout(self._timeout)

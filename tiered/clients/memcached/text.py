@@ -9,8 +9,16 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from typing import Final
 
-from tiered.clients.memcached.bulk import read_items, weight_of_item, windows
-from tiered.clients.memcached.replies import MARK, Slot, Stored, Written, number, refuse
+from tiered.clients.memcached.bulk import read_each, read_items, weight_of_item, windows
+from tiered.clients.memcached.replies import (
+    MARK,
+    Slot,
+    Stored,
+    Written,
+    number,
+    refuse,
+    refuse_value,
+)
 from tiered.clients.memcached.stream import Stream
 from tiered.errors import BackendError, CodecError, ServerRefusal
 
@@ -75,7 +83,7 @@ class TextDialect:
             yield
             for _ in window:
                 try:
-                    written.append(_expect(stream, b"STORED", b"NOT_STORED"))
+                    written.append(_stored(stream, b"NOT_STORED"))
                 except (CodecError, ServerRefusal) as error:
                     written.append(error)
         return written
@@ -95,7 +103,7 @@ class TextDialect:
         for window in windows(keys, len, _DELETE_BYTES):
             stream.send(b"".join([b"delete %b\r\n" % key for key in window]))
             yield
-            gone += [_expect(stream, b"DELETED", b"NOT_FOUND") for _ in window]
+            gone += read_each(window, lambda _: _expect(stream, b"DELETED", b"NOT_FOUND"))
         return gone
 
     # -- Claims ------------------------------------------------------------------
@@ -109,7 +117,9 @@ class TextDialect:
             item = self._item(stream, key)
             if item is not None:
                 won = won and item.data == mark
-                return Slot(won, not won and item.data.startswith(MARK), item.token)
+                # Empty is the stub of a client that speaks the other dialect.
+                held = not won and (not item.data or item.data.startswith(MARK))
+                return Slot(won, held, item.token)
         return Slot(won=False, held=True, token=b"0")
 
     def stub(self, stream: Stream, key: bytes) -> bytes | None:
@@ -124,12 +134,20 @@ class TextDialect:
 
     def renumber(self, stream: Stream, key: bytes) -> None:
         """Give the item under *key* another token, and leave it as it is."""
-        _store(stream, b"append %b 0 0 0\r\n" % key, b"")
+        stream.send(b"append %b 0 0 0\r\n\r\n" % key)
+        _expect(stream, b"STORED", b"NOT_STORED")
 
 
 def _store(stream: Stream, head: bytes, data: bytes) -> bool:
     stream.send(b"%b%b\r\n" % (head, data))
-    return _expect(stream, b"STORED", b"NOT_STORED", b"EXISTS", b"NOT_FOUND")
+    return _stored(stream, b"NOT_STORED", b"EXISTS", b"NOT_FOUND")
+
+
+def _stored(stream: Stream, *no: bytes) -> bool:
+    line = stream.line()
+    if line != b"STORED" and line not in no:
+        refuse_value(line)
+    return line == b"STORED"
 
 
 def _expect(stream: Stream, yes: bytes, *no: bytes) -> bool:
