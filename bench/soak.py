@@ -41,6 +41,8 @@ __all__ = ["Outcome", "Soak", "main"]
 STUCK = 5.0
 NEAR_TTL = 2.0
 INTERVAL = 5.0
+LARGE_EVERY = 40
+"""Of so many keys one has large values: each costs as much as thousands of the others."""
 SHOWN_KEYS = 5
 SHOWN_EVENTS = 60
 PATIENCE = 60.0
@@ -114,7 +116,7 @@ class Soak:
             threads=options.threads,
             tiers=options.tiers,
             near_ttl=self.truth.near_ttl,
-            large=20 if options.large else 0,
+            large=LARGE_EVERY if options.large else 0,
             forget=options.forget,
             namespace=options.namespace,
         )
@@ -266,7 +268,7 @@ def parsed(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--keys", type=int, default=200)
     parser.add_argument("--tiers", action="store_true", help="a tier in memory in front")
     parser.add_argument("--freeze", action="store_true", help="stop servers for 2 s, not for good")
-    parser.add_argument("--large", action="store_true", help="3 MB for one key of 20")
+    parser.add_argument("--large", action="store_true", help="3 MB for one key of 40")
     parser.add_argument("--no-namespace", action="store_false", dest="namespace")
     parser.add_argument("--forget", type=int, default=0, help="lose one delete of so many")
     return parser.parse_args(arguments)

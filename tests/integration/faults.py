@@ -64,11 +64,18 @@ def reversed_answers(exchange: Exchange) -> Sent:
 def swapped_data(exchange: Exchange) -> Sent:
     """The first and the last value of an answer, each under the other's name."""
     answer = exchange.answer
-    found = [(one.end(), one.end() + int(one[1])) for one in _VALUE.finditer(answer)]
+    found = list(_VALUE.finditer(answer))
     if len(found) < 2:
         return answer
-    (a, b), (c, d) = found[0], found[-1]
-    return answer[:a] + answer[c:d] + answer[b:c] + answer[a:b] + answer[d:]
+    first, last = found[0], found[-1]
+    ends = [one.end() + int(one[1]) for one in (first, last)]
+    data = [answer[one.end() : end] for one, end in zip((first, last), ends, strict=True)]
+    heads = [
+        answer[one.start() : one.start(1)] + one_length + answer[one.end(1) : one.end()]
+        for one, one_length in zip((first, last), (last[1], first[1]), strict=True)
+    ]
+    between, after = answer[ends[0] : last.start()], answer[ends[1] :]
+    return b"".join((answer[: first.start()], heads[0], data[1], between, heads[1], data[0], after))
 
 
 def repeated(proxy: Proxy) -> Fault:

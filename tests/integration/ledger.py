@@ -23,12 +23,16 @@ class Ledger:
     may be found or not, as nobody knows how far it got. What was deleted is gone, also where
     the delete could not be made at once: the client has to remember that.
 
-    Attributes:
+    Args:
         client: the one that is used.
+        late: whether the server may carry out writes long after they were given up, as one
+            does that was stopped and has them in its buffers.
     """
 
-    def __init__(self, client: CacheClient) -> None:
+    def __init__(self, client: CacheClient, *, late: bool = False) -> None:
         self.client = client
+        self._late = late
+        self._given_up: dict[str, set[Value]] = {}
         self._versions = itertools.count(1)
         self._allowed: dict[str, set[Value]] = {}
         self._outdated: dict[str, set[Value]] = {}
@@ -42,11 +46,15 @@ class Ledger:
         assert done in (True, False)
         if done:
             self._outdated[key] = set()
-        self._allowed[key] = {value} if done else self._allowed.get(key, set()) | {value}
+            self._allowed[key] = {value} | self._given_up.get(key, set())
+            return
+        self._allowed[key] = self._allowed.get(key, set()) | {value}
+        if self._late:
+            self._given_up.setdefault(key, set()).add(value)
 
     def deleted(self, key: str) -> None:
         """It was deleted, or was to be."""
-        self._allowed[key] = set()
+        self._allowed[key] = set(self._given_up.get(key, ()))
         self._outdated[key] = set()
 
     def expired(self, key: str, done: object) -> None:
@@ -54,7 +62,7 @@ class Ledger:
         assert done in (True, False)
         if done:
             self._outdated[key] = self._allowed[key]
-            self._allowed[key] = set()
+            self._allowed[key] = set(self._given_up.get(key, ()))
 
     def found(self, key: str, value: Any) -> None:
         """A read gave *value*; ``None`` is a miss."""
@@ -64,17 +72,22 @@ class Ledger:
 
     def found_ttl(self, key: str, value: Any, ttl: float) -> None:
         """A read gave *value* with *ttl* seconds left."""
-        assert ttl <= TTL + 1
+        assert ttl <= TTL + 1, f"{key!r} has {ttl} s left"
         if ttl <= 0 and value in self._outdated.get(key, set()):
             return
         self.found(key, value)
+
+    def said(self, key: str, there: bool) -> bool:
+        """*key* was said to be there, or not to be; the same."""
+        assert not there or self._allowed.get(key), f"{key!r} is said to be there"
+        return there
 
     def check(self, client: CacheClient) -> None:
         """Read every key with *client*, in all ways."""
         for key in self._allowed:
             self.found(key, client.get(key, None))
             self.found_ttl(key, *client.get_ttl(key, None))
-            assert self._allowed[key] or not client.contains(key)
+            self.said(key, client.contains(key))
         values = client.get_multi(self._allowed, None)
         for key in self._allowed:
             self.found(key, values[key])
@@ -122,8 +135,8 @@ def _get_multi(ledger: Ledger, key: str, free: str) -> list[bool]:
 
 
 def _contains(ledger: Ledger, key: str, free: str) -> bool:
-    assert not ledger.client.contains(free)
-    return ledger.client.contains(key)
+    ledger.said(free, ledger.client.contains(free))
+    return ledger.said(key, ledger.client.contains(key))
 
 
 def _put(ledger: Ledger, key: str, free: str) -> bool:
@@ -168,8 +181,8 @@ def _add_in_vain(ledger: Ledger, key: str, free: str) -> bool:
 
 
 def _renew(ledger: Ledger, key: str, free: str) -> bool:
-    assert not ledger.client.renew(free, TTL)
-    return ledger.client.renew(key, TTL + 1)
+    ledger.said(free, ledger.client.renew(free, TTL + 1))
+    return ledger.said(key, ledger.client.renew(key, TTL + 1))
 
 
 def _expire(ledger: Ledger, key: str, free: str) -> bool:

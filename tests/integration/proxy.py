@@ -103,6 +103,11 @@ class Proxy:
         """All that were sent so far."""
         return [request for exchange in self.exchanges for request in exchange.requests]
 
+    def say(self, words: bytes) -> None:
+        """Send *words*, which nobody asked for, over all connections."""
+        for connection in list(self._open):
+            connection.sendall(words)
+
     def refuse(self) -> None:
         """Refuse new connections, and end those that there are."""
         listener, self._listener = self._listener, None

@@ -41,6 +41,7 @@ def value(version: int, key: int = KEY, source: str = "computation", **other: An
         (value(6), "wrong"),
         (value(0), "wrong"),
         (value(4, key=4), "wrong"),
+        (Value(4, 1, "computation", "0.0", payload_of(4, 1, 100)), "wrong"),
         (value(4, payload=payload_of(KEY, 3, 100)), "wrong"),
         (value(4, payload=payload_of(KEY, 4, 50) + bytes(50)), "wrong"),
         (None, "wrong"),
@@ -52,6 +53,8 @@ def test_an_answer_is_held_against_the_truth(answer: Any, kind: str | None) -> N
     known.put_failed(KEY, 3)
     fault = known.fault(KEY, answer, known.floor(KEY))
     assert (fault and fault.partition(":")[0]) == kind
+    if fault and isinstance(answer, Value) and answer.key != KEY:
+        assert "not of this key" in fault
 
 
 def test_what_was_noted_before_the_read_counts() -> None:
