@@ -31,9 +31,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from bench.soak_board import OPERATIONS, Board, Column
+from bench.soak_process import Event, Report, Settings
 from bench.soak_servers import Servers, Trouble
 from bench.soak_truth import Truth
-from bench.soak_worker import Event, Report, Settings, work
+from bench.soak_worker import work
 from tiered.cli.demo.server import PrivateMemcached
 
 __all__ = ["Outcome", "Soak", "main"]

@@ -6,12 +6,11 @@ import re
 from collections.abc import Iterator
 from typing import BinaryIO, Final
 
-__all__ = ["key_of", "opaque_of", "read_answer", "requests_in"]
+__all__ = ["read_answer", "requests_in"]
 
 _STORES: Final = {b"set", b"add", b"replace", b"append", b"prepend", b"cas"}
 _VALUE: Final = re.compile(rb"VALUE \S+ \d+ (\d+)")
 _META_VALUE: Final = re.compile(rb"VA (\d+)")
-_OPAQUE: Final = re.compile(rb" O(\S+)")
 
 
 def requests_in(buffer: bytearray) -> Iterator[bytes]:
@@ -50,15 +49,3 @@ def read_answer(lines: BinaryIO, request: bytes) -> bytes:
         if value:
             answer += lines.read(int(value[1]) + 2)
     raise ConnectionError("the server has closed the connection")
-
-
-def key_of(request: bytes) -> bytes:
-    """The first key that *request* names; empty if it names none."""
-    words = request.partition(b"\r\n")[0].split()
-    return words[1] if len(words) > 1 else b""
-
-
-def opaque_of(words: bytes) -> bytes:
-    """The opaque token in the first line of a request or an answer; empty if there is none."""
-    found = _OPAQUE.search(words.partition(b"\r\n")[0])
-    return found[1] if found else b""

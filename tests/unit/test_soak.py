@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from bench.soak_board import OPERATIONS, Board, Column
+from bench.soak_process import Underway
 from bench.soak_truth import Floor, Truth, Value, payload_of
-from bench.soak_worker import WEIGHTS, Thread, Underway
+from bench.soak_worker import WEIGHTS, Thread
 
 KEY = 3
 
