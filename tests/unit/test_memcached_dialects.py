@@ -241,12 +241,12 @@ def test_renumbering_changes_the_token_only(link: Link) -> None:
     assert (after.data, after.token != before.token) == (b"value", True)
 
 
-def test_prolonging_leaves_the_item_and_its_token(link: Link) -> None:
+def test_touching_leaves_the_item_and_its_token(link: Link) -> None:
     key = link.key("k")
-    link.do("prolong", key, 30)
+    assert not link.do("touch", key, 30)
     link.do("set", key, b"value", 100)
     before = link.do("fetch", key)
-    link.do("prolong", key, 30)
+    assert link.do("touch", key, 30)
     assert link.do("fetch", key) == before
 
 

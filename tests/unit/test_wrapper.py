@@ -221,12 +221,15 @@ def test_every_delegated_operation_holds_the_lock(
 
 
 OPERATIONS = {
+    "agree",
     "claim",
     "clear",
+    "decree",
     "discard",
     "discard_many",
     "entries",
     "entry",
+    "fill",
     "find",
     "find_many",
     "outdate",

@@ -76,6 +76,10 @@ class TieredStats(ClientStats):
     tiers: tuple[TierStats, ...] = ()
 
 
+_OURS = object()
+"""The lease of a claim among our own threads, given where the farthest tier failed."""
+
+
 class _Tier:
     """A client in its place. Threads: the counts are as in ``stats.counters``."""
 
@@ -291,23 +295,25 @@ class TieredInclusiveClient(CacheClient, NearReads):
             return self._write_down(watch, key, lambda tier: store(tier, condition))
 
     def fill(self, key: Key, value: Any, deadline: float, *, keep: float, claim: Claim) -> bool:
-        if claim.lease is None:  # of a tier in this process, or our own
+        if claim.lease is None:  # of a tier in this process
             return super().fill(key, value, deadline, keep=keep, claim=claim)
         now = self.clock.monotonic()
         farthest = self._tiers[-1]
-        with self._generations.writing(key) as watch:
+
+        def fill() -> bool:
             life = farthest.deadline(deadline, now)
-            fill = _bind(farthest.client.fill, key, value, life, keep=keep, claim=claim)
+            return farthest.client.fill(key, value, life, keep=keep, claim=claim)
+
+        def store(tier: _Tier) -> bool:
+            return tier.client.store(key, value, tier.deadline(deadline, now), keep=keep)
+
+        with self._generations.writing(key) as watch:
+            if claim.lease is _OURS:
+                # Who could not be asked for the claim is not filled either.
+                return claim.use(lambda: self._write_down(watch, key, store, farthest=False))
             written = self._ask(farthest, fill, False)
-            if claim.lost:
-                return False
             # Where the farthest tier failed, the nearer ones serve all the same.
-            return self._write_down(
-                watch,
-                key,
-                lambda tier: tier.client.store(key, value, tier.deadline(deadline, now), keep=keep),
-                farthest=written,
-            )
+            return not claim.lost and self._write_down(watch, key, store, farthest=written)
 
     def store_many(
         self, items: Mapping[Key, Any], deadline: float, *, keep: float = 0.0
@@ -343,6 +349,11 @@ class TieredInclusiveClient(CacheClient, NearReads):
             if not self._ask(farthest, lambda: farthest.client.touch(key, deadline), False):
                 # A nearer copy that the farthest tier does not back must not outlive it.
                 return False
+            if farthest.client.capabilities.shared:
+                # Others may have replaced there what the nearer tiers have copies of.
+                return self._write_down(
+                    watch, key, lambda tier: tier.client.discard(key), farthest=True
+                )
             return self._write_down(
                 watch,
                 key,
@@ -471,7 +482,8 @@ class TieredInclusiveClient(CacheClient, NearReads):
             MISSING,
         )
         if inner is MISSING:
-            return super().claim(key, ttl)
+            own = super().claim(key, ttl)
+            return None if own is None else own.kept(_OURS)
         return None if inner is None else inner.through(self, key)
 
     def revoke(self, key: Key) -> None:

@@ -26,6 +26,13 @@ _USED_ONCE: Final = (types.CoroutineType, types.GeneratorType, types.AsyncGenera
 """What a function may return without being refused for it; its second user would find it empty."""
 _NO_CLAIMS: Final[Claim | MissingType | None] = MISSING
 """In place of a claim, where asking for one failed."""
+
+
+def _unwritten(_key: Key, _value: Any, _ttl: float) -> bool:
+    """In place of a write, where the value is for its callers only."""
+    return False
+
+
 _FIRST_PAUSE: Final = 0.002
 _LONGEST_PAUSE: Final = 0.01
 """Seconds between two looks for a value that another process is computing."""
@@ -178,7 +185,8 @@ class Leader:
                 outcome = self._settled(call, found, margin)
                 reading.counters.shared += outcome is not None
                 if outcome is None and claim is not None:
-                    write = self._filling(claim) if isinstance(claim, Claim) else self._put
+                    # Where no claim could be asked for, nothing is known of deletes either.
+                    write = self._filling(claim) if isinstance(claim, Claim) else _unwritten
                     stale = self._held(found, call.key) or stale
                     outcome = yield from self._computed_and_stored(flight, call, stale, write)
             except BaseException:

@@ -24,7 +24,7 @@ from tiered.clients.memcached.dial import Terms
 from tiered.clients.memcached.fleet import Fleet
 from tiered.clients.memcached.items import Item, lives, told
 from tiered.clients.memcached.leases import Lease
-from tiered.clients.memcached.leasing import Leasing
+from tiered.clients.memcached.leasing import UNFOUNDED, Leasing
 from tiered.clients.memcached.options import (
     checked_context,
     checked_prefix,
@@ -263,6 +263,8 @@ class MemcachedClient(CacheClient):
 
     def fill(self, key: Key, value: Any, deadline: float, *, keep: float, claim: Claim) -> bool:
         lease, name = claim.lease, self._name(key)
+        if lease is UNFOUNDED:
+            return False
         if not isinstance(lease, Lease):
             return super().fill(key, value, deadline, keep=keep, claim=claim)
         if lease.key != name.wire or self.clock.monotonic() >= lease.ends:

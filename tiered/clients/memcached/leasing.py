@@ -18,7 +18,10 @@ from tiered.typing import Clock, Key
 if TYPE_CHECKING:
     from tiered.clients.base import CacheClient
 
-__all__ = ["Leasing"]
+__all__ = ["UNFOUNDED", "Leasing"]
+
+UNFOUNDED: Final = object()
+"""The lease of a claim that no server has given, and none will fill."""
 
 _LONGEST: Final = 30 * 24 * 3600
 """Seconds; servers take longer times for dates."""
@@ -41,7 +44,8 @@ class Leasing:
         ends = self._clock.monotonic() + life
         told = exptime(max(life, _SHORTEST), 0.0, 0.0)
         told = min(told, _LONGEST) or _LONGEST
-        reached = self._servers.locate(
+        # A write: a claim that was given, but not to us, would keep everybody waiting.
+        reached = self._servers.change(
             wire, lambda link: leases.take(link, wire, mark_key, token.encode(), told)
         )
         if reached is None:
@@ -65,13 +69,14 @@ class Leasing:
     def _unfounded(self, client: CacheClient, key: Key, token: str, ends: float) -> Claim:
         """For when no server can be asked, which has not given the claim to another either.
 
-        What is computed meanwhile still belongs into the tiers that can be reached.
+        What is computed meanwhile belongs into the tiers that can be reached, and not on a
+        server that comes back: nobody knows what was deleted there.
         """
 
         def use(action: Callable[[], bool]) -> bool:
             return self._clock.monotonic() < ends and action()
 
-        return Claim(client, key, token, use, lambda: False)
+        return Claim(client, key, token, use, lambda: False, lease=UNFOUNDED)
 
     def revoke(self, key: Key, wire: bytes) -> None:
         """End the claim on *key*, and leave its value."""

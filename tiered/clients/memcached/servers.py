@@ -83,6 +83,10 @@ class Servers:
         """Who answers for *key*, for whom it stands in if it is not the home, and the answer."""
         return self._reach(key, lambda connection, away: exchange(connection))
 
+    def change(self, key: bytes, exchange: Exchange[T]) -> tuple[Server, Server | None, T] | None:
+        """The same for an *exchange* that changes what is there."""
+        return self._reach(key, lambda connection, away: exchange(connection), writes=True)
+
     def on(self, server: Server, exchange: Exchange[T], fallback: T) -> T:
         """What *exchange* comes to on just that *server*."""
         try:
