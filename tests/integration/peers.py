@@ -24,7 +24,6 @@ def honest(_request: bytes, answer: bytes) -> bytes:
 
 FIXED: dict[bytes, bytes] = {
     b"stats": b"STAT bytes 5\r\nSTAT limit_maxbytes 64\r\nEND\r\n",
-    b"touch": b"TOUCHED\r\n",
 }
 
 
@@ -40,6 +39,7 @@ class Peer:
         self.speaks_meta = speaks_meta
         self.items: dict[bytes, tuple[bytes, int]] = {}
         self.stubs: set[bytes] = set()
+        self.flags: dict[bytes, bytes] = {}
         self.accepted = 0
         self.requests: list[bytes] = []
         self._serials = itertools.count(1)
@@ -127,6 +127,8 @@ class Peer:
             return self._meta(command, words[0], words[1:], lines)
         if command in (b"get", b"gets"):
             return self._read(words, serials=command == b"gets")
+        if command == b"touch":
+            return b"TOUCHED\r\n" if words[0] in self.items else b"NOT_FOUND\r\n"
         if command == b"delete":
             return b"NOT_FOUND\r\n" if self.items.pop(words[0], None) is None else b"DELETED\r\n"
         data = lines.read(int(words[3]) + 2)[:-2]
@@ -135,6 +137,8 @@ class Peer:
             data = self.items[words[0]][0] + data if words[0] in self.items else data
         mode = {b"add": b"E", b"append": b"A"}.get(command, b"S")
         outcome = self._write(words[0], data, mode, token, expired=words[2] == b"-1")
+        if outcome == b"HD" and command != b"append":
+            self.flags[words[0]] = words[1]
         return {b"HD": b"STORED", b"NS": b"NOT_STORED", b"EX": b"EXISTS", b"NF": b"NOT_FOUND"}[
             outcome
         ] + b"\r\n"
@@ -144,7 +148,8 @@ class Peer:
         for key in keys:
             if key in self.items:
                 data, serial = self.items[key]
-                head = b"VALUE %b 0 %d" % (key, len(data)) + (b" %d" % serial) * serials
+                flags = self.flags.get(key, b"0")
+                head = b"VALUE %b %b %d" % (key, flags, len(data)) + (b" %d" % serial) * serials
                 answer += head + b"\r\n" + data + b"\r\n"
         return answer + b"END\r\n"
 
@@ -160,6 +165,7 @@ class Peer:
             return b"EX"
         self.items[key] = (data, next(self._serials))
         self.stubs.discard(key)
+        self.flags.pop(key, None)
         if expired:
             del self.items[key]
         return b"HD"

@@ -13,7 +13,7 @@ from tests.integration.peers import Peer
 from tiered.clients.memcached.bulk import windows
 from tiered.clients.memcached.meta import META
 from tiered.clients.memcached.probe import Dialect
-from tiered.clients.memcached.replies import MARK, Slot, Stored
+from tiered.clients.memcached.replies import Slot, Stored
 from tiered.clients.memcached.stream import Stream, Traffic
 from tiered.clients.memcached.text import TEXT
 from tiered.errors import BackendError, ServerRefusal, ValueTooLarge
@@ -114,7 +114,7 @@ def test_an_add_needs_a_free_place(link: Link) -> None:
     assert not link.do("add", key, b"two", 100)
     assert link.do("get", key) == b"one"
     link.do("delete", key)
-    assert link.do("reserve", key, b"secret", 100).won
+    assert link.do("reserve", key, 100).won
     assert not link.do("add", key, b"over a stub", 100)
 
 
@@ -191,19 +191,19 @@ def test_windows_are_bounded_in_number_and_in_bytes() -> None:
 
 def test_one_stub_at_a_time(link: Link) -> None:
     key = link.key("k")
-    first = link.do("reserve", key, b"one", 30)
+    first = link.do("reserve", key, 30)
     assert (first.won, first.held) == (True, False)
-    second = link.do("reserve", key, b"two", 30)
+    second = link.do("reserve", key, 30)
     assert (second.won, second.held) == (False, True)
     assert link.do("stub", key) == first.token
     link.do("delete", key)
     assert link.do("stub", key) is None
-    assert link.do("reserve", key, b"two", 30).won
+    assert link.do("reserve", key, 30).won
 
 
 def test_a_stub_is_no_value(link: Link) -> None:
     key = link.key("k")
-    link.do("reserve", key, b"one", 30)
+    link.do("reserve", key, 30)
     assert link.do("get", key) is None
     assert link.do("get_many", [key]) == {}
     assert link.do("fetch", key).data == b""
@@ -211,10 +211,10 @@ def test_a_stub_is_no_value(link: Link) -> None:
 
 def test_a_stub_is_filled_by_its_holder_only(link: Link) -> None:
     key = link.key("k")
-    gone = link.do("reserve", key, b"one", 30)
+    gone = link.do("reserve", key, 30)
     link.do("delete", key)
     assert not link.do("set", key, b"late", 100, gone.token)
-    there = link.do("reserve", key, b"two", 30)
+    there = link.do("reserve", key, 30)
     assert not link.do("set", key, b"late", 100, gone.token)
     assert link.do("set", key, b"value", 100, there.token)
     assert link.do("get", key) == b"value"
@@ -224,7 +224,7 @@ def test_a_stub_is_filled_by_its_holder_only(link: Link) -> None:
 def test_a_value_is_not_reserved_and_its_token_is_told(link: Link) -> None:
     key = link.key("k")
     link.do("set", key, b"value", 100)
-    slot = link.do("reserve", key, b"one", 30)
+    slot = link.do("reserve", key, 30)
     assert (slot.won, slot.held) == (False, False)
     assert slot.token == link.do("fetch", key).token
     assert link.do("get", key) == b"value"
@@ -254,11 +254,11 @@ def test_the_other_dialects_stub_is_one(memcached: Any) -> None:
     host, _, port = memcached.address.rpartition(":")
     with socket.create_connection((host, int(port)), 10) as connected:
         stream, key = Stream(connected, 10, Traffic()), unique_prefix().encode() + b"k"
-        assert META.reserve(stream, key, b"one", 30).won
-        slot = TEXT.reserve(stream, key, b"two", 30)
+        assert TEXT.reserve(stream, key, 30).won
+        slot = META.reserve(stream, key, 30)
         assert (slot.won, slot.held) == (False, True)
-        assert TEXT.get(stream, key) is None
-        assert TEXT.stub(stream, key) is not None
+        assert META.get(stream, key) is None
+        assert META.stub(stream, key) is not None
 
 
 # -- Whatever a server answers --------------------------------------------------------------
@@ -290,7 +290,7 @@ CALLS: dict[str, tuple[Any, ...]] = {
     "set_many": (ITEMS, 100),
     "delete": (b"k",),
     "delete_many": ([b"k", b"l"],),
-    "reserve": (b"k", b"secret", 30),
+    "reserve": (b"k", 30),
     "stub": (b"k",),
     "renumber": (b"k",),
 }
@@ -318,6 +318,9 @@ CALLS: dict[str, tuple[Any, ...]] = {
         ("meta", "reserve", b"HD c5 s0 t-1 O1 W\r\n", Slot(True, False, b"5", -1)),
         ("meta", "reserve", b"HD c5 s0 t29 O1 Z\r\n", Slot(False, True, b"5", 29)),
         ("meta", "reserve", b"HD c5 s9 t29 O1\r\n", Slot(False, False, b"5", 29)),
+        # The text dialect's stub; and what is empty for ever, and nobody's.
+        ("meta", "reserve", b"HD c5 s0 t29 O1\r\n", Slot(False, True, b"5", 29)),
+        ("meta", "reserve", b"HD c5 s0 t-1 O1\r\n", Slot(False, False, b"5", -1)),
         # Of an item that somebody else marked as stale: it is a value all the same.
         ("meta", "reserve", b"HD c5 s9 t29 O1 W X\r\n", Slot(False, False, b"5", 29)),
         ("meta", "stub", b"HD c5 s0 O1\r\n", b"5"),
@@ -327,16 +330,27 @@ CALLS: dict[str, tuple[Any, ...]] = {
         ("text", "get", b"VALUE k 0 1\r\nx\r\nEND\r\n", b"x"),
         ("text", "get", b"VALUE k 7 1\r\nx\r\nEND\r\n", b"x"),
         ("text", "get", b"VALUE k 0 0\r\n\r\nEND\r\n", None),
-        ("text", "get", b"VALUE k 0 8\r\n" + MARK + b"\r\nEND\r\n", None),
         ("text", "get", b"END\r\n", None),
         ("text", "fetch", b"VALUE k 0 1 77\r\nx\r\nEND\r\n", Stored(b"x", b"77")),
-        ("text", "fetch", b"VALUE k 0 8 77\r\n" + MARK + b"\r\nEND\r\n", Stored(b"", b"77")),
+        ("text", "fetch", b"VALUE k 0 0 77\r\n\r\nEND\r\n", Stored(b"", b"77")),
         ("text", "set", b"STORED\r\n", True),
         ("text", "set", b"NOT_STORED\r\n", False),
         ("text", "set_many", b"STORED\r\nNOT_STORED\r\n", [True, False]),
         ("text", "delete", b"DELETED\r\n", True),
         ("text", "delete", b"NOT_FOUND\r\n", False),
         ("text", "delete_many", b"DELETED\r\nNOT_FOUND\r\n", [True, False]),
+        (
+            "text",
+            "reserve",
+            b"NOT_STORED\r\nVALUE k 22299 0 77\r\n\r\nEND\r\n",
+            Slot(False, True, b"77"),
+        ),
+        (
+            "text",
+            "reserve",
+            b"NOT_STORED\r\nVALUE k 0 0 77\r\n\r\nEND\r\n",
+            Slot(False, False, b"77"),
+        ),
         # Somebody's stub that is gone when one looks, twice: he may hold it for all we know.
         ("text", "reserve", b"NOT_STORED\r\nEND\r\n" * 2, Slot(False, True, b"0")),
         ("text", "stub", b"VALUE k 0 1 77\r\nx\r\nEND\r\n", None),

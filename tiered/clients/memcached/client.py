@@ -343,7 +343,11 @@ class MemcachedClient(CacheClient):
                     return True
             return False
 
-        done = self._servers.write(name.wire, attempt, False)
+        try:
+            done = self._servers.write(name.wire, attempt, False)
+        except ValueTooLarge as error:
+            self._drop(name, error, always=False)  # the server has dropped what was there
+            return False
         for manifest, life in paged:
             self._values.paging.touch(name.signed, manifest, life)
         return done

@@ -63,7 +63,7 @@ def take(
 ) -> Grant | None:
     """A grant for *life* seconds, or ``None`` while somebody has one; *secret* is the taker's."""
     dialect, stream = connection.dialect, connection.stream
-    slot = dialect.reserve(stream, key, secret, life)
+    slot = dialect.reserve(stream, key, life)
     run = connection.profile.run
     if slot.won:
         return Grant(slot.token, None, run)

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Final
 
 from tiered.clients.claims import Claim
 from tiered.clients.memcached import leases
+from tiered.clients.memcached.connection import Connection
 from tiered.clients.memcached.expiry import exptime
-from tiered.clients.memcached.leases import Lease
+from tiered.clients.memcached.leases import Grant, Lease
 from tiered.clients.memcached.servers import Servers
+from tiered.errors import ServerRefusal, ValueTooLarge
 from tiered.keys.canonical import canonical
 from tiered.keys.wire import wire_key
 from tiered.typing import Clock, Key
@@ -44,10 +46,14 @@ class Leasing:
         ends = self._clock.monotonic() + life
         told = exptime(max(life, _SHORTEST), 0.0, 0.0)
         told = min(told, _LONGEST) or _LONGEST
-        # A write: a claim that was given, but not to us, would keep everybody waiting.
-        reached = self._servers.change(
-            wire, lambda link: leases.take(link, wire, mark_key, token.encode(), told)
-        )
+
+        def take(connection: Connection) -> Grant | None:
+            try:
+                return leases.take(connection, wire, mark_key, token.encode(), told)
+            except ValueTooLarge as error:  # of nothing, or a few bytes
+                raise ServerRefusal(str(error)) from error
+
+        reached = self._servers.reserve(wire, take)
         if reached is None:
             return self._unfounded(client, key, token, ends)
         server, home, grant = reached

@@ -142,7 +142,7 @@ class MetaDialect:
 
     # -- Claims ------------------------------------------------------------------
 
-    def reserve(self, stream: Stream, key: bytes, token: bytes, life: int) -> Slot:
+    def reserve(self, stream: Stream, key: bytes, life: int) -> Slot:
         """Put a stub under *key* for *life* seconds if nothing is there, not even another."""
         opaque = b"O%d" % stream.serial()
         stream.send(b"mg %b c s t N%d %b\r\n" % (key, life, opaque))
@@ -156,7 +156,8 @@ class MetaDialect:
         left = _flag(flags, b"t")
         return Slot(
             won=empty and b"W" in flags,
-            held=empty and b"Z" in flags,
+            # Without a flag: a stub of the text dialect, unless it lies there for ever.
+            held=empty and b"W" not in flags and (b"Z" in flags or left != b"-1"),
             token=_flag(flags, b"c"),
             left=-1 if left == b"-1" else number(left),
         )

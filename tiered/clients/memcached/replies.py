@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple, NoReturn, TypeAlias
+from typing import NamedTuple, NoReturn, TypeAlias
 
 from tiered.errors import BackendError, CodecError, ServerRefusal, ValueTooLarge
 
-__all__ = ["MARK", "Slot", "Stored", "Written", "is_refusal", "number", "refuse", "refuse_value"]
-
-MARK: Final = b"\xc5\x00claim/"
-"""How the data of the text dialect's stubs begins; no envelope does."""
+__all__ = ["Slot", "Stored", "Written", "is_refusal", "number", "refuse", "refuse_value"]
 
 Written: TypeAlias = bool | CodecError | ServerRefusal
 """Whether one of many was written, or why the server refused it."""

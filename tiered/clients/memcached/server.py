@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import threading
+from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final, TypeVar
 
 from tiered.clients.memcached.connection import Connection
@@ -26,6 +28,7 @@ __all__ = ["Server", "ServerStats"]
 
 T = TypeVar("T")
 
+_MOST_STUBS: Final = 1000
 _REVIVAL: Final = 1.0
 """Seconds that a delete waits for another thread that has the server back in a moment."""
 
@@ -100,6 +103,7 @@ class Server:
         self._dead_time = 0.0
         self._down_since = 0.0
         self._run: tuple[str, ...] | None = None
+        self._stubs: deque[bytes] = deque(maxlen=_MOST_STUBS)
         fork.register(self)
         self.after_fork()
 
@@ -195,6 +199,8 @@ class Server:
         run = self.ask(_sign_of_life)
         if None not in (run, self._run) and run != self._run:
             self.journal.clear()  # restarted: it has nothing that could be out of date
+        while self._stubs:
+            self.ask(partial(_remove_stub, key=self._stubs.pop()))
         while not self.journal.settle(self._resume):
             due = self.journal.due()
             for _ in self.converse(_deleting(list(due))):
@@ -225,6 +231,10 @@ class Server:
 
         self.journal.note(key, off)
 
+    def suspect(self, key: bytes) -> None:
+        """A claim on *key* broke off: a stub may be there that is nobody's."""
+        self._stubs.append(key)
+
     # -- What it is --------------------------------------------------------------
 
     @property
@@ -254,6 +264,12 @@ class Server:
 
 def _deleting(keys: Sequence[bytes]) -> Callable[[Connection], Generator[None, None, list[bool]]]:
     return lambda connection: connection.dialect.delete_many(connection.stream, keys)
+
+
+def _remove_stub(connection: Connection, key: bytes) -> None:
+    token = connection.dialect.stub(connection.stream, key)
+    if token is not None:
+        connection.dialect.delete(connection.stream, key, token)
 
 
 def _sign_of_life(connection: Connection) -> tuple[str, ...] | None:

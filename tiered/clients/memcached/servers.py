@@ -83,9 +83,9 @@ class Servers:
         """Who answers for *key*, for whom it stands in if it is not the home, and the answer."""
         return self._reach(key, lambda connection, away: exchange(connection))
 
-    def change(self, key: bytes, exchange: Exchange[T]) -> tuple[Server, Server | None, T] | None:
-        """The same for an *exchange* that changes what is there."""
-        return self._reach(key, lambda connection, away: exchange(connection), writes=True)
+    def reserve(self, key: bytes, exchange: Exchange[T]) -> tuple[Server, Server | None, T] | None:
+        """The same for an *exchange* that may leave a stub under *key*."""
+        return self._reach(key, lambda connection, away: exchange(connection), reserves=True)
 
     def on(self, server: Server, exchange: Exchange[T], fallback: T) -> T:
         """What *exchange* comes to on just that *server*."""
@@ -97,7 +97,12 @@ class Servers:
         return self._failed(server, _left_alone(server), fallback)
 
     def _reach(
-        self, key: bytes, exchange: Callable[[Connection, bool], T], *, writes: bool = False
+        self,
+        key: bytes,
+        exchange: Callable[[Connection, bool], T],
+        *,
+        writes: bool = False,
+        reserves: bool = False,
     ) -> tuple[Server, Server | None, T] | None:
         try:
             home, spare = self.fleet.ring().pair(key)
@@ -116,6 +121,8 @@ class Servers:
             except BackendError as error:
                 self._report(server, error)
                 failure = error
+                if reserves:
+                    server.suspect(key)
             if writes:
                 # Whatever it holds is out of date now; also if it wrote before it failed.
                 owe(server, key)
@@ -199,6 +206,8 @@ class Servers:
         for server in failures.keys() - failed.keys():
             _owe_all(server, parts[server])
         homes = {home for home, _ in places.values()}
+        # Told in the end, or owed: it has failed once in any case.
+        self.counters.errors += len(homes & failed.keys() - failures.keys())
         for server in homes & failures.keys():
             self._failed(None, failures[server], None)
         return gone

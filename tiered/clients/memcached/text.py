@@ -1,17 +1,16 @@
 """The text dialect: servers before 1.6.10, back to 1.4.
 
-It has no leases. An ``add`` of a mark with the claim's token stands in for a stub, and a
-``cas`` on it for the fill, so a delete in between is found out here, too.
+It has no leases. An ``add`` of nothing leaves the same stub, and a ``cas`` on it is the fill,
+so a delete in between is found out here, too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from tiered.clients.memcached.bulk import read_each, read_items, weight_of_item, windows
 from tiered.clients.memcached.replies import (
-    MARK,
     Slot,
     Stored,
     Written,
@@ -25,6 +24,14 @@ from tiered.errors import BackendError, CodecError, ServerRefusal
 __all__ = ["TEXT", "TextDialect"]
 
 _DELETE_BYTES: Final = 32 * 1024
+_STUB: Final = 0x571B
+"""The flags of a stub."""
+
+
+class _Found(NamedTuple):
+    data: bytes
+    token: bytes
+    flags: int
 
 
 class TextDialect:
@@ -36,25 +43,19 @@ class TextDialect:
         """The data under *key*; ``None`` also for a stub."""
         stream.send(b"get %b\r\n" % key)
         item = _one_item(stream, key, 4)
-        return None if item is None or item.data.startswith(MARK) else item.data or None
+        return None if item is None else item.data or None
 
     def fetch(self, stream: Stream, key: bytes) -> Stored | None:
         """The item under *key*, a stub included, whose data is empty."""
-        item = self._item(stream, key)
-        if item is not None and item.data.startswith(MARK):
-            return Stored(b"", item.token)
-        return item
-
-    def _item(self, stream: Stream, key: bytes) -> Stored | None:
         stream.send(b"gets %b\r\n" % key)
-        return _one_item(stream, key, 5)
+        item = _one_item(stream, key, 5)
+        return None if item is None else Stored(item.data, item.token)
 
     def get_many(
         self, stream: Stream, keys: Sequence[bytes]
     ) -> Generator[None, None, dict[bytes, bytes]]:
         """The data under those of *keys* that are there."""
-        found = yield from read_items(stream, keys)
-        return {key: data for key, data in found.items() if not data.startswith(MARK)}
+        return (yield from read_items(stream, keys))
 
     def set(
         self, stream: Stream, key: bytes, data: bytes, life: int, token: bytes | None = None
@@ -108,19 +109,21 @@ class TextDialect:
 
     # -- Claims ------------------------------------------------------------------
 
-    def reserve(self, stream: Stream, key: bytes, token: bytes, life: int) -> Slot:
-        """Put a stub under *key* for *life* seconds if nothing is there, not even another."""
-        mark = MARK + token
-        # What is there may go between the two looks, and come again; once is enough to try.
+    def reserve(self, stream: Stream, key: bytes, life: int) -> Slot:
+        """Put a stub under *key* for *life* seconds if nothing is there, not even another.
+
+        Between the two steps, somebody may delete it and put another in its place. Then both
+        have won, and only the first to fill does; neither has read the source before that.
+        """
         for _ in range(2):
-            won = self.add(stream, key, mark, life)
-            item = self._item(stream, key)
-            if item is not None:
-                won = won and item.data == mark
-                # Empty is the stub of a client that speaks the other dialect.
-                held = not won and (not item.data or item.data.startswith(MARK))
-                return Slot(won, held, item.token)
-        return Slot(won=False, held=True, token=b"0")
+            won = _store(stream, b"add %b %d %d 0\r\n" % (key, _STUB, life), b"")
+            stream.send(b"gets %b\r\n" % key)
+            found = _one_item(stream, key, 5)
+            if found is not None:
+                # Without the flags it is nobody's stub, and might lie there for ever.
+                stub = not found.data and found.flags == _STUB
+                return Slot(won and stub, not won and stub, found.token)
+        return Slot(won=False, held=True, token=b"0")  # it goes as fast as it comes
 
     def stub(self, stream: Stream, key: bytes) -> bytes | None:
         """The token of the stub under *key*, if there is one."""
@@ -158,7 +161,7 @@ def _expect(stream: Stream, yes: bytes, *no: bytes) -> bool:
     return line == yes
 
 
-def _one_item(stream: Stream, key: bytes, fields: int) -> Stored | None:
+def _one_item(stream: Stream, key: bytes, fields: int) -> _Found | None:
     """The answer to a ``get`` (4 *fields*) or ``gets`` (5) of one key."""
     line = stream.line()
     if line == b"END":
@@ -172,7 +175,7 @@ def _one_item(stream: Stream, key: bytes, fields: int) -> Stored | None:
     end = stream.line()
     if end != b"END":
         raise BackendError(f"{end[:80]!r} after the only item asked for")
-    return Stored(data, head[-1])
+    return _Found(data, head[-1], number(head[2]))
 
 
 TEXT: Final = TextDialect()

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from tiered.clients.memcached.items import Item
 from tiered.clients.memcached.paging import Paging
-from tiered.clients.memcached.replies import MARK, Stored
+from tiered.clients.memcached.replies import Stored
 from tiered.clients.memcached.servers import Servers
 from tiered.codec.pages import Manifest
 from tiered.codec.values import Header, ValueCodec
@@ -70,7 +70,7 @@ class Values:
             try:
                 value, (created, expires, _, _) = self._codec.decode(name.signed, data)
             except CorruptValue as error:
-                self._unreadable(error, data)
+                self._unreadable(error)
                 return None
         else:
             value, created, expires = opened
@@ -87,7 +87,7 @@ class Values:
         try:
             found = self.paging.read(name.signed, manifest)
         except CorruptValue as error:
-            self._unreadable(error, b"")
+            self._unreadable(error)
             return None
         return None if found is None else Entry(found.value, deadline)
 
@@ -98,13 +98,11 @@ class Values:
         try:
             header = self._codec.header(name.signed, stored.data)
         except CorruptValue as error:
-            self._unreadable(error, stored.data)
+            self._unreadable(error)
             return None
         return header if self._servers.trusts(name.wire, header.created) else None
 
-    def _unreadable(self, error: CorruptValue, data: bytes) -> None:
-        if data.startswith(MARK):
-            return  # the stub of a client that speaks another dialect
+    def _unreadable(self, error: CorruptValue) -> None:
         self.corrupt += 1
         self._counters.errors += 1
         self._reports.warn("corrupt", "memcached: an unreadable value is a miss: %s", error)
