@@ -71,9 +71,3 @@ class Journal:
             action()
             self.overflowed = False
             return True
-
-    def clear(self) -> None:
-        """The server has forgotten everything."""
-        with self._lock:
-            self._keys.clear()
-            self.overflowed = False

@@ -63,8 +63,9 @@ class Server:
     """One server.
 
     After a failure it is not *up*: nobody asks it until a pause is over. Then one
-    thread connects, tells it the deletes that it has missed (unless it was restarted,
-    and has nothing), and only then it is up again.
+    thread connects, tells it the deletes that it has missed, and only then it is up
+    again. It is told them also if it was restarted: others may have come back to it
+    earlier, and have filled it since with what was to be deleted.
 
     Attributes:
         up: whether it may be asked; changes under the journal's lock.
@@ -96,7 +97,6 @@ class Server:
         self._clock = clock
         self._dead_time = 0.0
         self._down_since = 0.0
-        self._run: tuple[str, ...] | None = None
         fork.register(self)
         self.after_fork()
 
@@ -153,8 +153,6 @@ class Server:
         if self.up:
             self.up = False
             self._down_since = self._clock.monotonic()
-            profile = self.profile
-            self._run = None if profile is None else profile.run
         # What is idle was opened before, and would fail one request each.
         self.pool.close()
 
@@ -182,9 +180,7 @@ class Server:
             self._reviving.release()
 
     def _revive(self) -> None:
-        run = self.ask(_sign_of_life)
-        if None not in (run, self._run) and run != self._run:
-            self.journal.clear()  # restarted: it has nothing that could be out of date
+        self.ask(_sign_of_life)
         while not self.journal.settle(self._resume):
             due = self.journal.due()
             for _ in self.converse(_deleting(list(due))):
@@ -210,7 +206,6 @@ class Server:
             if self.up:
                 self.up = False
                 self._down_since = self._clock.monotonic()
-                self._run = None
             return False
 
         self.journal.note(key, off)
@@ -246,8 +241,7 @@ def _deleting(keys: Sequence[bytes]) -> Callable[[Connection], Generator[None, N
     return lambda connection: connection.dialect.delete_many(connection.stream, keys)
 
 
-def _sign_of_life(connection: Connection) -> tuple[str, ...] | None:
-    """Have it answer something; which run of the server that was."""
+def _sign_of_life(connection: Connection) -> None:
+    """Have it answer something."""
     connection.stream.send(b"version\r\n")
     connection.stream.line()
-    return connection.profile.run
