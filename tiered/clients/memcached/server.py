@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
@@ -25,6 +25,9 @@ from tiered.typing import Clock
 __all__ = ["Server", "ServerStats"]
 
 T = TypeVar("T")
+
+_ROUNDS: Final = 3
+"""How often it is told what was noted meanwhile, before those who note have to wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,11 +184,17 @@ class Server:
 
     def _revive(self) -> None:
         self.ask(_sign_of_life)
-        while not self.journal.settle(self._resume):
+        for _ in range(_ROUNDS):
+            if self.journal.settle(self._resume):
+                return
             due = self.journal.due()
-            for _ in self.converse(_deleting(list(due))):
-                pass
+            self._tell(due)
             self.journal.told(due)
+        self.journal.conclude(self._tell, self._resume)
+
+    def _tell(self, due: Iterable[bytes]) -> None:
+        for _ in self.converse(_deleting(list(due))):
+            pass
 
     def _resume(self) -> None:
         """Called when there is nothing that it has to be told."""
