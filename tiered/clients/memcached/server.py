@@ -179,6 +179,9 @@ class Server:
             if not self.up:
                 self._revive()
             return True
+        except ServerRefusal:
+            self.health.failed()  # or every request would try
+            raise
         finally:
             self._reviving.release()
 
