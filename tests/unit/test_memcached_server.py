@@ -54,14 +54,14 @@ def deletes(peer: Peer) -> list[bytes]:
 
 
 def test_it_is_up_until_it_fails(server: Server, clock: ManualClock) -> None:
-    assert server.up
+    assert server.stats.up
     assert server.ready()
     fail(server)
-    assert not server.up
+    assert not server.stats.up
     assert not server.ready()
     clock.advance(PAUSE_IS_OVER)
     assert server.ready()
-    assert server.up
+    assert server.stats.up
 
 
 def test_a_refusal_is_no_failure(peer: Peer, server: Server) -> None:
@@ -339,11 +339,11 @@ def test_one_thread_brings_it_back_and_the_others_do_not_wait(
     reviving.start()
     assert held.started.wait(10)
     assert together(lambda _: server.ready(at_once=True), 4) == [False] * 4
-    assert not server.up
+    assert not server.stats.up
     peer.spoil = honest
     held.go.set()
     reviving.join(10)
-    assert server.up
+    assert server.stats.up
     assert peer.accepted == 2
 
 
