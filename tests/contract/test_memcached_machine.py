@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Generator, Iterator
 from typing import Any, ClassVar
+from unittest.mock import patch
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -30,7 +31,7 @@ from hypothesis.stateful import (
 from tests.conftest import SECRET, unique_prefix
 from tiered.cli.demo.server import PrivateMemcached
 from tiered.clients.base import Claim
-from tiered.clients.memcached import MemcachedClient
+from tiered.clients.memcached import MemcachedClient, probe
 from tiered.clients.memcached.connection import Connection
 from tiered.clients.memcached.server import Server
 from tiered.testing import ManualClock
@@ -92,13 +93,15 @@ class Started:
 
 
 class MemcachedMachine(RuleBasedStateMachine):
-    speaks_meta: ClassVar[bool] = True
+    meta_since: ClassVar[tuple[int, ...]] = (1, 6, 10)
     processes: ClassVar[list[PrivateMemcached]]
 
     claims = Bundle("claims")
 
     @initialize()
     def start(self) -> None:
+        self.dialect = patch.object(probe, "_META_SINCE", self.meta_since)
+        self.dialect.start()
         self.clock = ManualClock()
         for process in self.processes:
             if process._process is None:
@@ -112,8 +115,7 @@ class MemcachedMachine(RuleBasedStateMachine):
             for _ in range(2)
         ]
         self.faults = [
-            [Fault(server) for server in client._servers.fleet.servers]
-            for client in self.clients
+            [Fault(server) for server in client._servers.fleet.servers] for client in self.clients
         ]
         self.version = 0
         # The newest version that must not be seen any more: by anybody, and by each client.
@@ -126,12 +128,13 @@ class MemcachedMachine(RuleBasedStateMachine):
                 self.read_all(who)
             for client in self.clients:
                 client.close()
+            self.dialect.stop()
 
     def value(self, key: str) -> tuple[str, int]:
         self.version += 1
         return key, self.version
 
-    def check(self, who: int, key: str, value: Any) -> None:
+    def check(self, who: int, key: Any, value: Any) -> None:
         if value is None:
             return
         owner, version = value
@@ -211,12 +214,12 @@ class MemcachedMachine(RuleBasedStateMachine):
 
     @rule(number=SERVERS)
     def die(self, number: int) -> None:
-        self.processes[number].stop()
+        kill(self.processes[number])
 
     @rule(number=SERVERS)
     def restart(self, number: int) -> None:
         process = self.processes[number]
-        process.stop()
+        kill(process)
         process.start(process.port)
 
     @rule(who=CLIENTS, number=SERVERS, moment=st.sampled_from(["before", "after"]))
@@ -226,6 +229,18 @@ class MemcachedMachine(RuleBasedStateMachine):
     @rule(seconds=PAUSES)
     def advance(self, seconds: float) -> None:
         self.clock.advance(seconds)
+
+
+class TextMachine(MemcachedMachine):
+    """The same with servers that are taken for older ones."""
+
+    meta_since = (9,)
+
+
+def kill(process: PrivateMemcached) -> None:
+    if process._process is not None:
+        process._process.kill()  # who is asked to end takes a second for it
+    process.stop()
 
 
 class Deleting:
@@ -260,7 +275,8 @@ def servers(memcached: PrivateMemcached) -> Iterator[None]:
 
 
 TestMemcachedMachine = MemcachedMachine.TestCase
-TestMemcachedMachine.settings = settings(
+TestTextMachine = TextMachine.TestCase
+TestTextMachine.settings = TestMemcachedMachine.settings = settings(
     max_examples=EXAMPLES,
     stateful_step_count=40,
     deadline=None,
