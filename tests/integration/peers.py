@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import socket
+import ssl
 import threading
 from collections.abc import Callable
 from typing import Any, BinaryIO, NamedTuple, Self
@@ -34,7 +35,14 @@ class Peer:
     command. Threads: one for each connection.
     """
 
-    def __init__(self, spoil: Spoil = honest, *, speaks_meta: bool = True) -> None:
+    def __init__(
+        self,
+        spoil: Spoil = honest,
+        *,
+        speaks_meta: bool = True,
+        listener: socket.socket | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self.spoil = spoil
         self.speaks_meta = speaks_meta
         self.items: dict[bytes, tuple[bytes, int]] = {}
@@ -43,13 +51,21 @@ class Peer:
         self.accepted = 0
         self.requests: list[bytes] = []
         self._serials = itertools.count(1)
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = listener or socket.create_server(("127.0.0.1", 0))
+        self._tls = tls
         self._open: list[socket.socket] = []
         self._threads: list[threading.Thread] = []
 
     @property
     def address(self) -> str:
-        return f"127.0.0.1:{self._listener.getsockname()[1]}"
+        name = self._listener.getsockname()
+        if self._listener.family is socket.AF_UNIX:
+            return str(name)
+        return f"[{name[0]}]:{name[1]}" if ":" in name[0] else f"{name[0]}:{name[1]}"
+
+    @property
+    def port(self) -> int:
+        return int(self._listener.getsockname()[1])
 
     def __enter__(self) -> Self:
         self._run(self._accept)
@@ -94,12 +110,20 @@ class Peer:
             except OSError:
                 return
             # Or unasked words would wait for the client to acknowledge the answer before.
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if connection.family is not socket.AF_UNIX:
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self.accepted += 1
             self._open.append(connection)
             self._run(self._serve, connection)
 
     def _serve(self, connection: socket.socket) -> None:
+        if self._tls is not None:
+            self._open.remove(connection)
+            try:
+                connection = self._tls.wrap_socket(connection, server_side=True)
+            except OSError:
+                return  # the client does not like us
+            self._open.append(connection)
         with connection, connection.makefile("rb") as lines:
             try:
                 while line := lines.readline():

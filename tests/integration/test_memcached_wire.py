@@ -233,8 +233,8 @@ def test_a_clean_error_line_is_counted_and_leaves_the_connection_open(
     peer: Peer, client: MemcachedClient, clock: ManualClock, act: Act
 ) -> None:
     kept = dict(peer.items)
-    # Between the quiet writes and the end of the answer, which is no answer of its own.
-    peer.spoil = spoiling(act, lambda answer: OUT_OF_MEMORY + answer * (answer == b"MN\r\n"))
+    # The end of the answers to quiet writes is none of its own.
+    peer.spoil = spoiling(act, lambda answer: answer if answer == b"MN\r\n" else OUT_OF_MEMORY)
     assert act.call(client) == act.failed
     assert 1 <= client.stats.errors <= act.errors
     clock.advance(PAUSE_IS_OVER)

@@ -71,12 +71,14 @@ class Dialer:
         """
         ends = SYSTEM_CLOCK.monotonic() + self._terms.connect_timeout
         failure: OSError | None = None
-        for where in self._places(self._terms.connect_timeout):
+        places = self._places(self._terms.connect_timeout)
+        for place, where in enumerate(places):
             left = ends - SYSTEM_CLOCK.monotonic()
             if left <= 0:
                 break
             try:
-                return self._connected(where, left)
+                # A share each: one that does not answer leaves time for those after it.
+                return self._connected(where, left / (len(places) - place))
             except OSError as error:
                 failure = error
         raise failure or TimeoutError(f"{self._address} could not be connected to in time")

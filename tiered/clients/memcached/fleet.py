@@ -74,6 +74,8 @@ class Fleet:
         found = self.watch.current()
         if found is not self._found:
             with self._lock:
+                # Asked again: another thread may have taken over a newer answer meanwhile.
+                found = self.watch.current()
                 if found is not self._found:
                     self._adopt(found)
         return self._ring

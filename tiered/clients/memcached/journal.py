@@ -18,7 +18,8 @@ class Journal:
     that was on the server at that time can be trusted.
 
     Threads: safe. :meth:`note` and :meth:`settle` are each one step: whether a server may
-    be asked changes inside them only, so that no delete falls between the two.
+    be asked changes inside them only, so that no delete falls between the two. The
+    same goes for :meth:`conclude`, which takes as long as the server does.
     """
 
     LIMIT: Final = 100_000
@@ -72,8 +73,16 @@ class Journal:
             self.overflowed = False
             return True
 
-    def clear(self) -> None:
-        """The server has forgotten everything."""
+    def conclude(
+        self, tell: Callable[[dict[bytes, int]], None], action: Callable[[], None]
+    ) -> None:
+        """Have *tell* tell what is due, and perform *action*; who notes meanwhile waits.
+
+        For when others note faster than can be told, or there would be no end of it.
+        """
         with self._lock:
-            self._keys.clear()
+            if self._keys:
+                tell(dict(self._keys))
+                self._keys.clear()
+            action()
             self.overflowed = False

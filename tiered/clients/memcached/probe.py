@@ -73,6 +73,8 @@ def probe(stream: Stream, known: Profile | None = None) -> Profile:
     """
     stream.send(b"version\r\nmn\r\nstats\r\n")
     said = stream.line()
+    if b"unauthenticated" in said:  # all that it says, whatever else it is asked
+        raise BackendError(f"the server wants a user and password: {said[:80]!r}")
     meta = stream.line() == b"MN"
     figures = _figures(stream)
     stream.settle()

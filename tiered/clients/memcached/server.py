@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, TypeVar
@@ -31,6 +31,8 @@ T = TypeVar("T")
 _MOST_STUBS: Final = 1000
 _REVIVAL: Final = 1.0
 """Seconds that a delete waits for another thread that has the server back in a moment."""
+_ROUNDS: Final = 3
+"""How often it is told what was noted meanwhile, before those who note have to wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +71,9 @@ class Server:
     """One server.
 
     After a failure it is not *up*: nobody asks it until a pause is over. Then one
-    thread connects, tells it the deletes that it has missed (unless it was restarted,
-    and has nothing), and only then it is up again.
+    thread connects, tells it the deletes that it has missed, and only then it is up
+    again. It is told them also if it was restarted: others may have come back to it
+    earlier, and have filled it since with what was to be deleted.
 
     Attributes:
         up: whether it may be asked; changes under the journal's lock.
@@ -102,7 +105,6 @@ class Server:
         self._clock = clock
         self._dead_time = 0.0
         self._down_since = 0.0
-        self._run: tuple[str, ...] | None = None
         self._stubs: deque[bytes] = deque(maxlen=_MOST_STUBS)
         fork.register(self)
         self.after_fork()
@@ -166,8 +168,6 @@ class Server:
         if self.up:
             self.up = False
             self._down_since = self._clock.monotonic()
-            profile = self.profile
-            self._run = None if profile is None else profile.run
         # What is idle was opened before, and would fail one request each.
         self.pool.close()
 
@@ -192,20 +192,27 @@ class Server:
             if not self.up:
                 self._revive()
             return True
+        except ServerRefusal:
+            self.health.failed()  # or every request would try
+            raise
         finally:
             self._reviving.release()
 
     def _revive(self) -> None:
-        run = self.ask(_sign_of_life)
-        if None not in (run, self._run) and run != self._run:
-            self.journal.clear()  # restarted: it has nothing that could be out of date
+        self.ask(_sign_of_life)
         while self._stubs:
             self.ask(partial(_remove_stub, key=self._stubs.pop()))
-        while not self.journal.settle(self._resume):
+        for _ in range(_ROUNDS):
+            if self.journal.settle(self._resume):
+                return
             due = self.journal.due()
-            for _ in self.converse(_deleting(list(due))):
-                pass
+            self._tell(due)
             self.journal.told(due)
+        self.journal.conclude(self._tell, self._resume)
+
+    def _tell(self, due: Iterable[bytes]) -> None:
+        for _ in self.converse(_deleting(list(due))):
+            pass
 
     def _resume(self) -> None:
         """Called when there is nothing that it has to be told."""
@@ -226,7 +233,6 @@ class Server:
             if self.up:
                 self.up = False
                 self._down_since = self._clock.monotonic()
-                self._run = None
             return False
 
         self.journal.note(key, off)
@@ -272,8 +278,7 @@ def _remove_stub(connection: Connection, key: bytes) -> None:
         connection.dialect.delete(connection.stream, key, token)
 
 
-def _sign_of_life(connection: Connection) -> tuple[str, ...] | None:
-    """Have it answer something; which run of the server that was."""
+def _sign_of_life(connection: Connection) -> None:
+    """Have it answer something."""
     connection.stream.send(b"version\r\n")
     connection.stream.line()
-    return connection.profile.run
