@@ -47,6 +47,10 @@ class Raw:
         self._socket.sendall(f"set {key} 0 0 {len(data)}\r\n".encode() + data + b"\r\n")
         assert self._file.readline() == b"STORED\r\n"
 
+    def delete(self, key: str) -> None:
+        self._socket.sendall(f"delete {key}\r\n".encode())
+        assert self._file.readline() == b"DELETED\r\n"
+
     def close(self) -> None:
         self._file.close()
         self._socket.close()
@@ -191,15 +195,56 @@ def test_a_step_of_the_wall_clock_moves_lives_by_no_more_than_itself(
 # -- Values and keys that do not fit -------------------------------------------------
 
 
-def test_a_value_too_large_for_the_server_takes_its_predecessor_along(
-    remote: MemcachedClient,
+def test_a_value_too_large_for_the_server_lies_in_pages(
+    remote: MemcachedClient, memcached: PrivateMemcached
 ) -> None:
     remote.put("k", "old", 100)
-    assert not remote.put("k", os.urandom(3_000_000), 100)
-    assert remote.get("k", "gone") == "gone"
-    stats = remote.stats
-    assert (stats.unstorable, stats.drops, stats.errors) == (1, 1, 1)
-    assert remote.put("k", "new", 100)  # and the connection goes on
+    for size in (1_100_000, 3_000_000, 50_000_000):
+        value = os.urandom(size)
+        assert remote.put("k", value, 100)
+        assert remote.get("k") == value
+        assert remote.get_multi(["k", "l"], None) == {"k": value, "l": None}
+        assert dict(remote.explain("k").detail)["paged"]
+    assert remote.renew("k", 1000)
+    assert remote.get_ttl("k")[1] > 900
+    assert remote.expire("k")
+    assert remote.get("k", "stale") == "stale"
+    assert remote.get_ttl("k")[0] == value
+    assert remote.delete("k")
+    assert remote.get_ttl("k", "gone") == ("gone", -1)
+    claim = remote.claim("k")
+    assert claim is not None
+    assert claim.fill(value, FOREVER)
+    assert remote.get("k") == value
+    assert remote.put("k", "new", 100)
+    assert remote.get("k") == "new"
+    assert remote.stats.errors == 0
+
+
+def test_a_page_that_is_gone_or_of_another_value_makes_a_miss(
+    remote: MemcachedClient, raw: Raw
+) -> None:
+    pages: list[list[str]] = []
+    for number in range(2):
+        value = os.urandom(2_500_000)
+        assert remote.put(number, value, 100)
+        sealed = raw.get(wire(remote, number))
+        assert sealed is not None
+        opened = remote._codec.open(remote._name(number).signed, sealed)
+        assert opened is not None
+        keys = remote._values.paging._keys(opened[0])
+        pages.append([key.decode() for key in keys])
+    first, other = pages
+    kept = raw.get(first[1])
+    raw.set(first[1], raw.get(other[1]) or b"")
+    assert remote.get(0, "miss") == "miss"
+    assert remote.stats.corrupt == 1
+    raw.set(first[1], (kept or b"")[:-1])
+    assert remote.get(0, "miss") == "miss"
+    raw.delete(first[1])
+    assert remote.get(0, "miss") == "miss"
+    assert remote.stats.corrupt == 2  # what was evicted is a miss like others
+    assert remote.get(1, "miss") != "miss"
 
 
 def test_a_large_value_that_shrinks_fits(remote: MemcachedClient) -> None:
@@ -247,7 +292,7 @@ def test_it_says_what_it_knows(remote: MemcachedClient, memcached: PrivateMemcac
     remote.put("k", "v", 100)
     detail = dict(remote.explain("k").detail)
     assert detail["server"] == memcached.address
-    assert detail["size"] == 32 + len(pickle.dumps("v", pickle.HIGHEST_PROTOCOL)) + 16
+    assert detail["size"] == 52 + len(pickle.dumps("v", pickle.HIGHEST_PROTOCOL))
     assert detail["age"] == pytest.approx(0, abs=0.01)
     assert remote.capacity == 256 * 1024 * 1024
     assert remote.usage > 0

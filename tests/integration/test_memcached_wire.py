@@ -142,7 +142,8 @@ def test_an_answer_that_breaks_off_anywhere_is_a_counted_failure(
         clock.advance(PAUSE_IS_OVER)
         peer.items, peer.spoil = dict(kept), honest
         assert all_is_well(client, owed=act.owed)
-        assert peer.accepted == accepted + 1
+        # A delete looks whether the server is there again, before it gives up.
+        assert accepted + 1 <= peer.accepted <= accepted + 3
 
 
 @pytest.mark.parametrize(
@@ -182,7 +183,7 @@ def test_nonsense_is_a_counted_failure_and_ends_the_connection(
     assert all_is_well(client, owed=act.owed)
     # A server may have no figures, and says so in this way.
     has_none = act is ACTS["usage"] and nonsense.startswith((b"ERROR", b"CLIENT_ERROR"))
-    assert peer.accepted == (1 if has_none else 2)
+    assert peer.accepted == 1 if has_none else 2 <= peer.accepted <= 4
 
 
 @pytest.mark.parametrize(

@@ -121,7 +121,9 @@ def test_the_constructor_opens_nothing_and_starts_nothing(monkeypatch: pytest.Mo
         assert client.get_multi([], None) == {}
         assert client.put_multi({}, 10) == {}
         assert client.delete_multi([]) == {}
-        assert client.stats == MemcachedStats()
+        stats = client.stats
+        assert stats == MemcachedStats(servers=stats.servers)
+        assert [one.release for one in stats.servers] == [None, None]
         assert client.purge() == 0
     assert threading.active_count() == before
 

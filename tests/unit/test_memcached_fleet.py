@@ -48,7 +48,7 @@ def look_again(fleet: Fleet, clock: ManualClock) -> None:
 
 
 def homes(fleet: Fleet) -> dict[bytes, str]:
-    return {key: str(fleet.place(key).home.address) for key in KEYS}
+    return {key: str(fleet.ring().node(key).address) for key in KEYS}
 
 
 def names(fleet: Fleet) -> set[str]:
@@ -66,18 +66,18 @@ def test_nothing_is_found_before_it_is_used(clock: ManualClock) -> None:
 def test_a_place_is_a_home_and_another(clock: ManualClock) -> None:
     fleet = fleet_of(Told("a", "b", "c"), clock)
     for key in KEYS:
-        place = fleet.place(key)
-        assert place.spare is not None
-        assert place.home is not place.spare
+        home, spare = fleet.ring().pair(key)
+        assert spare is not None
+        assert home is not spare
     alone = fleet_of(Told("a"), clock)
-    assert alone.place(b"k").spare is None
+    assert alone.ring().after(b"k") is None
 
 
 def test_who_has_no_answer_says_so(clock: ManualClock) -> None:
     told = Told("a")
     told.fails = True
     fleet = fleet_of(told, clock)
-    for ask in (lambda: fleet.place(b"k"), lambda: fleet.servers):
+    for ask in (lambda: fleet.ring().pair(b"k"), lambda: fleet.servers):
         with pytest.raises(DiscoveryError, match="the name server is away"):
             ask()
     assert fleet.known == ()
@@ -114,7 +114,7 @@ def test_the_former_home_of_a_key_stands_in_for_a_server_that_joined(clock: Manu
     look_again(fleet, clock)
     moved = 0
     for key in KEYS:
-        home, spare = fleet.place(key)
+        home, spare = fleet.ring().pair(key)
         if str(home.address) != before[key]:
             moved += 1
             assert spare is not None
@@ -134,7 +134,7 @@ def test_a_server_that_left_is_closed_and_forgotten(
     look_again(fleet, clock)
     assert names(fleet) == {"a:11211"}
     assert closed == [1]
-    assert {fleet.place(key).home.address.host for key in KEYS} == {"a"}
+    assert {fleet.ring().node(key).address.host for key in KEYS} == {"a"}
 
 
 def test_a_server_that_comes_back_is_not_believed_what_it_kept(clock: ManualClock) -> None:
@@ -154,10 +154,10 @@ def test_a_server_that_comes_back_is_not_believed_what_it_kept(clock: ManualCloc
 def test_the_same_answer_in_another_order_changes_nothing(clock: ManualClock) -> None:
     told = Told("a", "b")
     fleet = fleet_of(told, clock)
-    ring, servers = fleet._current(), fleet.servers
+    ring, servers = fleet.ring(), fleet.servers
     told.tell("b", "a")
     look_again(fleet, clock)
-    assert fleet._current() is ring
+    assert fleet.ring() is ring
     assert fleet.servers == servers
 
 
@@ -196,7 +196,7 @@ def test_threads_that_find_other_servers_at_once_make_one_ring(clock: ManualCloc
         return make_server(address, clock)
 
     fleet = Fleet(watch, make, clock)
-    rings = together(lambda _: fleet._current(), 8)
+    rings = together(lambda _: fleet.ring(), 8)
     assert len({id(ring) for ring in rings}) == 1
     assert len(made) == 2
 
@@ -213,8 +213,8 @@ def test_other_weights_make_another_ring(clock: ManualClock) -> None:
     fleet = fleet_of(told, clock)
     shares = list(homes(fleet).values())
     assert shares.count("b:11211") / len(shares) == pytest.approx(0.5, abs=0.1)
-    ring = fleet._current()
+    ring = fleet.ring()
     told.tell("a", "b", weights=(1, 3))
     look_again(fleet, clock)
-    assert fleet._current() is not ring
+    assert fleet.ring() is not ring
     assert not fleet.doubts

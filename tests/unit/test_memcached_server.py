@@ -115,10 +115,10 @@ def test_it_answers_nothing_while_it_is_left_alone_but_may_be_looked_at_early(
 
 
 def test_who_fails_slowly_is_not_looked_at_early(
-    server: Server, monkeypatch: pytest.MonkeyPatch
+    server: Server,
 ) -> None:
-    monkeypatch.setattr(type(server.health), "QUICK", -1.0)
     fail(server)
+    server.health.failed(slowly=True)
     assert not server.ready(at_once=True)
 
 

@@ -345,6 +345,7 @@ def test_a_refusal_is_an_answer(ring: Ring, key: bytes, method: Method, clock: M
     # Whoever refuses a delete may go on to serve what it was to remove.
     deleted = method is METHODS["delete_many"]
     assert ring.server(0).up is not deleted
+    clock.advance(1)
     assert get(ring.servers, key) == (None if deleted else b"at home")
     assert ring.server(0).up
     assert ring.peers[0].accepted == 1

@@ -19,7 +19,7 @@ from tiered.clients.memcached.replies import (
     refuse_value,
 )
 from tiered.clients.memcached.stream import Stream
-from tiered.errors import BackendError, CodecError, ServerRefusal
+from tiered.errors import BackendError, CodecError, ServerRefusal, ValueTooLarge
 
 __all__ = ["TEXT", "TextDialect"]
 
@@ -92,7 +92,10 @@ class TextDialect:
     def delete(self, stream: Stream, key: bytes, token: bytes | None = None) -> bool:
         """Remove; with a *token*, only what it came with. Whether it did."""
         if token is not None:  # no such command; an item that has expired is gone as well
-            return self.set(stream, key, b"", -1, token)
+            try:
+                return self.set(stream, key, b"", -1, token)
+            except ValueTooLarge as error:
+                raise ServerRefusal(str(error)) from error
         stream.send(b"delete %b\r\n" % key)
         return _expect(stream, b"DELETED", b"NOT_FOUND")
 
