@@ -14,6 +14,7 @@ from tests.integration.peers import Cut, Peer, honest
 from tiered.cli.demo.server import PrivateMemcached
 from tiered.clients.memcached import MemcachedClient
 from tiered.clients.memcached import probe as module
+from tiered.clients.memcached.meta import META
 from tiered.clients.memcached.probe import Profile, ask_stats, authenticate, probe
 from tiered.clients.memcached.stream import Stream, Traffic
 from tiered.errors import BackendError, ServerRefusal
@@ -108,7 +109,7 @@ def test_the_dialect_of_a_release(version: bytes, mn: bytes, dialect: str) -> No
 @pytest.mark.parametrize("refusal", [b"ERROR\r\n", b"CLIENT_ERROR x\r\n", b"SERVER_ERROR x\r\n"])
 def test_a_proxy_that_has_no_figures_is_used_all_the_same(refusal: bytes) -> None:
     profile = Answers(b"VERSION 1.6.18\r\n", b"MN\r\n", refusal, refusal).probed()
-    assert profile == Profile("1.6.18", module.META, None, 0.0, 1024 * 1024)
+    assert profile == Profile("1.6.18", META, None, 0.0, 1024 * 1024)
 
 
 @pytest.mark.parametrize(

@@ -106,7 +106,8 @@ class Connection:
         """Have a stream that is open, and has nothing left on it from before."""
         connected = self._socket
         if connected is not None:
-            if not has_something_to_say(connected, self._poll):
+            # Not settled: the handling of an interruption was interrupted itself.
+            if self.stream.settled and not has_something_to_say(connected, self._poll):
                 return
             self.close()
         self._open()

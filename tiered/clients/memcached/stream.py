@@ -35,6 +35,9 @@ class Stream:
             first included, however many pieces they come in.
         traffic: where bytes are counted.
 
+    Attributes:
+        settled: whether all that was asked has been answered, as :meth:`settle` found.
+
     Every method raises ``OSError`` when the connection fails or takes too long, and
     ``BackendError`` when what arrives cannot be an answer.
 
@@ -51,6 +54,7 @@ class Stream:
         "_socket",
         "_timeout",
         "_traffic",
+        "settled",
     )
 
     def __init__(self, connected: socket.socket, timeout: float, traffic: Traffic) -> None:
@@ -64,6 +68,7 @@ class Stream:
         self._expected = _PACE  # bytes, until then
         self._hurried = False
         self._serial = 0
+        self.settled = True
 
     def serial(self) -> int:
         """A number that no earlier request on this stream had."""
@@ -73,6 +78,7 @@ class Stream:
     def send(self, request: bytes) -> None:
         """Send all of *request*."""
         self._traffic.sent += len(request)
+        self.settled = False
         if self._due:
             self._start_anew()  # another question of the same exchange
         self._socket.sendall(request)
@@ -108,6 +114,7 @@ class Stream:
         self._data = b""
         self._at = 0
         self._start_anew()
+        self.settled = True
 
     def close(self) -> None:
         """Close the socket."""
