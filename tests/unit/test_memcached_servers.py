@@ -566,6 +566,19 @@ def test_everything_is_believed_until_a_server_is_in_doubt(ring: Ring, clock: Ma
     assert ring.servers.trusts(key, clock.wall() + 1)
 
 
+def test_what_a_server_in_doubt_has_said_is_not_believed_because_it_failed_since(
+    ring: Ring, clock: ManualClock
+) -> None:
+    key = ring.key(0)
+    ring.server(0).trusted_from = clock.wall()
+    created = clock.wall() - 1
+    ring.peers[0].rewrite(key, b"from before")
+    assert get(ring.servers, key) == b"from before"
+    # Another thread meets a failure, between the answer and the question whether to believe it.
+    ring.servers.on(ring.server(0), saying(BROKEN), None)
+    assert not ring.servers.trusts(key, created)
+
+
 def servers_of(ring: Ring) -> list[Server]:
     return [ring.server(number) for number in range(len(ring.peers))]
 

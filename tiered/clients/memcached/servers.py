@@ -305,12 +305,13 @@ class Servers:
             server.pool.close()
 
     def trusts(self, key: bytes, created: float) -> bool:
-        """Whether what was *created* (wall time) on the server of *key* is to be believed."""
+        """Whether what was *created* (wall time) on the servers of *key* is to be believed."""
         if not self.fleet.doubts:
             return True
-        home, spare = self.fleet.place(key)
-        server = home if home.up or spare is None else spare
-        return created > server.trusted_from
+        # Both: who is up now may not be who has answered.
+        return all(
+            created > server.trusted_from for server in self.fleet.place(key) if server is not None
+        )
 
     # -- Failures ----------------------------------------------------------------
 
