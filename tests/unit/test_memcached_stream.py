@@ -172,7 +172,12 @@ def test_memory_is_taken_for_what_arrives_only(ends: Ends) -> None:
     ends.server.sendall(b"short")
     ends.server.shutdown(socket.SHUT_WR)
     with pytest.raises(ConnectionResetError):
-        ends.stream.block(10**18)
+        ends.stream.block(2**30)
+
+
+def test_a_block_larger_than_any_item_is_not_waited_for(ends: Ends) -> None:
+    with pytest.raises(BackendError, match="1073741825 bytes"):
+        ends.stream.block(2**30 + 1)
 
 
 # -- Time -----------------------------------------------------------------------------------

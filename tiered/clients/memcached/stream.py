@@ -12,6 +12,8 @@ __all__ = ["Stream", "Traffic"]
 
 _PIECE: Final = 65536
 _LONGEST_LINE: Final = 8192
+_LARGEST_BLOCK: Final = 1 << 30
+"""Bytes; servers can be told to take items up to this size."""
 _PACE: Final = 256 * 1024
 """Bytes that are to arrive within each timeout: who sends less is too slow to be waited for."""
 
@@ -98,6 +100,8 @@ class Stream:
     def block(self, size: int) -> bytes:
         """The next *size* bytes, and the end of line after them, which is dropped."""
         stop = self._at + size
+        if size > _LARGEST_BLOCK:
+            raise BackendError(f"an item of {size} bytes, which no server holds")
         if len(self._data) < stop + 2:
             self._gather(size + 2)
             stop = self._at + size
