@@ -135,6 +135,17 @@ def test_a_resolver_that_takes_too_long_is_not_waited_for(
             thread.join(10)
 
 
+def test_a_name_that_no_thread_can_be_had_for_is_an_os_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def full(_self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", full)
+    with pytest.raises(OSError, match="can't start new thread"):
+        dialed(Address("cache.test", 1))
+
+
 @pytest.mark.parametrize("host", ["x" * 70, "a..b"])
 def test_a_name_that_cannot_be_one_is_an_os_error(host: str) -> None:
     with pytest.raises(OSError, match=r"label|resol|known|failure"):

@@ -120,7 +120,10 @@ def _resolved(host: str, port: int, timeout: float) -> list[str]:
 
     # A thread, since nothing else bounds getaddrinfo; a daemon, since nothing ends it.
     thread = threading.Thread(target=look, name="tiered-resolver", daemon=True)
-    thread.start()
+    try:
+        thread.start()
+    except RuntimeError as error:  # there are too many
+        raise OSError(f"the name {host!r} cannot be looked up: {error}") from error
     thread.join(timeout)
     if found:
         return found
