@@ -21,7 +21,7 @@ from tiered.errors import (
     NoServersError,
     ValueTooLarge,
 )
-from tiered.routing.discovery import Found
+from tiered.routing.discovery import Found, StaticDiscovery
 from tiered.routing.health import NodeHealth
 from tiered.testing import ManualClock
 
@@ -433,6 +433,32 @@ def test_many_keys_are_deleted_in_one_round_trip_for_each_server(ring: Ring) -> 
     assert ring.servers.delete_many(keys) == dict.fromkeys(keys, True)
     assert not ring.peers[0].items
     assert not ring.peers[1].items
+
+
+def test_a_delete_that_was_made_before_any_server_was_found_is_not_forgotten(
+    clock: ManualClock,
+) -> None:
+    class Late:
+        """Finds its servers in the end."""
+
+        def __init__(self) -> None:
+            self.found: Found | None = None
+
+        def find(self) -> Found:
+            if self.found is None:
+                raise DiscoveryError("the name server is away")
+            return self.found
+
+    late = Late()
+    with Ring(clock, discovery=late) as ring:
+        assert ring.servers.delete_many([b"k"]) == {b"k": False}
+        before = clock.wall()
+        clock.advance(10)
+        late.found = StaticDiscovery(ring.told).find()
+        assert get(ring.servers, b"k") is None
+        # What is there is older than the delete, for all we know.
+        assert not ring.servers.trusts(b"k", before)
+        assert ring.servers.trusts(b"k", clock.wall() + 1)
 
 
 # -- Many keys ------------------------------------------------------------------------------

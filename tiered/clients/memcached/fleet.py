@@ -47,6 +47,7 @@ class Fleet:
         self._found: Found | None = None
         self._servers: dict[Address, Server] = {}
         self._departed: set[Address] = set()
+        self._missed = False
         fork.register(self)
         self._renew_lock()
 
@@ -79,6 +80,13 @@ class Fleet:
         home, spare = self._current().pair(key)
         return Place(home, spare)
 
+    def missed(self) -> None:
+        """A delete was made while none were ever found; all of them have missed it."""
+        with self._lock:
+            self._missed = self._found is None
+            for server in self._servers.values():  # found in this very moment
+                server.trusted_from = self._clock.wall()
+
     def _current(self) -> HashRing[Server]:
         found = self.watch.current()
         if found is not self._found:
@@ -100,13 +108,14 @@ class Fleet:
         gone = [self._servers[address] for address in self._servers.keys() - servers.keys()]
         self._departed |= self._servers.keys() - servers.keys()
         self._servers = servers
+        self._missed = False
         self._found = found
         for server in gone:
             server.pool.close()
 
     def _joined(self, address: Address) -> Server:
         server = self._make(address)
-        if address in self._departed:
-            # Meanwhile others had its keys, and it was told of no change.
+        if address in self._departed or self._missed:
+            # Meanwhile others had its keys, or nobody had, and it was told of no change.
             server.trusted_from = self._clock.wall()
         return server

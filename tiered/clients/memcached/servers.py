@@ -167,6 +167,7 @@ class Servers:
         try:
             places = {key: self.fleet.place(key) for key in gone}
         except DiscoveryError as error:
+            self.fleet.missed()
             self._failed(None, error, None)
             return gone
         parts: dict[Server, list[bytes]] = {}
