@@ -97,8 +97,9 @@ def test_a_failure_closes_what_is_idle(peer: Peer, clock: ManualClock) -> None:
     held.go.set()
     thread.join(10)
     fail(server)
-    clock.advance(PAUSE_IS_OVER)
     # Each of those would fail one request, if the server is another one by now.
+    assert [connection._socket for connection in server.pool._idle] == [None, None]
+    clock.advance(PAUSE_IS_OVER)
     assert server.ready()
     assert peer.accepted == 3
     server.pool.close()

@@ -501,6 +501,19 @@ def test_the_keys_of_one_server_that_fails_go_to_the_other_within_the_call(ring:
     assert ring.server(0).stats.owed == 10
 
 
+@pytest.mark.parametrize("known", [False, True])
+def test_a_write_of_many_that_nobody_takes_is_owed_to_all_that_it_may_have_reached(
+    ring: Ring, known: bool
+) -> None:
+    if known:
+        for server in servers_of(ring):
+            ring.servers.on(server, saying(BROKEN), None)
+    ring.cut_off(0, 1)
+    keys = [*ring.keys(0, 3), *ring.keys(1, 3)]
+    assert put_many(ring.servers, keys, b"new") == {}
+    assert [server.stats.owed for server in servers_of(ring)] == [6, 6]
+
+
 def test_an_answer_that_breaks_off_in_the_middle_leaves_no_connection_to_others(
     ring: Ring,
 ) -> None:
