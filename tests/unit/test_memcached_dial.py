@@ -70,6 +70,24 @@ def test_the_next_address_of_a_name_is_tried_when_one_refuses(resolve: Resolve) 
             assert connected.getpeername()[0] == "127.0.0.1"
 
 
+@pytest.mark.parametrize("silent", ["127.0.0.1", "127.0.0.2"])
+def test_a_refusal_is_told_only_if_all_refuse(
+    resolve: Resolve, clock: ManualClock, monkeypatch: pytest.MonkeyPatch, silent: str
+) -> None:
+    monkeypatch.setattr(module, "SYSTEM_CLOCK", clock)
+    resolve("127.0.0.1", "127.0.0.2")
+
+    def connected(_self: Dialer, where: Any, left: float) -> Any:
+        if where[0] == silent:
+            clock.advance(left)
+            raise TimeoutError("timed out")
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr(Dialer, "_connected", connected)
+    with pytest.raises(TimeoutError):
+        Dialer(Address("cache.test", 1), Terms(1.0, 1.0)).dial()
+
+
 def test_who_refuses_last_is_told_when_all_do(resolve: Resolve) -> None:
     resolve("127.0.0.2", "127.0.0.1")
     with pytest.raises(ConnectionRefusedError):

@@ -80,8 +80,13 @@ class Dialer:
                 # A share each: one that does not answer leaves time for those after it.
                 return self._connected(where, left / (len(places) - place))
             except OSError as error:
-                failure = error
-        raise failure or TimeoutError(f"{self._address} could not be connected to in time")
+                # That somebody refuses tells that nobody is there only if all do.
+                if failure is None or isinstance(failure, ConnectionRefusedError):
+                    failure = error
+        else:
+            if failure is not None:
+                raise failure
+        raise TimeoutError(f"{self._address} could not be connected to in time")
 
     def _connected(self, where: str | tuple[str, int], left: float) -> socket.socket:
         client = Client(
