@@ -509,7 +509,7 @@ def test_a_write_of_many_that_nobody_takes_is_owed_to_all_that_it_may_have_reach
         for server in servers_of(ring):
             ring.servers.on(server, saying(BROKEN), None)
     ring.cut_off(0, 1)
-    keys = ring.keys(0, 3)  # the other one fails as their stand-in
+    keys = [*ring.keys(0, 3)]  # the other one fails as their stand-in
     assert put_many(ring.servers, keys, b"new") == {}
     assert [server.stats.owed for server in servers_of(ring)] == [3, 3]
 

@@ -26,6 +26,8 @@ __all__ = ["Server", "ServerStats"]
 
 T = TypeVar("T")
 
+_NOBODY_THERE: Final = (ConnectionRefusedError, FileNotFoundError)
+"""What it is called when no process listens: at an address, and at a socket's path."""
 _ROUNDS: Final = 3
 """How often it is told what was noted meanwhile, before those who note have to wait."""
 
@@ -67,8 +69,7 @@ class Server:
 
     After a failure it is not *up*: nobody asks it until a pause is over. Then one
     thread connects, tells it the deletes that it has missed, and only then it is up
-    again. It is told them also if it was restarted: others may have come back to it
-    earlier, and have filled it since with what was to be deleted.
+    again. After a restart that leaves out those that were noted while nobody was there.
 
     Attributes:
         up: whether it may be asked; changes under the journal's lock.
@@ -100,6 +101,7 @@ class Server:
         self._clock = clock
         self._dead_time = 0.0
         self._down_since = 0.0
+        self._run: tuple[str, ...] | None = None
         fork.register(self)
         self.after_fork()
 
@@ -154,10 +156,17 @@ class Server:
             return
         self.health.failed(SYSTEM_CLOCK.monotonic() - started)
         if self.up:
-            self.up = False
-            self._down_since = self._clock.monotonic()
+            self._leave()
+        if isinstance(error.__cause__, _NOBODY_THERE):
+            self.journal.ended()
         # What is idle was opened before, and would fail one request each.
         self.pool.close()
+
+    def _leave(self) -> None:
+        self.up = False
+        self._down_since = self._clock.monotonic()
+        profile = self.profile
+        self._run = None if profile is None else profile.run
 
     # -- Coming back -------------------------------------------------------------
 
@@ -186,7 +195,10 @@ class Server:
             self._reviving.release()
 
     def _revive(self) -> None:
-        self.ask(_sign_of_life)
+        run = self.ask(_sign_of_life)
+        if None not in (run, self._run) and run != self._run:
+            self.journal.forget()
+        self._run = run
         for _ in range(_ROUNDS):
             if self.journal.settle(self._resume):
                 return
@@ -216,8 +228,7 @@ class Server:
 
         def off() -> bool:
             if self.up:
-                self.up = False
-                self._down_since = self._clock.monotonic()
+                self._leave()
             return False
 
         self.journal.note(key, off)
@@ -253,7 +264,8 @@ def _deleting(keys: Sequence[bytes]) -> Callable[[Connection], Generator[None, N
     return lambda connection: connection.dialect.delete_many(connection.stream, keys)
 
 
-def _sign_of_life(connection: Connection) -> None:
-    """Have it answer something."""
+def _sign_of_life(connection: Connection) -> tuple[str, ...] | None:
+    """Have it answer something; which run of the server that was."""
     connection.stream.send(b"version\r\n")
     connection.stream.line()
+    return connection.profile.run

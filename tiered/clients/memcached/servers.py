@@ -175,6 +175,13 @@ class Servers:
             parts.setdefault(home, []).append(key)
             if spare is not None:
                 parts.setdefault(spare, []).append(key)
+        # Noted first: then a refusal to connect, if that is how the attempt to get it back ends,
+        # proves that the server was gone when it was to be told.
+        noted = {
+            server: all(server.owe(key) for key in part)
+            for server, part in parts.items()
+            if not server.up
+        }
         ready = {server: self._is_ready(server, at_once=True) for server in parts}
         failures = {server: _left_alone(server) for server in parts if not ready[server]}
         asked = {server: part for server, part in parts.items() if ready[server]}
@@ -185,7 +192,8 @@ class Servers:
             for key, was_there in zip(asked[server], answers, strict=True):
                 gone[key] |= was_there
         for server, trouble in (failures | failed).items():
-            _owe_all(server, parts[server])
+            if server in failed or not noted.get(server):
+                _owe_all(server, parts[server])
             self._report(server, trouble)
         homes = {place.home for place in places.values()}
         for server in homes & (failures | failed).keys():
