@@ -2,6 +2,7 @@
 
 VENV := .venv
 PYTHON := $(VENV)/bin/python
+JOBS := $(shell nproc)
 CORE := tiered/_core.pyx $(wildcard tiered/compiled/*.pxi)
 
 .PHONY: help demo test check memcheck bench soak docs clean memcached
@@ -43,8 +44,8 @@ memcached:
 	@sh tools/ensure-memcached
 
 test: $(VENV)/.tools $(VENV)/.core memcached  ## Run the whole suite, compiled and in pure Python
-	$(PYTHON) -m pytest --cov --cov-report= --cov-fail-under=0 $(ARGS)
-	TIERED_PURE=1 $(PYTHON) -m pytest --cov --cov-append --cov-report=term $(ARGS)
+	$(PYTHON) -m pytest -n $(JOBS) --cov --cov-report= --cov-fail-under=0 $(ARGS)
+	TIERED_PURE=1 $(PYTHON) -m pytest -n $(JOBS) --cov --cov-append --cov-report=term $(ARGS)
 
 check: $(VENV)/.tools $(VENV)/.core memcached  ## Lint, format, types, layers, and the examples of the docs
 	$(VENV)/bin/ruff check .

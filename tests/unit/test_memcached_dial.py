@@ -70,6 +70,24 @@ def test_the_next_address_of_a_name_is_tried_when_one_refuses(resolve: Resolve) 
             assert connected.getpeername()[0] == "127.0.0.1"
 
 
+@pytest.mark.parametrize("silent", ["127.0.0.1", "127.0.0.2"])
+def test_a_refusal_is_told_only_if_all_refuse(
+    resolve: Resolve, clock: ManualClock, monkeypatch: pytest.MonkeyPatch, silent: str
+) -> None:
+    monkeypatch.setattr(module, "SYSTEM_CLOCK", clock)
+    resolve("127.0.0.1", "127.0.0.2")
+
+    def connected(_self: Dialer, where: Any, left: float) -> Any:
+        if where[0] == silent:
+            clock.advance(left)
+            raise TimeoutError("timed out")
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr(Dialer, "_connected", connected)
+    with pytest.raises(TimeoutError):
+        Dialer(Address("cache.test", 1), Terms(1.0, 1.0)).dial()
+
+
 def test_who_refuses_last_is_told_when_all_do(resolve: Resolve) -> None:
     resolve("127.0.0.2", "127.0.0.1")
     with pytest.raises(ConnectionRefusedError):
@@ -135,6 +153,17 @@ def test_a_resolver_that_takes_too_long_is_not_waited_for(
             thread.join(10)
 
 
+def test_a_name_that_no_thread_can_be_had_for_is_an_os_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def full(_self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", full)
+    with pytest.raises(OSError, match="can't start new thread"):
+        dialed(Address("cache.test", 1))
+
+
 @pytest.mark.parametrize("host", ["x" * 70, "a..b"])
 def test_a_name_that_cannot_be_one_is_an_os_error(host: str) -> None:
     with pytest.raises(OSError, match=r"label|resol|known|failure"):
@@ -184,12 +213,10 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
         pytest.skip("openssl is not installed")
     folder = tmp_path_factory.mktemp("tls")
     made, key = str(folder / "made.pem"), str(folder / "key.pem")
-    subprocess.run(
-        f"{openssl} req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=cache.test "
-        f"-addext subjectAltName=DNS:cache.test -keyout {key} -out {made}".split(),
-        check=True,
-        capture_output=True,
-    )
+    wanted = "req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=cache.test"
+    wanted += " -addext subjectAltName=DNS:cache.test"
+    command = [openssl, *wanted.split(), "-keyout", key, "-out", made]
+    subprocess.run(command, check=True, capture_output=True)
     return made, key
 
 

@@ -269,7 +269,7 @@ class Script:
 
     def __init__(self, dialect: Dialect, answer: bytes) -> None:
         self._ours, self._theirs = socket.socketpair()
-        self.link = Link(dialect, Stream(self._ours, 0.2, Traffic()), b"")
+        self.link = Link(dialect, Stream(self._ours, 0.02, Traffic()), b"")
         self._theirs.sendall(answer)
 
     def __enter__(self) -> Link:
@@ -294,6 +294,10 @@ CALLS: dict[str, tuple[Any, ...]] = {
     "stub": (b"k",),
     "renumber": (b"k",),
 }
+
+
+A_STUB = b"VALUE k 22299 0 77\r\n\r\nEND\r\n"
+OTHERS_VALUE = b"VALUE k 0 5 77\r\nvalue\r\nEND\r\n"
 
 
 @pytest.mark.parametrize(
@@ -353,6 +357,9 @@ CALLS: dict[str, tuple[Any, ...]] = {
         ),
         # Somebody's stub that is gone when one looks, twice: he may hold it for all we know.
         ("text", "reserve", b"NOT_STORED\r\nEND\r\n" * 2, Slot(False, True, b"0")),
+        # It was stored, and what is there is another's all the same, or nothing any more.
+        ("text", "reserve", b"STORED\r\n" + OTHERS_VALUE, Slot(False, False, b"77")),
+        ("text", "reserve", b"STORED\r\nEND\r\nSTORED\r\n" + A_STUB, Slot(True, False, b"77")),
         ("text", "stub", b"VALUE k 0 1 77\r\nx\r\nEND\r\n", None),
         ("text", "renumber", b"NOT_STORED\r\n", None),
     ],
@@ -398,7 +405,7 @@ NONSENSE = [
 @pytest.mark.parametrize("method", CALLS)
 @pytest.mark.parametrize("answer", NONSENSE)
 def test_anything_else_makes_no_sense(dialect: str, method: str, answer: bytes) -> None:
-    with Script(DIALECTS[dialect], answer * 2) as link, pytest.raises((BackendError, TimeoutError)):
+    with Script(DIALECTS[dialect], answer) as link, pytest.raises((BackendError, TimeoutError)):
         link.do(method, *CALLS[method])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import socket
 import threading
 from collections.abc import Iterator
 
@@ -12,6 +13,7 @@ from tests.fakes import Held, together
 from tests.fleets import PAUSE_IS_OVER, make_server
 from tests.integration.peers import Cut, Peer, honest
 from tiered.clients.memcached.connection import Connection
+from tiered.clients.memcached.dial import Dialer
 from tiered.clients.memcached.journal import Journal
 from tiered.clients.memcached.server import Server
 from tiered.errors import BackendError, PoolTimeout, ServerRefusal
@@ -97,8 +99,9 @@ def test_a_failure_closes_what_is_idle(peer: Peer, clock: ManualClock) -> None:
     held.go.set()
     thread.join(10)
     fail(server)
-    clock.advance(PAUSE_IS_OVER)
     # Each of those would fail one request, if the server is another one by now.
+    assert [connection._socket for connection in server.pool._idle] == [None, None]
+    clock.advance(PAUSE_IS_OVER)
     assert server.ready()
     assert peer.accepted == 3
     server.pool.close()
@@ -235,18 +238,39 @@ def test_it_comes_back_although_others_note_without_an_end(
     assert len(deletes(peer)) < 20
 
 
-def test_a_server_that_was_restarted_is_told_all_the_same(clock: ManualClock) -> None:
+def runs(peer: Peer, *starts: bytes) -> None:
+    """Have the peer say that it was started then, each time it is asked, the last for ever."""
+    left = list(starts)
+
+    def statistics(request: bytes, answer: bytes) -> bytes:
+        if request == b"stats":
+            start = left.pop(0) if len(left) > 1 else left[0]
+            return b"STAT pid 1\r\nSTAT uptime 0\r\nSTAT time %b\r\nEND\r\n" % start
+        return answer
+
+    peer.spoil = statistics
+
+
+def refused(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody is there when the server is asked."""
+
+    def dial(_self: Dialer) -> socket.socket:
+        raise ConnectionRefusedError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Dialer, "dial", dial)
+        server.pool.close()
+        with pytest.raises(BackendError, match="cannot be reached"):
+            get(server, b"k")
+
+
+def test_a_server_that_was_restarted_is_told_what_was_noted_while_we_did_not_look(
+    clock: ManualClock,
+) -> None:
     # It came back long before we saw it, and others have filled it since: what they wrote
-    # before our deletes is out of date.
-    started = iter([b"100", b"200"])
+    # before our delete is out of date.
     with Peer() as peer:
-
-        def statistics(request: bytes, answer: bytes) -> bytes:
-            if request == b"stats":
-                return b"STAT pid 1\r\nSTAT uptime 0\r\nSTAT time %b\r\nEND\r\n" % next(started)
-            return answer
-
-        peer.spoil = statistics
+        runs(peer, b"100", b"200")
         server = make_server(peer.address, clock)
         get(server, b"k")
         before = server.profile
@@ -259,6 +283,43 @@ def test_a_server_that_was_restarted_is_told_all_the_same(clock: ManualClock) ->
         assert server.profile is not None
         assert server.profile.run != before.run
         assert get(server, b"k") is None
+        server.pool.close()
+
+
+def test_a_server_that_was_restarted_is_not_told_what_was_noted_before_it_was_gone(
+    clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Peer() as peer:
+        runs(peer, b"100", b"200")
+        server = make_server(peer.address, clock)
+        get(server, b"k")
+        fail(server)
+        assert server.owe(b"before")
+        refused(server, monkeypatch)
+        assert server.owe(b"after")
+        peer.rewrite(b"before", b"of the new run")
+        clock.advance(PAUSE_IS_OVER)
+        assert server.ready()
+        assert deletes(peer) == [b"after"]
+        assert get(server, b"before") == b"of the new run"
+        server.pool.close()
+
+
+def test_one_that_refused_for_a_while_and_is_the_same_is_told_everything(
+    clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Peer() as peer:
+        runs(peer, b"100", b"200")
+        server = make_server(peer.address, clock)
+        get(server, b"k")
+        for round_ in (b"first", b"second", b"third"):
+            # The first time it was restarted, and is the same ever since.
+            refused(server, monkeypatch)
+            assert server.owe(round_)
+            refused(server, monkeypatch)
+            clock.advance(PAUSE_IS_OVER)
+            assert server.ready()
+        assert deletes(peer) == [b"second", b"third"]
         server.pool.close()
 
 

@@ -21,7 +21,7 @@ from tiered.errors import (
     NoServersError,
     ValueTooLarge,
 )
-from tiered.routing.discovery import Found
+from tiered.routing.discovery import Found, StaticDiscovery
 from tiered.routing.health import NodeHealth
 from tiered.testing import ManualClock
 
@@ -442,6 +442,32 @@ def test_many_keys_are_deleted_in_one_round_trip_for_each_server(ring: Ring) -> 
     assert not ring.peers[1].items
 
 
+def test_a_delete_that_was_made_before_any_server_was_found_is_not_forgotten(
+    clock: ManualClock,
+) -> None:
+    class Late:
+        """Finds its servers in the end."""
+
+        def __init__(self) -> None:
+            self.found: Found | None = None
+
+        def find(self) -> Found:
+            if self.found is None:
+                raise DiscoveryError("the name server is away")
+            return self.found
+
+    late = Late()
+    with Ring(clock, discovery=late) as ring:
+        assert ring.servers.delete_many([b"k"]) == {b"k": False}
+        before = clock.wall()
+        clock.advance(10)
+        late.found = StaticDiscovery(ring.told).find()
+        assert get(ring.servers, b"k") is None
+        # What is there is older than the delete, for all we know.
+        assert not ring.servers.trusts(b"k", before)
+        assert ring.servers.trusts(b"k", clock.wall() + 1)
+
+
 # -- Many keys ------------------------------------------------------------------------------
 
 
@@ -480,6 +506,19 @@ def test_the_keys_of_one_server_that_fails_go_to_the_other_within_the_call(ring:
     assert {ring.holds(1, key) for key in mine} == {b"new away"}
     assert {ring.holds(1, key) for key in others} == {b"new"}
     assert ring.server(0).stats.owed == 10
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_a_write_of_many_that_nobody_takes_is_owed_to_all_that_it_may_have_reached(
+    ring: Ring, known: bool
+) -> None:
+    if known:
+        for server in servers_of(ring):
+            ring.servers.on(server, saying(BROKEN), None)
+    ring.cut_off(0, 1)
+    keys = [*ring.keys(0, 3)]  # the other one fails as their stand-in
+    assert put_many(ring.servers, keys, b"new") == {}
+    assert [server.stats.owed for server in servers_of(ring)] == [3, 3]
 
 
 def test_an_answer_that_breaks_off_in_the_middle_leaves_no_connection_to_others(
@@ -571,6 +610,19 @@ def test_everything_is_believed_until_a_server_is_in_doubt(ring: Ring, clock: Ma
     assert not ring.servers.trusts(key, clock.wall() - 1)
     assert not ring.servers.trusts(key, clock.wall())
     assert ring.servers.trusts(key, clock.wall() + 1)
+
+
+def test_what_a_server_in_doubt_has_said_is_not_believed_because_it_failed_since(
+    ring: Ring, clock: ManualClock
+) -> None:
+    key = ring.key(0)
+    ring.server(0).trusted_from = clock.wall()
+    created = clock.wall() - 1
+    ring.peers[0].rewrite(key, b"from before")
+    assert get(ring.servers, key) == b"from before"
+    # Another thread meets a failure, between the answer and the question whether to believe it.
+    ring.servers.on(ring.server(0), saying(BROKEN), None)
+    assert not ring.servers.trusts(key, created)
 
 
 def servers_of(ring: Ring) -> list[Server]:

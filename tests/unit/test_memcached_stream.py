@@ -138,6 +138,21 @@ def test_a_block_that_ends_elsewhere_is_given_up(ends: Ends, end: bytes) -> None
         ends.stream.block(4)
 
 
+def test_a_question_is_settled_by_the_end_of_its_answer_only(ends: Ends) -> None:
+    states = [ends.stream.settled]
+    ends.stream.send(b"mn\r\n")
+    states.append(ends.stream.settled)
+    ends.server.sendall(b"MN\r\nMN\r\n")
+    ends.stream.line()
+    with pytest.raises(BackendError):
+        ends.stream.settle()
+    states.append(ends.stream.settled)
+    ends.stream.line()
+    ends.stream.settle()
+    states.append(ends.stream.settled)
+    assert states == [True, False, False, True]
+
+
 def test_what_follows_an_answer_is_told(ends: Ends) -> None:
     ends.server.sendall(b"STORED\r\nSTORED\r\n")
     assert ends.stream.line() == b"STORED"
@@ -157,7 +172,12 @@ def test_memory_is_taken_for_what_arrives_only(ends: Ends) -> None:
     ends.server.sendall(b"short")
     ends.server.shutdown(socket.SHUT_WR)
     with pytest.raises(ConnectionResetError):
-        ends.stream.block(10**18)
+        ends.stream.block(2**30)
+
+
+def test_a_block_larger_than_any_item_is_not_waited_for(ends: Ends) -> None:
+    with pytest.raises(BackendError, match="1073741825 bytes"):
+        ends.stream.block(2**30 + 1)
 
 
 # -- Time -----------------------------------------------------------------------------------

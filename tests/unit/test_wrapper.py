@@ -18,6 +18,9 @@ from tiered.sentinels import MISSING
 from tiered.testing import ManualClock
 
 DERIVED = {
+    # What the authority is asked for.
+    "agree",
+    "decree",
     # Made of what is delegated, and of the wrapper's own counters.
     "add",
     "aio",
@@ -221,15 +224,12 @@ def test_every_delegated_operation_holds_the_lock(
 
 
 OPERATIONS = {
-    "agree",
     "claim",
     "clear",
-    "decree",
     "discard",
     "discard_many",
     "entries",
     "entry",
-    "fill",
     "find",
     "find_many",
     "outdate",

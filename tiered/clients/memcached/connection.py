@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import select
 import socket
+import struct
 from collections.abc import Callable, Generator
-from typing import Self, TypeVar
+from typing import Final, Self, TypeVar
 
 from tiered.clients.memcached.dial import Dialer, Terms, has_something_to_say
 from tiered.clients.memcached.probe import (
@@ -29,6 +30,9 @@ from tiered.routing.addresses import Address
 __all__ = ["Connection"]
 
 T = TypeVar("T")
+
+_NO_LINGER: Final = struct.pack("ii", 1, 0)
+"""On, for no seconds: the connection is reset, and the system drops what it has to send."""
 
 
 class Connection:
@@ -102,7 +106,8 @@ class Connection:
         """Have a stream that is open, and has nothing left on it from before."""
         connected = self._socket
         if connected is not None:
-            if not has_something_to_say(connected, self._poll):
+            # Not settled: the handling of an interruption was interrupted itself.
+            if self.stream.settled and not has_something_to_say(connected, self._poll):
                 return
             self.close()
         self._open()
@@ -122,7 +127,7 @@ class Connection:
         """What to raise for *error*, met in an exchange; closes the socket if it has to."""
         if isinstance(error, ServerRefusal | ValueTooLarge) and self._is_settled():
             return error
-        self.close()
+        self._abort()
         if isinstance(error, BackendError | ValueTooLarge):
             return BackendError(f"{self.address}: {error}")
         if isinstance(error, OSError):
@@ -147,6 +152,18 @@ class Connection:
             if connected.fileno() >= 0:
                 self._poll.unregister(connected)
             connected.close()
+
+    def _abort(self) -> None:
+        """Close the socket, and have what was sent and has not arrived never arrive.
+
+        A write that arrived after the delete that is owed for it would undo that.
+        """
+        if self._socket is not None:
+            try:
+                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+            except OSError:
+                pass  # it is closed already
+        self.close()
 
     def after_fork(self) -> None:
         """The parent has the connection; an exchange that is under way here ends in an error."""

@@ -80,8 +80,13 @@ class Dialer:
                 # A share each: one that does not answer leaves time for those after it.
                 return self._connected(where, left / (len(places) - place))
             except OSError as error:
-                failure = error
-        raise failure or TimeoutError(f"{self._address} could not be connected to in time")
+                # That somebody refuses tells that nobody is there only if all do.
+                if failure is None or isinstance(failure, ConnectionRefusedError):
+                    failure = error
+        else:
+            if failure is not None:
+                raise failure
+        raise TimeoutError(f"{self._address} could not be connected to in time")
 
     def _connected(self, where: str | tuple[str, int], left: float) -> socket.socket:
         client = Client(
@@ -120,7 +125,10 @@ def _resolved(host: str, port: int, timeout: float) -> list[str]:
 
     # A thread, since nothing else bounds getaddrinfo; a daemon, since nothing ends it.
     thread = threading.Thread(target=look, name="tiered-resolver", daemon=True)
-    thread.start()
+    try:
+        thread.start()
+    except RuntimeError as error:  # there are too many
+        raise OSError(f"the name {host!r} cannot be looked up: {error}") from error
     thread.join(timeout)
     if found:
         return found

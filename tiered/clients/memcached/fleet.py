@@ -35,6 +35,7 @@ class Fleet:
         self._found: Found | None = None
         self._servers: dict[Address, Server] = {}
         self._departed: set[Address] = set()
+        self._missed = False
         fork.register(self)
         self._renew_lock()
 
@@ -80,6 +81,13 @@ class Fleet:
                     self._adopt(found)
         return self._ring
 
+    def missed(self) -> None:
+        """A delete was made while none were ever found; all of them have missed it."""
+        with self._lock:
+            self._missed = self._found is None
+            for server in self._servers.values():  # found in this very moment
+                server.trusted_from = self._clock.wall()
+
     def _adopt(self, found: Found) -> None:
         servers = {
             address: self._servers.get(address) or self._joined(address)
@@ -91,13 +99,14 @@ class Fleet:
         gone = [self._servers[address] for address in self._servers.keys() - servers.keys()]
         self._departed |= self._servers.keys() - servers.keys()
         self._servers = servers
+        self._missed = False
         self._found = found
         for server in gone:
             server.pool.close()
 
     def _joined(self, address: Address) -> Server:
         server = self._make(address)
-        if address in self._departed:
-            # Meanwhile others had its keys, and it was told of no change.
+        if address in self._departed or self._missed:
+            # Meanwhile others had its keys, or nobody had, and it was told of no change.
             server.trusted_from = self._clock.wall()
         return server

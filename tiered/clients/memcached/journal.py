@@ -29,6 +29,7 @@ class Journal:
         self._limit = limit
         self._keys: dict[bytes, int] = {}
         self._notes = 0
+        self._ended = 0
         self.overflowed = False
         fork.register(self)
         self.after_fork()
@@ -51,6 +52,21 @@ class Journal:
             else:
                 self.overflowed = True
             return True
+
+    def ended(self) -> None:
+        """Nobody is where the server was: see :meth:`forget`."""
+        with self._lock:
+            self._ended = self._notes
+
+    def forget(self) -> None:
+        """The server was restarted: drop what was noted before it was last seen to be gone.
+
+        What was noted later may be about what others have filled it with since.
+        """
+        with self._lock:
+            for key, note in list(self._keys.items()):
+                if note <= self._ended:
+                    del self._keys[key]
 
     def due(self) -> dict[bytes, int]:
         """What the server is to be told, the oldest first; to be given to :meth:`told`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from tiered.clients.memcached.meta import META, MetaDialect
 from tiered.clients.memcached.replies import refuse
@@ -110,18 +110,19 @@ def ask_stats(stream: Stream, about: str = "") -> dict[str, str]:
 
 def _figures(stream: Stream, *, strict: bool = False) -> dict[str, str]:
     figures: dict[str, str] = {}
-    while (line := stream.line()) != b"END":
+    for _ in range(_MAX_FIGURES):
+        line = stream.line()
+        if line == b"END":
+            return figures
         if not line.startswith(b"STAT "):
             if line.startswith((b"ERROR", b"CLIENT_ERROR", b"SERVER_ERROR")):
                 if strict:
                     raise ServerRefusal(f"the server answers {line[:80]!r}")
                 return {}  # a proxy, say
             refuse(line)
-        if len(figures) >= _MAX_FIGURES:
-            raise BackendError("the server's statistics have no end")
         _, name, value = [*line.decode("utf-8", "replace").split(" ", 2), ""][:3]
         figures[name] = value
-    return figures
+    raise BackendError("the server's statistics have no end")
 
 
 def _run(figures: dict[str, str]) -> tuple[str, ...] | None:
@@ -135,7 +136,7 @@ def _run(figures: dict[str, str]) -> tuple[str, ...] | None:
 def _clock_offset(figures: dict[str, str]) -> float:
     try:
         offset = int(figures["time"]) - SYSTEM_CLOCK.wall()
-    except (KeyError, ValueError):
+    except (KeyError, ValueError, OverflowError):
         return 0.0
     # Less is the second that was not over yet, and the way.
     return offset if abs(offset) > 2.0 else 0.0
@@ -143,9 +144,13 @@ def _clock_offset(figures: dict[str, str]) -> float:
 
 def _item_limit(stream: Stream) -> int:
     stream.send(b"stats settings\r\n")
-    said: Any = _figures(stream).get("item_size_max", "")
+    figures = _figures(stream)
     stream.settle()
-    return int(said) if said.isdigit() and int(said) >= 1024 else USUAL_ITEM_LIMIT
+    try:
+        limit = int(figures["item_size_max"])
+    except (KeyError, ValueError):
+        return USUAL_ITEM_LIMIT
+    return limit if limit >= 1024 else USUAL_ITEM_LIMIT
 
 
 def authenticate(stream: Stream, credentials: tuple[str, str]) -> None:

@@ -31,6 +31,8 @@ T = TypeVar("T")
 _MOST_STUBS: Final = 1000
 _REVIVAL: Final = 1.0
 """Seconds that a delete waits for another thread that has the server back in a moment."""
+_NOBODY_THERE: Final = (ConnectionRefusedError, FileNotFoundError)
+"""What it is called when no process listens: at an address, and at a socket's path."""
 _ROUNDS: Final = 3
 """How often it is told what was noted meanwhile, before those who note have to wait."""
 
@@ -72,8 +74,7 @@ class Server:
 
     After a failure it is not *up*: nobody asks it until a pause is over. Then one
     thread connects, tells it the deletes that it has missed, and only then it is up
-    again. It is told them also if it was restarted: others may have come back to it
-    earlier, and have filled it since with what was to be deleted.
+    again. After a restart that leaves out those that were noted while nobody was there.
 
     Attributes:
         up: whether it may be asked; changes under the journal's lock.
@@ -106,6 +107,7 @@ class Server:
         self._dead_time = 0.0
         self._down_since = 0.0
         self._stubs: deque[bytes] = deque(maxlen=_MOST_STUBS)
+        self._run: tuple[str, ...] | None = None
         fork.register(self)
         self.after_fork()
 
@@ -166,10 +168,17 @@ class Server:
             return
         self.health.failed(slowly=isinstance(error.__cause__, TimeoutError))
         if self.up:
-            self.up = False
-            self._down_since = self._clock.monotonic()
+            self._leave()
+        if isinstance(error.__cause__, _NOBODY_THERE):
+            self.journal.ended()
         # What is idle was opened before, and would fail one request each.
         self.pool.close()
+
+    def _leave(self) -> None:
+        self.up = False
+        self._down_since = self._clock.monotonic()
+        profile = self.profile
+        self._run = None if profile is None else profile.run
 
     # -- Coming back -------------------------------------------------------------
 
@@ -199,7 +208,10 @@ class Server:
             self._reviving.release()
 
     def _revive(self) -> None:
-        self.ask(_sign_of_life)
+        run = self.ask(_sign_of_life)
+        if None not in (run, self._run) and run != self._run:
+            self.journal.forget()
+        self._run = run
         while self._stubs:
             self.ask(partial(_remove_stub, key=self._stubs.pop()))
         for _ in range(_ROUNDS):
@@ -231,8 +243,7 @@ class Server:
 
         def off() -> bool:
             if self.up:
-                self.up = False
-                self._down_since = self._clock.monotonic()
+                self._leave()
             return False
 
         self.journal.note(key, off)
@@ -278,7 +289,8 @@ def _remove_stub(connection: Connection, key: bytes) -> None:
         connection.dialect.delete(connection.stream, key, token)
 
 
-def _sign_of_life(connection: Connection) -> None:
-    """Have it answer something."""
+def _sign_of_life(connection: Connection) -> tuple[str, ...] | None:
+    """Have it answer something; which run of the server that was."""
     connection.stream.send(b"version\r\n")
     connection.stream.line()
+    return connection.profile.run

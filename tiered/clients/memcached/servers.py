@@ -181,6 +181,7 @@ class Servers:
             ring = self.fleet.ring()
             places = {key: ring.pair(key) for key in gone}
         except DiscoveryError as error:
+            self.fleet.missed()
             self._failed(None, error, None)
             return gone
         parts: dict[Server, list[bytes]] = {}
@@ -188,6 +189,13 @@ class Servers:
             parts.setdefault(home, []).append(key)
             if spare is not None:
                 parts.setdefault(spare, []).append(key)
+        # Noted first: then a refusal to connect, if that is how the attempt to get it back ends,
+        # proves that the server was gone when it was to be told.
+        noted = {
+            server: all(server.owe(key) for key in part)
+            for server, part in parts.items()
+            if not server.up
+        }
         ready = {server: self._is_ready(server, at_once=True) for server in parts}
         failures = {server: _left_alone(server) for server in parts if not ready[server]}
         asked = {server: part for server, part in parts.items() if ready[server]}
@@ -204,7 +212,8 @@ class Servers:
             if not self._is_ready(server, at_once=True):
                 failures[server] = trouble
         for server in failures.keys() - failed.keys():
-            _owe_all(server, parts[server])
+            if not noted.get(server):
+                _owe_all(server, parts[server])
         homes = {home for home, _ in places.values()}
         # Told in the end, or owed: it has failed once in any case.
         self.counters.errors += len(homes & failed.keys() - failures.keys())
@@ -336,12 +345,13 @@ class Servers:
         return min((server.item_limit for server in self.fleet.known), default=USUAL_ITEM_LIMIT)
 
     def trusts(self, key: bytes, created: float) -> bool:
-        """Whether what was *created* (wall time) on the server of *key* is to be believed."""
+        """Whether what was *created* (wall time) on the servers of *key* is to be believed."""
         if not self.fleet.doubts:
             return True
-        home, spare = self.fleet.ring().pair(key)
-        server = home if home.up or spare is None else spare
-        return created > server.trusted_from
+        # Both: who is up now may not be who has answered.
+        return all(
+            created > server.trusted_from for server in self.fleet.ring().pair(key) if server
+        )
 
     # -- Failures ----------------------------------------------------------------
 

@@ -13,6 +13,8 @@ __all__ = ["Stream", "Traffic"]
 
 _PIECE: Final = 65536
 _LONGEST_LINE: Final = 8192
+_LARGEST_BLOCK: Final = 1 << 30
+"""Bytes; servers can be told to take items up to this size."""
 _PACE: Final = 256 * 1024
 """Bytes that are to arrive within each timeout: who sends less is too slow to be waited for."""
 
@@ -36,6 +38,9 @@ class Stream:
             first included, however many pieces they come in.
         traffic: where bytes are counted.
 
+    Attributes:
+        settled: whether all that was asked has been answered, as :meth:`settle` found.
+
     Every method raises ``OSError`` when the connection fails or takes too long, and
     ``BackendError`` when what arrives cannot be an answer.
 
@@ -52,6 +57,7 @@ class Stream:
         "_socket",
         "_timeout",
         "_traffic",
+        "settled",
     )
 
     def __init__(self, connected: socket.socket, timeout: float, traffic: Traffic) -> None:
@@ -65,6 +71,7 @@ class Stream:
         self._expected = _PACE  # bytes, until then
         self._hurried = False
         self._serial = 0
+        self.settled = True
 
     def serial(self) -> int:
         """A number that no earlier request on this stream had."""
@@ -74,6 +81,7 @@ class Stream:
     def send(self, request: bytes) -> None:
         """Send all of *request*."""
         self._traffic.sent += len(request)
+        self.settled = False
         if self._due:
             self._start_anew()  # another question of the same exchange
         self._socket.sendall(request)
@@ -93,6 +101,8 @@ class Stream:
     def block(self, size: int) -> bytes:
         """The next *size* bytes, and the end of line after them, which is dropped."""
         stop = self._at + size
+        if size > _LARGEST_BLOCK:
+            raise BackendError(f"an item of {size} bytes, which no server holds")
         if len(self._data) < stop + 2:
             self._gather(size + 2)
             stop = self._at + size
@@ -117,6 +127,7 @@ class Stream:
         self._data = b""
         self._at = 0
         self._start_anew()
+        self.settled = True
 
     def close(self) -> None:
         """Close the socket."""
