@@ -305,6 +305,31 @@ def test_a_server_that_was_restarted_is_not_told_what_was_noted_before_it_was_go
         server.pool.close()
 
 
+def test_a_restart_is_counted_once_although_the_replay_after_it_breaks_off(
+    clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Peer() as peer:
+        runs(peer, b"100", b"200")
+        server = make_server(peer.address, clock)
+        get(server, b"k")
+        refused(server, monkeypatch)
+        assert server.owe(b"k")
+        answering = peer.spoil
+        peer.spoil = lambda request, answer: (
+            Cut(b"") if request.startswith(b"md ") else answering(request, answer)
+        )
+        clock.advance(PAUSE_IS_OVER)
+        with pytest.raises(BackendError):
+            server.ready()
+        peer.spoil = answering
+        peer.requests.clear()
+        refused(server, monkeypatch)
+        clock.advance(PAUSE_IS_OVER)
+        assert server.ready()
+        assert deletes(peer) == [b"k"]
+        server.pool.close()
+
+
 def test_one_that_refused_for_a_while_and_is_the_same_is_told_everything(
     clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

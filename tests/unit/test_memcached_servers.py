@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -12,6 +13,7 @@ from tests.fakes import Held, together
 from tests.fleets import PAUSE_IS_OVER, Ring
 from tests.integration.peers import Cut
 from tiered.clients.memcached.connection import Connection
+from tiered.clients.memcached.dial import Dialer
 from tiered.clients.memcached.server import Server
 from tiered.clients.memcached.servers import Servers
 from tiered.errors import (
@@ -406,6 +408,38 @@ def test_a_delete_finds_out_that_a_server_is_back_before_its_pause_is_over(
     ring.servers.delete_many([key])
     assert ring.holds(0, key) is None
     assert ring.server(0).up
+
+
+def test_a_delete_that_met_nobody_is_not_made_on_what_others_wrote_after_a_restart(
+    ring: Ring, key: bytes, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = b"100"
+
+    def statistics(request: bytes, answer: bytes) -> bytes:
+        if request == b"stats":
+            return b"STAT pid 1\r\nSTAT uptime 0\r\nSTAT time %b\r\nEND\r\n" % started
+        return answer
+
+    ring.peers[0].spoil = statistics
+    get(ring.servers, key)
+    home = ring.server(0)
+    dial = Dialer.dial
+
+    def gone(dialer: Dialer) -> socket.socket:
+        if dialer._address == home.address:
+            raise ConnectionRefusedError
+        return dial(dialer)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Dialer, "dial", gone)
+        home.pool.close()
+        for _ in range(2):  # it is up at first, and known to be gone then
+            ring.servers.delete_many([key])
+    assert home.stats.owed == 1
+    started = b"200"
+    ring.peers[0].rewrite(key, b"of the new run")
+    clock.advance(PAUSE_IS_OVER)
+    assert get(ring.servers, key) == b"of the new run"
 
 
 def test_a_delete_that_a_stand_in_misses_is_owed_to_it(
