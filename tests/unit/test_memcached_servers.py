@@ -670,3 +670,14 @@ def test_closing_closes_idle_connections_and_works_on(ring: Ring) -> None:
     assert get(ring.servers, key) == b"x"
     assert ring.peers[0].accepted == 2
     assert all(server.up for server in servers_of(ring))
+
+
+def test_closing_tells_a_server_that_is_back_what_it_is_owed(ring: Ring, key: bytes) -> None:
+    assert put(ring.servers, key, b"old")
+    ring.cut_off(0)
+    assert ring.servers.delete_many([key]) == {key: False}
+    assert ring.server(0).stats.owed == 1
+    ring.restore(0)
+    ring.servers.close()
+    assert ring.server(0).stats.owed == 0
+    assert key not in ring.peers[0].items

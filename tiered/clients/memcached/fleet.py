@@ -18,6 +18,10 @@ from tiered.typing import Clock
 __all__ = ["Fleet"]
 
 
+_MOST_DEPARTED: Final = 10_000
+"""Servers that are remembered after they left; a fleet in a cloud may never see one twice."""
+
+
 class Fleet:
     """The ring of servers, made anew when others are found.
 
@@ -98,6 +102,8 @@ class Fleet:
         )
         gone = [self._servers[address] for address in self._servers.keys() - servers.keys()]
         self._departed |= self._servers.keys() - servers.keys()
+        while len(self._departed) > _MOST_DEPARTED:
+            self._departed.pop()
         self._servers = servers
         self._missed = False
         self._found = found

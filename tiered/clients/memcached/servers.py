@@ -335,8 +335,10 @@ class Servers:
         return {str(one.address): self.on(one, exchange, fallback) for one in servers}
 
     def close(self) -> None:
-        """Close idle connections."""
+        """Close idle connections; who is owed deletes, and there again, is told of them first."""
         for server in self.fleet.known:
+            if len(server.journal):
+                self._is_ready(server, at_once=True)
             server.pool.close()
 
     @property
