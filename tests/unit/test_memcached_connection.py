@@ -157,7 +157,7 @@ def test_an_interruption_of_the_cleaning_up_leaves_nothing_to_the_next(
         link.stream.send(b"get k\r\n")
         raise KeyboardInterrupt
 
-    def impatient(_error: BaseException) -> BaseException:
+    def impatient(_error: BaseException) -> None:
         raise KeyboardInterrupt  # a second time
 
     go = threading.Event()
@@ -169,7 +169,7 @@ def test_an_interruption_of_the_cleaning_up_leaves_nothing_to_the_next(
     get(link)
     peer.spoil = late
     with monkeypatch.context() as patched:
-        patched.setattr(link, "_failure", impatient)
+        patched.setattr(link, "_fail", impatient)
         with pytest.raises(KeyboardInterrupt):
             link.run(interrupted)
     peer.spoil = honest

@@ -12,7 +12,7 @@ import select
 import socket
 import struct
 from collections.abc import Callable, Generator
-from typing import Final, Self, TypeVar
+from typing import Final, NoReturn, Self, TypeVar
 
 from tiered.clients.memcached.dial import Dialer, Terms, has_something_to_say
 from tiered.clients.memcached.probe import (
@@ -81,10 +81,7 @@ class Connection:
             answer = exchange(self)
             self.stream.settle()
         except BaseException as error:
-            failure = self._failure(error)
-            if failure is error:
-                raise
-            raise failure from error
+            self._fail(error)
         return answer
 
     def converse(
@@ -96,10 +93,7 @@ class Connection:
             answer = yield from turns(self)
             self.stream.settle()
         except BaseException as error:
-            failure = self._failure(error)
-            if failure is error:
-                raise
-            raise failure from error
+            self._fail(error)
         return answer
 
     def prepare(self) -> None:
@@ -123,16 +117,15 @@ class Connection:
         self._knowledge.profile = self.profile
         self.dialect = self.profile.dialect
 
-    def _failure(self, error: BaseException) -> BaseException:
-        """What to raise for *error*, met in an exchange; closes the socket if it has to."""
-        if isinstance(error, ServerRefusal | ValueTooLarge) and self._is_settled():
-            return error
-        self._abort()
-        if isinstance(error, BackendError | ValueTooLarge):
-            return BackendError(f"{self.address}: {error}")
-        if isinstance(error, OSError):
-            return BackendError(f"{self.address} cannot be reached: {error!r}")
-        return error  # an interruption, or a bug: nobody's failure
+    def _fail(self, error: BaseException) -> NoReturn:
+        """Raise what *error*, met in an exchange, means; close the socket if that has to be."""
+        if not (isinstance(error, ServerRefusal | ValueTooLarge) and self._is_settled()):
+            self._abort()
+            if isinstance(error, BackendError | ValueTooLarge):
+                raise BackendError(f"{self.address}: {error}") from error
+            if isinstance(error, OSError):
+                raise BackendError(f"{self.address} cannot be reached: {error!r}") from error
+        raise error  # a refusal; or an interruption or a bug, which is nobody's failure
 
     def _is_settled(self) -> bool:
         """Whether a refusal was the whole answer."""

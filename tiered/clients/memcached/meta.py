@@ -42,29 +42,13 @@ class MetaDialect:
 
     def get(self, stream: Stream, key: bytes) -> bytes | None:
         """The data under *key*; ``None`` also for a stub."""
-        opaque = b"O%d" % stream.serial()
-        stream.send(b"mg %b v %b\r\n" % (key, opaque))
-        line = stream.line()
-        if line.startswith(b"VA "):
-            head = line.split()
-            if opaque not in head[2:]:
-                raise _astray(line)
-            return stream.block(number(head[1])) or None
-        _expect(line, opaque, b"EN")
-        return None
+        found = _read(stream, key, b"v")
+        return None if found is None else found[1] or None
 
     def fetch(self, stream: Stream, key: bytes) -> Stored | None:
         """The item under *key*, a stub included, whose data is empty."""
-        opaque = b"O%d" % stream.serial()
-        stream.send(b"mg %b v c %b\r\n" % (key, opaque))
-        line = stream.line()
-        if line.startswith(b"VA "):
-            head = line.split()
-            if opaque not in head[2:]:
-                raise _astray(line)
-            return Stored(stream.block(number(head[1])), _flag(head, b"c"))
-        _expect(line, opaque, b"EN")
-        return None
+        found = _read(stream, key, b"v c")
+        return None if found is None else Stored(found[1], _flag(found[0], b"c"))
 
     def get_many(
         self, stream: Stream, keys: Sequence[bytes]
@@ -186,6 +170,20 @@ class MetaDialect:
         opaque = b"O%d" % stream.serial()
         stream.send(b"ms %b 0 MA %b\r\n\r\n" % (key, opaque))
         _expect(stream.line(), opaque, b"HD", b"NS", b"NF")
+
+
+def _read(stream: Stream, key: bytes, flags: bytes) -> tuple[list[bytes], bytes] | None:
+    """The words of the answer's line and the data under *key*, if there is any."""
+    opaque = b"O%d" % stream.serial()
+    stream.send(b"mg %b %b %b\r\n" % (key, flags, opaque))
+    line = stream.line()
+    if line.startswith(b"VA "):
+        head = line.split()
+        if opaque not in head[2:]:
+            raise _astray(line)
+        return head, stream.block(number(head[1]))
+    _expect(line, opaque, b"EN")
+    return None
 
 
 def _expect(line: bytes, opaque: bytes, yes: bytes, *no: bytes) -> bool:
