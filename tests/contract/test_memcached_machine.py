@@ -31,6 +31,7 @@ from tiered.clients.base import Claim
 from tiered.clients.memcached import MemcachedClient, probe
 from tiered.clients.memcached.connection import Connection
 from tiered.clients.memcached.server import Server
+from tiered.clients.memcached.stream import Patience
 from tiered.testing import ManualClock
 
 EXAMPLES = int(os.environ.get("TIERED_EXAMPLES", "40"))
@@ -68,7 +69,9 @@ class Fault:
         return self._ask(broken)
 
     def converse(
-        self, turns: Callable[[Connection], Generator[None, None, Any]]
+        self,
+        turns: Callable[[Connection], Generator[None, None, Any]],
+        patience: Patience | None = None,
     ) -> Generator[None, None, Any]:
         def broken(connection: Connection) -> Generator[None, None, Any]:
             self._strike("before")
@@ -76,7 +79,7 @@ class Fault:
             self._strike("after")
             return answer
 
-        return self._converse(broken)
+        return self._converse(broken, patience)
 
 
 class Started(NamedTuple):

@@ -103,9 +103,10 @@ def test_a_forged_value_is_a_miss_and_never_unpickled(
         assert client.get("k", "miss") == "miss"
         assert client.get_multi(["k"], "miss") == {"k": "miss"}
         assert not client.renew("k", 1000)
-        assert not client.expire("k")
         assert client.explain("k").state == "absent"
+        assert not client.expire("k")  # others may know the secret: it has to go
         assert client.stats.corrupt == 5
+        assert raw.get(wire(client, "k")) is None
         assert client.add("k", "value", 100)
         assert client.get("k") == "value"
 
@@ -451,8 +452,11 @@ def test_a_server_that_goes_and_comes_back(
         own.stop()
         for operation in OPERATIONS.values():
             operation(client)
-            with pytest.raises(NoServersError, match=f"127.0.0.1:{port}"):
-                operation(strict)
+            if operation in (OPERATIONS["capacity"], OPERATIONS["explain"]):
+                operation(strict)  # for those who want to know what is the matter
+            else:
+                with pytest.raises(NoServersError, match=f"127.0.0.1:{port}"):
+                    operation(strict)
             clock.advance(1)
         assert f(1) == 2
         assert g(1) == 3

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -101,8 +100,13 @@ def test_servers_that_stay_are_the_same_and_most_keys_stay_with_them(clock: Manu
     assert all(
         server is servers[server.address] for server in fleet.servers if server.address in servers
     )
-    # It was in nobody's use before, as far as we know.
-    assert not fleet.doubts
+    # What others were responsible for before is not believed.
+    moved = next(key for key in KEYS if after[key] != before[key])
+    stayed = next(key for key in KEYS if after[key] == before[key])
+    now = clock.wall()
+    assert not fleet.trusts(moved, now - 61)
+    assert fleet.trusts(stayed, now - 61)
+    assert fleet.trusts(moved, now + 1)
 
 
 def test_the_former_home_of_a_key_stands_in_for_a_server_that_joined(clock: ManualClock) -> None:
@@ -137,18 +141,38 @@ def test_a_server_that_left_is_closed_and_forgotten(
     assert {fleet.ring().node(key).address.host for key in KEYS} == {"a"}
 
 
-def test_a_server_that_comes_back_is_not_believed_what_it_kept(clock: ManualClock) -> None:
+def test_a_server_is_not_believed_what_it_kept_while_others_had_its_keys(
+    clock: ManualClock,
+) -> None:
     told = Told("a", "b")
     fleet = fleet_of(told, clock)
-    _ = fleet.servers
+    first = homes(fleet)
+    assert not fleet.doubts
+    began = clock.wall()
     told.tell("a")
     look_again(fleet, clock)
-    assert not fleet.doubts
     told.tell("a", "b")
     look_again(fleet, clock)
-    trusted = {server.address.host: server.trusted_from for server in fleet.servers}
-    assert trusted == {"a": -math.inf, "b": clock.wall()}
-    assert fleet.doubts
+    assert homes(fleet) == first
+    now = clock.wall()
+    for key in KEYS:
+        # Neither does the one that stayed keep what it had while it stood in for the other.
+        assert fleet.trusts(key, began - 1) == (first[key] == "a:11211")
+        assert fleet.trusts(key, now + 1)
+
+
+def test_of_many_changes_the_first_are_forgotten_and_nothing_before_them_believed(
+    clock: ManualClock,
+) -> None:
+    told = Told("a")
+    fleet = fleet_of(told, clock)
+    _ = fleet.servers
+    began = clock.wall()
+    for number in range(40):
+        told.tell("a", f"other{number}")
+        look_again(fleet, clock)
+    assert len(fleet._eras) == 32
+    assert not any(fleet.trusts(key, began) for key in KEYS)
 
 
 def test_the_same_answer_in_another_order_changes_nothing(clock: ManualClock) -> None:
@@ -182,8 +206,7 @@ def test_an_answer_that_was_overtaken_is_not_gone_back_to(
 
     monkeypatch.setattr(fleet.watch, "current", slowly)
     assert len(fleet.servers) == 3
-    assert not fleet._departed
-    assert not fleet.doubts
+    assert len(fleet._eras) == 1
 
 
 def test_threads_that_find_other_servers_at_once_make_one_ring(clock: ManualClock) -> None:
@@ -217,4 +240,5 @@ def test_other_weights_make_another_ring(clock: ManualClock) -> None:
     told.tell("a", "b", weights=(1, 3))
     look_again(fleet, clock)
     assert fleet.ring() is not ring
-    assert not fleet.doubts
+    shares = list(homes(fleet).values())
+    assert shares.count("b:11211") / len(shares) == pytest.approx(0.75, abs=0.1)

@@ -66,7 +66,7 @@ class Agreements:
         def ask(connection: Connection) -> bytes:
             return connection.dialect.get(connection.stream, name.wire) or _NOTHING
 
-        held = self._servers.on(server, ask, None)
+        held = self._servers.on(server, ask, None, quietly=True)
         return held if not held or self._created(name, held) > -math.inf else _NOTHING
 
     def _youngest(self, name: KeyName, known: dict[Server, bytes | None]) -> bytes:
@@ -94,11 +94,11 @@ class Agreements:
 
         for server, held in known.items():
             if held is not None:
-                return self._servers.on(server, propose, _NOTHING)
+                return self._servers.on(server, propose, _NOTHING, quietly=True)
         return _NOTHING
 
     def _put(self, server: Server, key: bytes, value: bytes) -> bool:
         def put(connection: Connection) -> bool:
             return connection.dialect.set(connection.stream, key, value, 0)
 
-        return self._servers.on(server, put, False)
+        return self._servers.on(server, put, False, quietly=True)

@@ -34,14 +34,14 @@ from tiered.clients.memcached.options import (
 )
 from tiered.clients.memcached.paging import Paging
 from tiered.clients.memcached.probe import ask_stats
-from tiered.clients.memcached.replies import Stored, Written
+from tiered.clients.memcached.replies import Stored
 from tiered.clients.memcached.server import Server, ServerStats
-from tiered.clients.memcached.servers import Servers
+from tiered.clients.memcached.servers import Servers, owe
 from tiered.clients.memcached.values import Values
 from tiered.clock import SYSTEM_CLOCK
 from tiered.codec.values import Header, ValueCodec
 from tiered.entry import admits
-from tiered.errors import CodecError, ValueTooLarge
+from tiered.errors import CodecError, ServerRefusal, ValueTooLarge
 from tiered.keys.wire import KeyName, key_names
 from tiered.routing.addresses import Address
 from tiered.routing.discovery import Discovery, StaticDiscovery
@@ -56,6 +56,8 @@ __all__ = ["MemcachedClient", "MemcachedStats"]
 T = TypeVar("T")
 
 _SWAP_ATTEMPTS: Final = 8
+_USUAL_LONGEST: Final = 64 * 1024 * 1024
+"""Bytes of an item that is read whatever the client's own limit is: a miss, and no failure."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +138,6 @@ class MemcachedClient(CacheClient):
     ) -> None:
         self.clock = clock
         self._monotonic = clock.monotonic
-        self._wall = clock.wall
         self._discovery = discovery_of(addresses, weights)
         self._codec = ValueCodec(
             checksum_key=checksum_key,
@@ -154,6 +155,7 @@ class MemcachedClient(CacheClient):
             timeout=checked_seconds("timeout", timeout),
             tls_context=checked_context(tls_context),
             credentials=credentials_of(username, password),
+            longest=max(max_value_size, _USUAL_LONGEST) + ValueCodec.OVERHEAD,
         )
         self._pool_size = size = check_count("pool_size", pool_size, low=1)
         patience = checked_seconds("pool_timeout", pool_timeout)
@@ -220,26 +222,35 @@ class MemcachedClient(CacheClient):
     def store_many(
         self, items: Mapping[Key, Any], deadline: float, *, keep: float = 0.0
     ) -> dict[Key, bool]:
-        now, remaining = self._wall(), deadline - self._monotonic()
+        now, remaining = self._values.wall(), deadline - self._monotonic()
         header = Header(now, now + remaining, keep)
         names = {key: self._name(key) for key in items}
         sealed: dict[bytes, bytes] = {}
         apart: dict[Key, bool] = {}
+        unfit: CodecError | None = None
         room, encode = self._values.paging.room, self._codec.encode
         for key, name in names.items():
             try:
                 data = encode(name[0], items[key], header)
             except CodecError as error:
-                self._drop(name, error, always=True)
+                unfit = error
+                self._forget(name, error)
                 apart[key] = False
                 continue
             if len(data) <= room:
                 sealed[name[1]] = data
-            else:
+                continue
+            try:
                 apart[key] = self.store(key, items[key], deadline, keep=keep)
+            except CodecError as error:
+                unfit = error
+                apart[key] = False
+        values: dict[bytes, tuple[Key, KeyName]] = {}
 
         def short_lived(wire: bytes) -> bytes:
-            [(key, name)] = [pair for pair in names.items() if pair[1].wire == wire]
+            if not values:
+                values.update({name.wire: (key, name) for key, name in names.items()})
+            key, name = values[wire]
             life, kept = lives(remaining, keep, away=True)
             return encode(name.signed, items[key], Header(now, now + life, kept))
 
@@ -250,16 +261,15 @@ class MemcachedClient(CacheClient):
         )
         for name in names.values():
             outcome = written.get(name[1])
-            if outcome is not True and outcome:
-                self._note_refusal(name, outcome)
+            if isinstance(outcome, CodecError):
+                unfit = outcome
+                self._forget(name, outcome, always=False)  # the server has dropped what was there
+            elif isinstance(outcome, ServerRefusal):
+                self.counters.errors += 1
+                self._reports.warn("refused", "memcached: a value is not stored: %s", outcome)
+        if self._strict and unfit is not None:
+            raise unfit  # the others have been written
         return {key: written.get(name[1]) is True for key, name in names.items()} | apart
-
-    def _note_refusal(self, name: KeyName, error: Written) -> None:
-        if isinstance(error, CodecError):
-            self._drop(name, error, always=False)  # the server has dropped what was there
-        else:
-            self.counters.errors += 1
-            self._reports.warn("refused", "memcached: a value is not stored: %s", error)
 
     def fill(self, key: Key, value: Any, deadline: float, *, keep: float, claim: Claim) -> bool:
         lease, name = claim.lease, self._name(key)
@@ -273,6 +283,8 @@ class MemcachedClient(CacheClient):
         try:
             item = self._values.item(name, value, deadline, keep, claim.cost)
             away = lease.home is not None
+            if lease.home is not None:
+                owe(lease.home, name.wire)  # what it holds will be out of date
             written = self._servers.on(
                 lease.server,
                 lambda connection: leases.fill(connection, lease, *item.at(connection, away)),
@@ -283,8 +295,6 @@ class MemcachedClient(CacheClient):
             return False
         if written is False:
             claim.lost = True
-        elif lease.home is not None:
-            lease.home.owe(name.wire)
         return written is True
 
     def _store_if(self, name: KeyName, item: Item, deadline: float, condition: Condition) -> bool:
@@ -312,12 +322,18 @@ class MemcachedClient(CacheClient):
 
     def outdate(self, key: Key) -> bool:
         now = self.clock.monotonic()
-        outdated = self._redate(key, now, lambda present: present > now)
+        outdated = self._redate(key, now, lambda present: present > now, ends=True)
         self.revoke(key)
+        self._servers.forget_away(self._name(key).wire)
         return outdated
 
-    def _redate(self, key: Key, deadline: float, due: Callable[[float], bool]) -> bool:
-        """Give the item another deadline if *due* says so of the present one."""
+    def _redate(
+        self, key: Key, deadline: float, due: Callable[[float], bool], *, ends: bool = False
+    ) -> bool:
+        """Give the item another deadline if *due* says so of the present one.
+
+        What cannot be read, others may read; if it *ends*, it has to go.
+        """
         name = self._name(key)
         paged: list[tuple[bytes, float]] = []
 
@@ -327,6 +343,8 @@ class MemcachedClient(CacheClient):
                 stored = dialect.fetch(stream, name.wire)
                 header = self._values.header(name, stored)
                 if stored is None or header is None:
+                    if ends and stored is not None and stored.data:
+                        dialect.delete(stream, name.wire, stored.token)
                     return False
                 present = self._values.deadline(header)
                 if not due(present):
@@ -335,7 +353,8 @@ class MemcachedClient(CacheClient):
                 # A stale reader may want it for as long as it would have lived.
                 keep = max(header.keep, present - deadline) if remaining <= 0 else header.keep
                 remaining, keep = lives(remaining, keep, away)
-                dated = self._codec.redate(name.signed, stored.data, self.clock.wall() + remaining)
+                expires = self._values.wall() + remaining
+                dated = self._codec.redate(name.signed, stored.data, expires)
                 life = told(connection, remaining, keep)
                 if dialect.set(stream, name.wire, dated, life, stored.token):
                     if self._codec.is_manifest(dated):
@@ -376,14 +395,18 @@ class MemcachedClient(CacheClient):
         return 0  # the server forgets by itself
 
     def _drop(self, name: KeyName, error: CodecError, *, always: bool) -> None:
+        """:meth:`_forget`, and tell a caller who wants to know."""
+        self._forget(name, error, always=always)
+        if self._strict:
+            raise error
+
+    def _forget(self, name: KeyName, error: CodecError, *, always: bool = True) -> None:
         """A value that cannot be written must not leave the one before it in place."""
         self._unstorable += 1
         self.counters.errors += 1
         self._reports.warn("unstorable", "memcached: a value is not stored: %s", error)
         if always:
             self._servers.delete_many((name.wire,))
-        if self._strict:
-            raise error
 
     # -- Claims ----------------------------------------------------------------
 
@@ -444,7 +467,7 @@ class MemcachedClient(CacheClient):
             marked = connection.dialect.fetch(connection.stream, mark_key) is not None
             return stored, marked or (stored is not None and not stored.data)
 
-        reached = self._servers.locate(name.wire, look)
+        reached = self._servers.inspect(name.wire, look)
         detail: tuple[tuple[str, object], ...] = (("wire_key", name.wire.decode()),)
         if reached is None:
             return Explanation(repr(self), key, False, None, (("server", None), *detail))
@@ -455,9 +478,9 @@ class MemcachedClient(CacheClient):
         header = self._values.header(name, stored)
         if stored is None or header is None:
             return Explanation(repr(self), key, False, None, detail)
-        now = self.clock.wall()
+        now = self._values.wall()
         detail += (
-            ("size", len(stored.data)),
+            ("size", self._values.size(name, stored.data)),
             ("compressed", self._codec.is_compressed(stored.data)),
             ("paged", self._codec.is_manifest(stored.data)),
             ("age", now - header.created),

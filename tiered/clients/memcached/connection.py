@@ -22,7 +22,7 @@ from tiered.clients.memcached.probe import (
     authenticate,
     probe,
 )
-from tiered.clients.memcached.stream import Stream, Traffic
+from tiered.clients.memcached.stream import Patience, Stream, Traffic
 from tiered.concurrency import fork
 from tiered.errors import BackendError, ServerRefusal, ValueTooLarge
 from tiered.routing.addresses import Address
@@ -85,11 +85,12 @@ class Connection:
         return answer
 
     def converse(
-        self, turns: Callable[[Self], Generator[None, None, T]]
+        self, turns: Callable[[Self], Generator[None, None, T]], patience: Patience | None = None
     ) -> Generator[None, None, T]:
         """The same for *turns*, which stops between each question and its answer."""
         try:
             self.prepare()
+            self.stream.patience = patience
             answer = yield from turns(self)
             self.stream.settle()
         except BaseException as error:
@@ -110,11 +111,13 @@ class Connection:
         connected = Dialer(self.address, self._terms).dial()
         self._socket = connected
         self._poll.register(connected, select.POLLIN)
-        self.stream = stream = Stream(connected, self._terms.timeout, self._traffic)
+        self.stream = stream = Stream(
+            connected, self._terms.timeout, self._traffic, longest=self._terms.longest
+        )
         if self._terms.credentials is not None:
             authenticate(stream, self._terms.credentials)
         self.profile = probe(stream, self._knowledge.profile)
-        self._knowledge.profile = self.profile
+        self._knowledge.learn(self.profile)
         self.dialect = self.profile.dialect
 
     def _fail(self, error: BaseException) -> NoReturn:

@@ -29,12 +29,14 @@ class Terms:
         timeout: seconds for sending, and for an answer.
         tls_context: for TLS; ``None`` for plain connections.
         credentials: user and password of a server that was started with ``-Y``.
+        longest: bytes of the largest block of data that may be worth reading.
     """
 
     connect_timeout: float
     timeout: float
     tls_context: ssl.SSLContext | None = None
     credentials: tuple[str, str] | None = None
+    longest: int = 1 << 30
 
 
 class _NamedContext:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import threading
+from collections import deque
 from collections.abc import Callable
+from statistics import median_low
 from typing import Final
 
 from tiered.clients.memcached.server import Server
@@ -18,8 +20,8 @@ from tiered.typing import Clock
 __all__ = ["Fleet"]
 
 
-_MOST_DEPARTED: Final = 10_000
-"""Servers that are remembered after they left; a fleet in a cloud may never see one twice."""
+_MOST_ERAS: Final = 32
+"""Rings that are remembered; nothing is believed that was written before the first of them."""
 
 
 class Fleet:
@@ -29,6 +31,9 @@ class Fleet:
         watch: tells which servers there are.
         make: makes a server, which stays the same for as long as it is among them.
 
+    Attributes:
+        clock_offset: seconds that the servers' clocks are ahead of ours, in their middle.
+
     Threads: safe.
     """
 
@@ -37,9 +42,12 @@ class Fleet:
         self._make = make
         self._clock = clock
         self._found: Found | None = None
+        self._ring: HashRing[Server]
         self._servers: dict[Address, Server] = {}
-        self._departed: set[Address] = set()
+        self._eras: deque[tuple[float, HashRing[Server]]] = deque()
+        self._forgotten = -math.inf
         self._missed = False
+        self.clock_offset = 0.0
         fork.register(self)
         self._renew_lock()
 
@@ -59,10 +67,29 @@ class Fleet:
     @property
     def doubts(self) -> bool:
         """Whether any server may hold what is not to be believed."""
+        if self._eras:
+            return True
         for server in self._servers.values():  # noqa: SIM110 - a generator takes three times as long
             if server.trusted_from > -math.inf:
                 return True
         return False
+
+    def trusts(self, key: bytes, created: float) -> bool:
+        """Whether what was *created* (wall time) under *key* is to be believed.
+
+        Not if others were responsible for the key since: they, and not its server, have heard
+        of what has changed. Nor if a server of the key has missed what it could not be told.
+        """
+        if created <= self._forgotten:
+            return False
+        home, spare = self._ring.pair(key)
+        # Both: who is up now may not be who has answered.
+        if any(created <= one.trusted_from for one in (home, spare) if one is not None):
+            return False
+        for ended, ring in list(self._eras):
+            if created < ended and ring.node(key).address != home.address:
+                return False
+        return True
 
     @property
     def servers(self) -> tuple[Server, ...]:
@@ -85,6 +112,12 @@ class Fleet:
                     self._adopt(found)
         return self._ring
 
+    def _retime(self) -> None:
+        profiles = [server.profile for server in self._servers.values()]
+        offsets = [profile.clock_offset for profile in profiles if profile is not None]
+        if offsets:
+            self.clock_offset = median_low(offsets)
+
     def missed(self) -> None:
         """A delete was made while none were ever found; all of them have missed it."""
         with self._lock:
@@ -97,13 +130,14 @@ class Fleet:
             address: self._servers.get(address) or self._joined(address)
             for address in found.addresses
         }
+        if self._found is not None:
+            self._eras.append((self._clock.wall() + self.clock_offset, self._ring))
+            if len(self._eras) > _MOST_ERAS:
+                self._forgotten, _ = self._eras.popleft()
         self._ring = HashRing(
             [(address.ring_name, server) for address, server in servers.items()], found.weights
         )
         gone = [self._servers[address] for address in self._servers.keys() - servers.keys()]
-        self._departed |= self._servers.keys() - servers.keys()
-        while len(self._departed) > _MOST_DEPARTED:
-            self._departed.pop()
         self._servers = servers
         self._missed = False
         self._found = found
@@ -112,7 +146,7 @@ class Fleet:
 
     def _joined(self, address: Address) -> Server:
         server = self._make(address)
-        if address in self._departed or self._missed:
-            # Meanwhile others had its keys, or nobody had, and it was told of no change.
+        server.knowledge.on_news = self._retime
+        if self._missed:
             server.trusted_from = self._clock.wall()
         return server

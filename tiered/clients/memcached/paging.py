@@ -48,6 +48,15 @@ class Paging:
         Raises:
             ValueTooLarge: a server takes no page of a sensible size, or no server took one.
         """
+        room = self.room
+        try:
+            return self._written(name, item)
+        except ValueTooLarge:
+            if self.room >= room:
+                raise
+            return self._written(name, item)  # a server has told only now how little it takes
+
+    def _written(self, name: bytes, item: Item) -> Item:
         if self.room < MIN_PAGE_SIZE:
             raise ValueTooLarge(f"{len(item.sealed)} bytes, and a server takes {self.room}")
         manifest, pages = split(item.sealed, self.room)

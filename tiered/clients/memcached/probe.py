@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Final, NamedTuple, TypeAlias
 
 from tiered.clients.memcached.meta import META, MetaDialect
@@ -55,14 +56,23 @@ class Knowledge:
 
     Attributes:
         profile: by the last connection that was opened; ``None`` before the first.
+        on_news: called when it has changed.
 
     Threads: safe; the last one to find out is right.
     """
 
-    __slots__ = ("profile",)
+    __slots__ = ("on_news", "profile")
 
     def __init__(self) -> None:
         self.profile: Profile | None = None
+        self.on_news: Callable[[], None] | None = None
+
+    def learn(self, profile: Profile) -> None:
+        """*profile* was found out just now."""
+        is_news = profile is not self.profile
+        self.profile = profile
+        if is_news and self.on_news is not None:
+            self.on_news()
 
 
 def probe(stream: Stream, known: Profile | None = None) -> Profile:

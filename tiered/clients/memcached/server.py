@@ -15,7 +15,7 @@ from tiered.clients.memcached.dial import Terms
 from tiered.clients.memcached.journal import Journal
 from tiered.clients.memcached.pool import ConnectionPool
 from tiered.clients.memcached.probe import USUAL_ITEM_LIMIT, Knowledge, Profile
-from tiered.clients.memcached.stream import Traffic
+from tiered.clients.memcached.stream import Patience, Traffic
 from tiered.clock import SYSTEM_CLOCK
 from tiered.concurrency import fork
 from tiered.errors import BackendError, ServerRefusal
@@ -148,13 +148,15 @@ class Server:
             self.pool.give(connection)
 
     def converse(
-        self, turns: Callable[[Connection], Generator[None, None, T]]
+        self,
+        turns: Callable[[Connection], Generator[None, None, T]],
+        patience: Patience | None = None,
     ) -> Generator[None, None, T]:
         """The same for *turns*, which stops between each question and its answer."""
         connection = self.pool.take()
         started = SYSTEM_CLOCK.monotonic()
         try:
-            return (yield from connection.converse(turns))
+            return (yield from connection.converse(turns, patience))
         except BackendError as error:
             self._failed(error)
             raise

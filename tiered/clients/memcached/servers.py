@@ -21,6 +21,7 @@ from tiered.clients.memcached.fleet import Fleet
 from tiered.clients.memcached.probe import USUAL_ITEM_LIMIT
 from tiered.clients.memcached.replies import Written
 from tiered.clients.memcached.server import Server
+from tiered.clients.memcached.stream import Patience
 from tiered.errors import (
     BackendError,
     DiscoveryError,
@@ -83,18 +84,26 @@ class Servers:
         """Who answers for *key*, for whom it stands in if it is not the home, and the answer."""
         return self._reach(key, lambda connection, away: exchange(connection))
 
+    def inspect(self, key: bytes, exchange: Exchange[T]) -> tuple[Server, Server | None, T] | None:
+        """The same; a strict client, too, is told by ``None`` that nobody answers."""
+        try:
+            return self.locate(key, exchange)
+        except NoServersError:
+            return None
+
     def reserve(self, key: bytes, exchange: Exchange[T]) -> tuple[Server, Server | None, T] | None:
         """The same for an *exchange* that may leave a stub under *key*."""
         return self._reach(key, lambda connection, away: exchange(connection), reserves=True)
 
-    def on(self, server: Server, exchange: Exchange[T], fallback: T) -> T:
-        """What *exchange* comes to on just that *server*."""
+    def on(self, server: Server, exchange: Exchange[T], fallback: T, *, quietly: bool = False) -> T:
+        """What *exchange* comes to on just that *server*; *quietly* raises nothing, ever."""
         try:
             if server.up or server.ready():
                 return server.ask(exchange)
-        except BackendError as error:
-            return self._failed(server, error, fallback)
-        return self._failed(server, _left_alone(server), fallback)
+            error: BackendError = _left_alone(server)
+        except BackendError as caught:
+            error = caught
+        return self._failed(server, error, fallback, quietly=quietly)
 
     def _reach(
         self,
@@ -173,6 +182,15 @@ class Servers:
 
         self._spread(list(items), write, writes=True)
         return written
+
+    def forget_away(self, key: bytes) -> None:
+        """Delete *key* on the server that would stand in for its home."""
+        try:
+            _, spare = self.fleet.ring().pair(key)
+        except DiscoveryError:
+            return  # who asked for it has been told
+        if spare is not None and self.on(spare, _removal(key), None, quietly=True) is None:
+            owe(spare, key)
 
     def delete_many(self, keys: Iterable[bytes]) -> dict[bytes, bool]:
         """Delete *keys* wherever they may be; which were there."""
@@ -302,15 +320,17 @@ class Servers:
         """Have all conversations at once: every question is sent before an answer is read."""
         answers: dict[Server, T] = {}
         failures: dict[Server, BackendError] = {}
+        patience = Patience()
         with ExitStack() as ends:
             # In one order for all threads: each takes a connection and waits for the next.
             running = []
             for server in sorted(turns, key=lambda server: str(server.address)):
-                talk = server.converse(turns[server])
+                talk = server.converse(turns[server], patience)
                 ends.callback(talk.close)
                 running.append((server, talk))
             while running:
                 going_on = []
+                patience.exhausted = False
                 for server, talk in running:
                     try:
                         next(talk)
@@ -318,6 +338,8 @@ class Servers:
                         answers[server] = end.value
                     except BackendError as error:
                         failures[server] = error
+                        # The others have had the same time to answer.
+                        patience.exhausted |= isinstance(error.__cause__, TimeoutError)
                     else:
                         going_on.append((server, talk))
                 running = going_on
@@ -332,13 +354,18 @@ class Servers:
         except DiscoveryError as error:
             self._failed(None, error, None)
             return {}
-        return {str(one.address): self.on(one, exchange, fallback) for one in servers}
+        return {str(one.address): self.on(one, exchange, fallback, quietly=True) for one in servers}
 
     def close(self) -> None:
         """Close idle connections; who is owed deletes, and there again, is told of them first."""
         for server in self.fleet.known:
-            if len(server.journal):
-                self._is_ready(server, at_once=True)
+            if len(server.journal) and not self._is_ready(server, at_once=True):
+                self._reports.warn(
+                    ("owed", server.address),
+                    "memcached: closed while %s was still to be told of %d deletes",
+                    server.address,
+                    len(server.journal),
+                )
             server.pool.close()
 
     @property
@@ -347,13 +374,8 @@ class Servers:
         return min((server.item_limit for server in self.fleet.known), default=USUAL_ITEM_LIMIT)
 
     def trusts(self, key: bytes, created: float) -> bool:
-        """Whether what was *created* (wall time) on the servers of *key* is to be believed."""
-        if not self.fleet.doubts:
-            return True
-        # Both: who is up now may not be who has answered.
-        return all(
-            created > server.trusted_from for server in self.fleet.ring().pair(key) if server
-        )
+        """Whether what was *created* (wall time) under *key* is to be believed."""
+        return not self.fleet.doubts or self.fleet.trusts(key, created)
 
     # -- Failures ----------------------------------------------------------------
 
@@ -364,11 +386,13 @@ class Servers:
             self._report(server, error)
             return False
 
-    def _failed(self, server: Server | None, error: BackendError, fallback: T) -> T:
+    def _failed(
+        self, server: Server | None, error: BackendError, fallback: T, *, quietly: bool = False
+    ) -> T:
         if server is not None:
             self._report(server, error)
         self.counters.errors += 1
-        if self._strict:
+        if self._strict and not quietly:
             raise NoServersError(str(error)) from error
         return fallback
 
@@ -393,6 +417,10 @@ def _talking(
 
 def _deleting(keys: Sequence[bytes]) -> Turns[list[bool]]:
     return lambda connection: connection.dialect.delete_many(connection.stream, keys)
+
+
+def _removal(key: bytes) -> Exchange[bool | None]:
+    return lambda connection: connection.dialect.delete(connection.stream, key)
 
 
 def _bound(exchange: Callable[[Connection, bool], T], away: bool) -> Exchange[T]:

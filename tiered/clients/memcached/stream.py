@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import socket
 import ssl
+from collections.abc import Sequence
 from typing import Final
 
 from tiered.clock import SYSTEM_CLOCK
 from tiered.errors import BackendError
 
-__all__ = ["Stream", "Traffic"]
+__all__ = ["Patience", "Stream", "Traffic"]
 
 _PIECE: Final = 65536
 _LONGEST_LINE: Final = 8192
-_LARGEST_BLOCK: Final = 1 << 30
 """Bytes; servers can be told to take items up to this size."""
 _PACE: Final = 256 * 1024
 """Bytes that are to arrive within each timeout: who sends less is too slow to be waited for."""
@@ -29,6 +29,20 @@ class Traffic:
         self.received = 0
 
 
+class Patience:
+    """What is left of it, for those whose answers are awaited together.
+
+    Attributes:
+        exhausted: somebody has been waited for in vain, and who has not answered by now is
+            waited for no longer.
+    """
+
+    __slots__ = ("exhausted",)
+
+    def __init__(self) -> None:
+        self.exhausted = False
+
+
 class Stream:
     """A connected socket, with what it has received and nobody has read yet.
 
@@ -37,8 +51,10 @@ class Stream:
         timeout: seconds for sending, and for receiving each 256 KB of an answer, the
             first included, however many pieces they come in.
         traffic: where bytes are counted.
+        longest: bytes of the largest block that is read.
 
     Attributes:
+        patience: with all whose answers are awaited together, if there are others.
         settled: whether all that was asked has been answered, as :meth:`settle` found.
 
     Every method raises ``OSError`` when the connection fails or takes too long, and
@@ -53,14 +69,23 @@ class Stream:
         "_due",
         "_expected",
         "_hurried",
+        "_longest",
         "_serial",
         "_socket",
         "_timeout",
         "_traffic",
+        "patience",
         "settled",
     )
 
-    def __init__(self, connected: socket.socket, timeout: float, traffic: Traffic) -> None:
+    def __init__(
+        self,
+        connected: socket.socket,
+        timeout: float,
+        traffic: Traffic,
+        *,
+        longest: int = 1 << 30,
+    ) -> None:
         connected.settimeout(timeout)
         self._socket = connected
         self._timeout = timeout
@@ -71,6 +96,8 @@ class Stream:
         self._expected = _PACE  # bytes, until then
         self._hurried = False
         self._serial = 0
+        self._longest = longest
+        self.patience: Patience | None = None
         self.settled = True
 
     def serial(self) -> int:
@@ -85,6 +112,18 @@ class Stream:
         if self._due:
             self._start_anew()  # another question of the same exchange
         self._socket.sendall(request)
+
+    def send_each(self, commands: Sequence[bytes]) -> None:
+        """Send *commands*, which are to be answered together.
+
+        Over TLS one by one: a server that has read as much as it takes at a time leaves the
+        rest of a record where nothing tells it to look again, and both sides would wait.
+        """
+        if isinstance(self._socket, ssl.SSLSocket):
+            for command in commands:
+                self.send(command)
+        else:
+            self.send(b"".join(commands))
 
     def line(self) -> bytes:
         """The next line, without its end."""
@@ -101,8 +140,8 @@ class Stream:
     def block(self, size: int) -> bytes:
         """The next *size* bytes, and the end of line after them, which is dropped."""
         stop = self._at + size
-        if size > _LARGEST_BLOCK:
-            raise BackendError(f"an item of {size} bytes, which no server holds")
+        if size > self._longest:
+            raise BackendError(f"an item of {size} bytes; {self._longest} may be read")
         if len(self._data) < stop + 2:
             self._gather(size + 2)
             stop = self._at + size
@@ -127,6 +166,7 @@ class Stream:
         self._data = b""
         self._at = 0
         self._start_anew()
+        self.patience = None
         self.settled = True
 
     def close(self) -> None:
@@ -160,7 +200,9 @@ class Stream:
             # Counted from the first look, not from the question: other servers may have been
             # waited for in between.
             self._due = now + self._timeout
-        else:
+            if self.patience is not None and self.patience.exhausted:
+                self._due = now
+        if self._due < now + self._timeout:
             # Past the time, what is here already is still read: it may have been our own
             # thread that was kept from running.
             self._hurried = True

@@ -44,7 +44,11 @@ class Values:
         self._counters: Counters = servers.counters
         self._reports = reports
         self._monotonic = clock.monotonic
-        self._wall = clock.wall
+        self._clock = clock
+
+    def wall(self) -> float:
+        """The time on the servers' clocks, which is what all their users can agree on."""
+        return self._clock.wall() + self._servers.fleet.clock_offset
 
     def entries(self, names: PythonKeyNames, keys: Iterable[Key]) -> dict[Key, Entry]:
         """Ask for *keys*, and return the entries of those that are there."""
@@ -54,7 +58,7 @@ class Values:
         if self._servers.fleet.doubts:
             unusual = list(stored)
         else:
-            shift = self._monotonic() - self._wall()
+            shift = self._monotonic() - self.wall()
             unusual = self._open_many(stored, asked, shift, found)
         for wire in unusual:
             key, name = asked[wire]
@@ -77,7 +81,7 @@ class Values:
         if self._servers.fleet.doubts and not self._servers.trusts(name.wire, created):
             return None
         # The envelope's wall-clock expiry on this process's monotonic clock.
-        deadline = expires + (self._monotonic() - self._wall())
+        deadline = expires + (self._monotonic() - self.wall())
         if type(value) is Manifest:
             return self._joined(name, value, deadline)
         return Entry(value, deadline)
@@ -109,13 +113,13 @@ class Values:
 
     def deadline(self, header: Header) -> float:
         """The envelope's wall-clock expiry on this process's monotonic clock."""
-        return self._monotonic() + (header.expires - self._wall())
+        return self._monotonic() + (header.expires - self.wall())
 
     def item(
         self, name: KeyName, value: Any, deadline: float, keep: float, cost: float = 0.0
     ) -> Item:
         """*value* on its way to a server. Raises ``CodecError`` if it cannot go."""
-        now = self._wall()
+        now = self.wall()
         remaining = deadline - self._monotonic()
 
         def seal(remaining: float, keep: float) -> bytes:
@@ -127,6 +131,14 @@ class Values:
             return self.paging.write(name.signed, item)
         return item
 
+    def size(self, name: KeyName, data: bytes) -> int:
+        """Bytes of an envelope that can be read, or of the one that lies in pages for it."""
+        if not self._codec.is_manifest(data):
+            return len(data)
+        manifest, _ = self._codec.decode(name.signed, data)
+        size: int = manifest.size
+        return size
+
     def lasting(self, name: KeyName, value: Any) -> bytes:
         """The envelope of a *value* that never expires."""
-        return self._codec.encode(name.signed, value, Header(self._wall(), math.inf))
+        return self._codec.encode(name.signed, value, Header(self.wall(), math.inf))
