@@ -165,7 +165,7 @@ def test_an_answer_of_which_any_one_byte_is_another(
     proxy: Proxy, memcached: PrivateMemcached, clock: ManualClock, act: str
 ) -> None:
     # A length that has become greater is waited for.
-    made = Bench(proxy, memcached.address, clock, timeout=0.1)
+    made = Bench(proxy, memcached.address, clock, timeout=0.25)
     with made.client, made.direct:
         for place in range(_longest(made, act)):
             made.run(ACTS[act], f"flip{place:04}", flipped(place))

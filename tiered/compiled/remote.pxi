@@ -82,6 +82,7 @@ cdef extern from *:
     void* PyUnicode_DATA(object) noexcept
 
 cdef object new_tuple = tuple.__new__
+cdef object new_entry = Entry.__new__
 
 # Of a text whose canonical bytes are still readable (keys.wire has the limit, 120, for these).
 cdef enum:
@@ -265,7 +266,11 @@ cdef class Opener:
             if value is self or type(value) is self._manifest:
                 unusual.append(wire)
             else:
-                found[key] = Entry(
-                    value, tiered_f64(<const unsigned char*>PyBytes_AS_STRING(data) + EXPIRES) + shift
+                # As Entry(value, deadline) does, without its frame.
+                entry = new_entry(Entry)
+                entry.value = value
+                entry.deadline = shift + tiered_f64(
+                    <const unsigned char*>PyBytes_AS_STRING(data) + EXPIRES
                 )
+                found[key] = entry
         return unusual

@@ -83,12 +83,12 @@ class MetaDialect:
         """Write each of *items*; for each, in order, what became of it."""
         written: list[Written] = []
         for window in windows(items, weight_of_item):
-            tail = b" T%d q" % life
-            commands = [
-                b"ms %b %d%b\r\n%b\r\n" % (key, len(data), tail, data) for key, data in window
-            ]
-            commands.append(b"mn\r\n")
-            stream.send_each(commands)
+            tail = b" T%d q\r\n" % life
+            parts: list[bytes] = []
+            for key, data in window:
+                parts += (b"ms ", key, b" %d" % len(data), tail, data, b"\r\n")
+            parts.append(b"mn\r\n")
+            stream.send_each(parts, 6)
             yield
             if _quiet_end(stream, len(window)):
                 written += [True] * len(window)
@@ -118,7 +118,7 @@ class MetaDialect:
         for window in windows(keys, len, _DELETE_BYTES):
             opaques = [b"O%d" % stream.serial() for _ in window]
             pairs = zip(window, opaques, strict=True)
-            stream.send_each([b"md %b %b\r\n" % pair for pair in pairs])
+            stream.send_each([b"md %b %b\r\n" % pair for pair in pairs], 1)
             yield
             # Not quiet: releases differ in which answers that leaves out.
             gone += read_each(opaques, lambda opaque: _expect(stream.line(), opaque, b"HD", b"NF"))

@@ -113,17 +113,17 @@ class Stream:
             self._start_anew()  # another question of the same exchange
         self._socket.sendall(request)
 
-    def send_each(self, commands: Sequence[bytes]) -> None:
-        """Send *commands*, which are to be answered together.
+    def send_each(self, parts: Sequence[bytes], each: int) -> None:
+        """Send commands of *each* parts, which are to be answered together.
 
         Over TLS one by one: a server that has read as much as it takes at a time leaves the
         rest of a record where nothing tells it to look again, and both sides would wait.
         """
         if isinstance(self._socket, ssl.SSLSocket):
-            for command in commands:
-                self.send(command)
+            for start in range(0, len(parts), each):
+                self.send(b"".join(parts[start : start + each]))
         else:
-            self.send(b"".join(commands))
+            self.send(b"".join(parts))
 
     def line(self) -> bytes:
         """The next line, without its end."""

@@ -77,9 +77,10 @@ class TextDialect:
         """Write each of *items*; for each, in order, what became of it."""
         written: list[Written] = []
         for window in windows(items, weight_of_item):
-            stream.send_each(
-                [b"set %b 0 %d %d\r\n%b\r\n" % (key, life, len(data), data) for key, data in window]
-            )
+            parts: list[bytes] = []
+            for key, data in window:
+                parts += (b"set %b 0 %d %d\r\n" % (key, life, len(data)), data, b"\r\n")
+            stream.send_each(parts, 3)
             yield
             for _ in window:
                 try:
@@ -104,7 +105,7 @@ class TextDialect:
         """Remove each of *keys*; for each, in order, whether there was one."""
         gone: list[bool] = []
         for window in windows(keys, len, _DELETE_BYTES):
-            stream.send_each([b"delete %b\r\n" % key for key in window])
+            stream.send_each([b"delete %b\r\n" % key for key in window], 1)
             yield
             gone += read_each(window, lambda _: _expect(stream, b"DELETED", b"NOT_FOUND"))
         return gone
