@@ -3,6 +3,8 @@
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 JOBS := $(shell nproc)
+# What goes on between processes and sockets is tested by itself: it has times to keep.
+SUITE := $(PYTHON) -m pytest --cov --cov-report= --cov-fail-under=0
 CORE := tiered/_core.pyx $(wildcard tiered/compiled/*.pxi)
 
 .PHONY: help demo test check memcheck bench soak docs clean memcached
@@ -44,8 +46,15 @@ memcached:
 	@sh tools/ensure-memcached
 
 test: $(VENV)/.tools $(VENV)/.core memcached  ## Run the whole suite, compiled and in pure Python
-	$(PYTHON) -m pytest -n $(JOBS) --cov --cov-report= --cov-fail-under=0 $(ARGS)
-	TIERED_PURE=1 $(PYTHON) -m pytest -n $(JOBS) --cov --cov-append --cov-report=term $(ARGS)
+ifdef ARGS
+	$(PYTHON) -m pytest $(ARGS)
+	TIERED_PURE=1 $(PYTHON) -m pytest $(ARGS)
+else
+	$(SUITE) -n $(JOBS) --ignore=tests/integration
+	$(SUITE) --cov-append tests/integration
+	TIERED_PURE=1 $(SUITE) --cov-append -n $(JOBS) --ignore=tests/integration
+	TIERED_PURE=1 $(PYTHON) -m pytest --cov --cov-append --cov-report=term tests/integration
+endif
 
 check: $(VENV)/.tools $(VENV)/.core memcached  ## Lint, format, types, layers, and the examples of the docs
 	$(VENV)/bin/ruff check .
