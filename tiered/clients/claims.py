@@ -62,10 +62,6 @@ class Claim:
         """The same right, filled through *client*, which knows the key as *key*."""
         return Claim(client, key, self.token, self._use, self._release, lease=self.lease)
 
-    def kept(self, lease: object) -> Claim:
-        """The same right, known by *lease* to the client that gives it."""
-        return Claim(self._client, self.key, self.token, self._use, self._release, lease=lease)
-
     def fill(self, value: Any, ttl: float, *, keep: float = 0.0) -> bool:
         """``put`` the value if the claim still holds, and release it; whether it was written."""
         try:

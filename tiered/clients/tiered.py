@@ -483,7 +483,9 @@ class TieredInclusiveClient(CacheClient, NearReads):
         )
         if inner is MISSING:
             own = super().claim(key, ttl)
-            return None if own is None else own.kept(_OURS)
+            if own is not None:
+                own.lease = _OURS
+            return own
         return None if inner is None else inner.through(self, key)
 
     def revoke(self, key: Key) -> None:

@@ -128,9 +128,8 @@ class ValueCodec:
         self._serializer.require()
         if self._compressor is not None:
             self._compressor.require()
-        self._is_plain = core is not None
         self._plain_kind = _kind(self._serializer.number, 0)
-        self._plain_below: float = min(self._limit, _SMALL)
+        self._plain_below: float = 0 if core is None else min(self._limit, _SMALL)
         if self._compressor is not None:
             self._plain_below = min(self._plain_below, self._compress_from)
         self._readers = self._make_readers()
@@ -170,7 +169,7 @@ class ValueCodec:
             ValueTooLarge: it is larger than ``max_value_size``.
         """
         payload = self._serializer.dumps(value)
-        if self._is_plain and len(payload) < self._plain_below:
+        if len(payload) < self._plain_below:
             # The usual value, compiled: what follows would come to the same.
             sealed: bytes = core.seal(self._newest, self._plain_kind, header, name, payload)
             return sealed

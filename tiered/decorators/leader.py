@@ -26,13 +26,6 @@ _USED_ONCE: Final = (types.CoroutineType, types.GeneratorType, types.AsyncGenera
 """What a function may return without being refused for it; its second user would find it empty."""
 _NO_CLAIMS: Final[Claim | MissingType | None] = MISSING
 """In place of a claim, where asking for one failed."""
-
-
-def _unwritten(_key: Key, _value: Any, _ttl: float) -> bool:
-    """In place of a write, where the value is for its callers only."""
-    return False
-
-
 _FIRST_PAUSE: Final = 0.002
 _LONGEST_PAUSE: Final = 0.01
 """Seconds between two looks for a value that another process is computing."""
@@ -301,3 +294,8 @@ class Leader:
             "stale", "%s failed, and its callers get stale values: %r", plan.name, error
         )
         return Outcome(stale.value)
+
+
+def _unwritten(_key: Key, _value: Any, _ttl: float) -> bool:
+    """In place of a write, where the value is for its callers only."""
+    return False

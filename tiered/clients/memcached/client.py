@@ -224,12 +224,12 @@ class MemcachedClient(CacheClient):
     ) -> dict[Key, bool]:
         now, remaining = self._values.wall(), deadline - self._monotonic()
         header = Header(now, now + remaining, keep)
-        names = {key: self._name(key) for key in items}
+        names = self._name.index(items)
         sealed: dict[bytes, bytes] = {}
         apart: dict[Key, bool] = {}
         unfit: CodecError | None = None
         room, encode = self._values.paging.room, self._codec.encode
-        for key, name in names.items():
+        for wire, (key, name) in names.items():
             try:
                 data = encode(name[0], items[key], header)
             except CodecError as error:
@@ -238,19 +238,16 @@ class MemcachedClient(CacheClient):
                 apart[key] = False
                 continue
             if len(data) <= room:
-                sealed[name[1]] = data
+                sealed[wire] = data
                 continue
             try:
                 apart[key] = self.store(key, items[key], deadline, keep=keep)
             except CodecError as error:
                 unfit = error
                 apart[key] = False
-        values: dict[bytes, tuple[Key, KeyName]] = {}
 
         def short_lived(wire: bytes) -> bytes:
-            if not values:
-                values.update({name.wire: (key, name) for key, name in names.items()})
-            key, name = values[wire]
+            key, name = names[wire]
             life, kept = lives(remaining, keep, away=True)
             return encode(name.signed, items[key], Header(now, now + life, kept))
 
@@ -259,8 +256,8 @@ class MemcachedClient(CacheClient):
             lambda connection, away: told(connection, *lives(remaining, keep, away)),
             short_lived,
         )
-        for name in names.values():
-            outcome = written.get(name[1])
+        for wire, (_, name) in names.items():
+            outcome = written.get(wire)
             if isinstance(outcome, CodecError):
                 unfit = outcome
                 self._forget(name, outcome, always=False)  # the server has dropped what was there
@@ -269,7 +266,7 @@ class MemcachedClient(CacheClient):
                 self._reports.warn("refused", "memcached: a value is not stored: %s", outcome)
         if self._strict and unfit is not None:
             raise unfit  # the others have been written
-        return {key: written.get(name[1]) is True for key, name in names.items()} | apart
+        return {key: written.get(wire) is True for wire, (key, _) in names.items()} | apart
 
     def fill(self, key: Key, value: Any, deadline: float, *, keep: float, claim: Claim) -> bool:
         lease, name = claim.lease, self._name(key)

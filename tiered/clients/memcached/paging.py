@@ -9,7 +9,7 @@ from tiered.clients.memcached.items import Item, lives, told
 from tiered.clients.memcached.servers import Servers
 from tiered.codec.pages import MIN_PAGE_SIZE, Manifest, page_key, split
 from tiered.codec.values import Header, ValueCodec
-from tiered.errors import CodecError, CorruptValue, ValueTooLarge
+from tiered.errors import ValueTooLarge
 
 __all__ = ["Joined", "Paging"]
 
@@ -95,10 +95,7 @@ class Paging:
 
     def touch(self, name: bytes, manifest: bytes, life: float) -> None:
         """Let the pages of the sealed *manifest* be kept for *life* seconds."""
-        try:
-            known, _ = self._codec.decode(name, manifest)
-        except CodecError as error:
-            raise CorruptValue(f"a manifest that was just sealed: {error}") from error
+        known, _ = self._codec.decode(name, manifest)
 
         def touch(connection: Connection, away: bool) -> bool:
             seconds = told(connection, *lives(life, 0.0, away))

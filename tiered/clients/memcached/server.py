@@ -24,7 +24,7 @@ from tiered.routing.health import NodeHealth
 from tiered.stats.histogram import TimingHistogram
 from tiered.typing import Clock
 
-__all__ = ["Server", "ServerStats"]
+__all__ = ["Server", "ServerStats", "deleting"]
 
 T = TypeVar("T")
 
@@ -225,7 +225,7 @@ class Server:
         self.journal.conclude(self._tell, self._resume)
 
     def _tell(self, due: Iterable[bytes]) -> None:
-        for _ in self.converse(_deleting(list(due))):
+        for _ in self.converse(deleting(list(due))):
             pass
 
     def _resume(self) -> None:
@@ -281,7 +281,8 @@ class Server:
         return f"<Server {self.address}, {'up' if self.up else 'left alone'}>"
 
 
-def _deleting(keys: Sequence[bytes]) -> Callable[[Connection], Generator[None, None, list[bool]]]:
+def deleting(keys: Sequence[bytes]) -> Callable[[Connection], Generator[None, None, list[bool]]]:
+    """A conversation that deletes *keys*; for each, whether there was one."""
     return lambda connection: connection.dialect.delete_many(connection.stream, keys)
 
 

@@ -20,7 +20,7 @@ from tiered.clients.memcached.connection import Connection
 from tiered.clients.memcached.fleet import Fleet
 from tiered.clients.memcached.probe import USUAL_ITEM_LIMIT
 from tiered.clients.memcached.replies import Written
-from tiered.clients.memcached.server import Server
+from tiered.clients.memcached.server import Server, deleting
 from tiered.clients.memcached.stream import Patience
 from tiered.errors import (
     BackendError,
@@ -217,9 +217,7 @@ class Servers:
         ready = {server: self._is_ready(server, at_once=True) for server in parts}
         failures = {server: _left_alone(server) for server in parts if not ready[server]}
         asked = {server: part for server, part in parts.items() if ready[server]}
-        deleted, failed = self._together(
-            {server: _deleting(part) for server, part in asked.items()}
-        )
+        deleted, failed = self._together({server: deleting(part) for server, part in asked.items()})
         for server, answers in deleted.items():
             for key, was_there in zip(asked[server], answers, strict=True):
                 gone[key] |= was_there
@@ -420,10 +418,6 @@ def _talking(
                 yield from talk(connection, part[away], away)
 
     return turns
-
-
-def _deleting(keys: Sequence[bytes]) -> Turns[list[bool]]:
-    return lambda connection: connection.dialect.delete_many(connection.stream, keys)
 
 
 def _finished(talk: Generator[None, None, T]) -> T:
