@@ -9,6 +9,7 @@ from collections.abc import Callable
 from statistics import median_low
 from typing import Final
 
+from tiered.clients.memcached.probe import USUAL_ITEM_LIMIT
 from tiered.clients.memcached.server import Server
 from tiered.concurrency import fork
 from tiered.routing.addresses import Address
@@ -32,6 +33,7 @@ class Fleet:
         make: makes a server, which stays the same for as long as it is among them.
 
     Attributes:
+        item_limit: bytes of the largest item that every server takes, as far as is known.
         clock_offset: seconds that the servers' clocks are ahead of ours, in their middle.
 
     Threads: safe.
@@ -48,6 +50,7 @@ class Fleet:
         self._forgotten = -math.inf
         self._missed = False
         self.clock_offset = 0.0
+        self.item_limit = USUAL_ITEM_LIMIT
         fork.register(self)
         self._renew_lock()
 
@@ -112,7 +115,10 @@ class Fleet:
                     self._adopt(found)
         return self._ring
 
-    def _retime(self) -> None:
+    def _review(self) -> None:
+        """Take over what is known of the servers by now: each value that is written needs it."""
+        limits = [server.item_limit for server in self._servers.values()]
+        self.item_limit = min(limits, default=USUAL_ITEM_LIMIT)
         profiles = [server.profile for server in self._servers.values()]
         offsets = [profile.clock_offset for profile in profiles if profile is not None]
         if offsets:
@@ -141,12 +147,13 @@ class Fleet:
         self._servers = servers
         self._missed = False
         self._found = found
+        self._review()
         for server in gone:
             server.pool.close()
 
     def _joined(self, address: Address) -> Server:
         server = self._make(address)
-        server.knowledge.on_news = self._retime
+        server.knowledge.on_news = self._review
         if self._missed:
             server.trusted_from = self._clock.wall()
         return server

@@ -40,7 +40,7 @@ class Paging:
     @property
     def room(self) -> int:
         """Bytes of the largest sealed value that all servers take, as far as is known."""
-        return self._servers.item_limit - _ITEM_OVERHEAD
+        return self._servers.fleet.item_limit - _ITEM_OVERHEAD
 
     def write(self, name: bytes, item: Item) -> Item:
         """Write the pages of *item*, whose key is signed as *name*; its manifest, to be written.

@@ -18,7 +18,6 @@ from typing import Final, TypeAlias, TypeVar
 
 from tiered.clients.memcached.connection import Connection
 from tiered.clients.memcached.fleet import Fleet
-from tiered.clients.memcached.probe import USUAL_ITEM_LIMIT
 from tiered.clients.memcached.replies import Written
 from tiered.clients.memcached.server import Server, deleting
 from tiered.clients.memcached.stream import Patience
@@ -372,11 +371,6 @@ class Servers:
                     len(server.journal),
                 )
             server.pool.close()
-
-    @property
-    def item_limit(self) -> int:
-        """Bytes of the largest item that every server takes, as far as is known."""
-        return min((server.item_limit for server in self.fleet.known), default=USUAL_ITEM_LIMIT)
 
     def trusts(self, key: bytes, created: float) -> bool:
         """Whether what was *created* (wall time) under *key* is to be believed."""
