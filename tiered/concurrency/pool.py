@@ -30,7 +30,7 @@ from tiered.clock import SYSTEM_CLOCK
 from tiered.concurrency import fork
 from tiered.validation import check_number
 
-__all__ = ["PoolFuture", "PoolRefuses", "WorkerPool", "settle"]
+__all__ = ["PoolFuture", "PoolRefuses", "WorkerPool", "default_pool", "settle"]
 
 T = TypeVar("T")
 
@@ -282,3 +282,11 @@ _pools: weakref.WeakSet[WorkerPool] = weakref.WeakSet()
 def _close_all() -> None:
     for pool in list(_pools):
         pool.close()
+
+
+_default_pool = WorkerPool(name="tiered")
+
+
+def default_pool() -> WorkerPool:
+    """The pool of all that were not given one; its threads start on first use."""
+    return _default_pool

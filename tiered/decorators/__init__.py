@@ -8,7 +8,7 @@ from tiered.decorators.cached import cached
 from tiered.decorators.function import AsyncCachedFunction, CachedFunction
 from tiered.decorators.many import MultiResult
 from tiered.decorators.plan import NO_NAMESPACE
-from tiered.decorators.stats import CallStats, MissTimes
+from tiered.steps.counting import CallStats, MissTimes
 
 __all__ = [
     "NO_NAMESPACE",

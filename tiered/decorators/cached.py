@@ -6,8 +6,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Literal, ParamSpec, Protocol, TypeVar, overload
 
 from tiered.clients.base import CacheClient
-from tiered.concurrency.pool import WorkerPool
-from tiered.decorators.core import default_pool
+from tiered.concurrency.pool import WorkerPool, default_pool
 from tiered.decorators.function import AsyncCachedFunction, CachedFunction
 from tiered.decorators.plan import NoNamespaceType, Plan
 from tiered.typing import Key

@@ -7,27 +7,19 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from tiered.concurrency.pool import WorkerPool
-from tiered.decorators.awaiting import Awaiting
-from tiered.decorators.blocking import Blocking
 from tiered.decorators.engine import Engine
 from tiered.decorators.frontdoor import FrontDoor, front_door
 from tiered.decorators.plan import Plan
-from tiered.decorators.pooled import Pooled
 from tiered.decorators.reading import Reading
 from tiered.decorators.space import Space
-from tiered.decorators.stats import CallStats
 from tiered.decorators.verdict import AWAITED, CALL, EARLY_CALL, Row
 from tiered.keys.call import CallShape
+from tiered.steps.awaiting import Awaiting
+from tiered.steps.blocking import Blocking
+from tiered.steps.counting import CallStats
+from tiered.steps.pooled import Pooled
 
-__all__ = ["Core", "default_pool"]
-
-_default_pool = WorkerPool(name="tiered")
-
-
-def default_pool() -> WorkerPool:
-    """The pool of all functions that were not given one; its threads start on first use."""
-    return _default_pool
+__all__ = ["Core"]
 
 
 class Core:

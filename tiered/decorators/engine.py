@@ -1,6 +1,6 @@
 """What every call of a cached function does, in whatever style it was made.
 
-Written once, as steps (:mod:`tiered.decorators.steps`) that a driver performs in the
+Written once, as steps (:mod:`tiered.steps.effects`) that a driver performs in the
 caller's thread, in a pool or on an event loop. The cache never breaks the call: whatever the
 client, the codec or the key does, the caller gets the function's own value or exception.
 """
@@ -16,12 +16,12 @@ from tiered.concurrency.outcome import Outcome
 from tiered.decorators.failures import FailureOf
 from tiered.decorators.leader import Leader
 from tiered.decorators.reading import Reading
-from tiered.decorators.steps import Await, Behind, Lead, Steps
 from tiered.decorators.verdict import AWAITED, CALL, LAZY, PEEK, REFRESHING, Action, Row, judge
 from tiered.entry import time_left
 from tiered.errors import CacheMissError, ComputationTimeout, UnsupportedOperation
 from tiered.keys.call import BoundCall
 from tiered.sentinels import MISSING
+from tiered.steps.effects import Await, Behind, Lead, Steps
 from tiered.typing import Key
 
 __all__ = ["Engine"]

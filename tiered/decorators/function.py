@@ -18,8 +18,8 @@ from tiered.decorators.entrance import MethodEntrance, Spoken
 from tiered.decorators.futures import FutureCalls
 from tiered.decorators.multi import MultiCalls
 from tiered.decorators.plan import Plan, check_answers_at_once
-from tiered.decorators.stats import CallStats
 from tiered.decorators.verdict import PEEK
+from tiered.steps.counting import CallStats
 from tiered.typing import Key, PromoteCallback
 
 __all__ = ["AsyncCachedFunction", "CachedBase", "CachedFunction"]

@@ -7,8 +7,8 @@ from typing import Any, Generic, ParamSpec, TypeVar
 
 from tiered.concurrency.outcome import Outcome
 from tiered.decorators.core import Core
-from tiered.decorators.steps import Steps
 from tiered.decorators.verdict import LAZY, PEEK, REFRESHING, Row
+from tiered.steps.effects import Steps
 
 __all__ = ["FutureCalls"]
 

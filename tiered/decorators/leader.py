@@ -13,9 +13,10 @@ from tiered.concurrency.flight import Flight, Flights
 from tiered.concurrency.outcome import Outcome
 from tiered.decorators.failures import FailureOf, lasting, outcome_of, record_of
 from tiered.decorators.reading import Reading
-from tiered.decorators.steps import Compute, Pause, Steps
 from tiered.keys.call import BoundCall
 from tiered.sentinels import MISSING, MissingType
+from tiered.steps.effects import Compute, Pause, Steps
+from tiered.steps.landing import landed
 from tiered.typing import Key
 
 __all__ = ["Leader"]
@@ -70,23 +71,8 @@ class Leader:
         return (yield from self._landed(flight, call, steps))
 
     def _landed(self, flight: Flight, call: BoundCall, steps: Steps[Outcome]) -> Steps[Outcome]:
-        """Run *steps* and land *flight* with their outcome, on every exit."""
-        try:
-            outcome = yield from steps
-        except Exception as error:
-            outcome = Outcome(error=error)
-        except GeneratorExit:  # its driver was dropped, and nobody waits for that
-            self._flights.drop(call.key, flight)
-            raise
-        except BaseException as error:
-            self._flights.drop(call.key, flight, error)
-            raise
-        try:
-            # A key that fails to be hashed here must not keep the waiters waiting.
-            self._reading.guarded(lambda: self._flights.finish(call.key, flight), None)
-        finally:
-            flight.land(outcome)
-        return outcome
+        guarded = self._reading.guarded
+        return landed(self._flights, call.key, flight, steps, lambda work: guarded(work, None))
 
     # -- Looking and claiming ----------------------------------------------------
 

@@ -14,11 +14,11 @@ from typing import Any, Final, NoReturn, TypeVar
 from tiered.concurrency.flight import Flight
 from tiered.concurrency.outcome import Outcome
 from tiered.decorators.engine import Engine
-from tiered.decorators.steps import Each, Lead, Steps
 from tiered.decorators.verdict import CALL, Row
 from tiered.entry import time_left
 from tiered.errors import CacheMissError
 from tiered.keys.call import BoundCall
+from tiered.steps.effects import Each, Lead, Steps
 from tiered.typing import Key
 
 __all__ = ["ManyCalls", "MultiResult"]

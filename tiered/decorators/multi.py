@@ -8,8 +8,8 @@ from typing import Any, Generic, TypeVar
 from tiered.concurrency.outcome import Outcome
 from tiered.decorators.core import Core
 from tiered.decorators.many import ManyCalls, MultiResult
-from tiered.decorators.steps import Steps
 from tiered.decorators.verdict import CALL, PEEK
+from tiered.steps.effects import Steps
 
 __all__ = ["MultiCalls"]
 

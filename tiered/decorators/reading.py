@@ -14,12 +14,12 @@ from tiered.decorators.failures import FailureOf
 from tiered.decorators.hooks import Hooks
 from tiered.decorators.plan import Plan
 from tiered.decorators.space import Space
-from tiered.decorators.stats import CallCounters
-from tiered.decorators.steps import Ask, Steps
 from tiered.decorators.terms import Terms
 from tiered.decorators.verdict import Verdict, judge
 from tiered.keys.call import BoundCall, CallShape
 from tiered.stats.reports import Reports
+from tiered.steps.counting import CallCounters
+from tiered.steps.effects import Ask, Steps
 from tiered.typing import Key
 
 __all__ = ["Reading"]

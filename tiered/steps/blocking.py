@@ -7,8 +7,7 @@ from typing import Any, TypeVar, assert_never
 
 from tiered.concurrency.outcome import Outcome
 from tiered.concurrency.pool import PoolRefuses, WorkerPool
-from tiered.decorators.pooled import Pooled
-from tiered.decorators.steps import (
+from tiered.steps.effects import (
     Ask,
     Await,
     Behind,
@@ -20,6 +19,7 @@ from tiered.decorators.steps import (
     Steps,
     caught,
 )
+from tiered.steps.pooled import Pooled
 
 __all__ = ["Blocking"]
 

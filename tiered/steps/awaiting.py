@@ -19,8 +19,7 @@ from tiered.concurrency.flight import LIVENESS_INTERVAL, Flight, Flights
 from tiered.concurrency.loops import bell, settled
 from tiered.concurrency.outcome import Outcome
 from tiered.concurrency.pool import PoolFuture, PoolRefuses, WorkerPool
-from tiered.decorators.pooled import Pooled
-from tiered.decorators.steps import (
+from tiered.steps.effects import (
     Ask,
     Await,
     Behind,
@@ -32,6 +31,7 @@ from tiered.decorators.steps import (
     Steps,
     caught,
 )
+from tiered.steps.pooled import Pooled
 
 __all__ = ["Awaiting"]
 

@@ -1,4 +1,4 @@
-"""What a decorated function counts."""
+"""What is counted of the calls of a cached function, or of a region."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class MissTimes:
 
 @dataclass(frozen=True, slots=True)
 class CallStats:
-    """What a decorated function has done since it was decorated.
+    """What a decorated function, or a region, has done so far.
 
     Attributes:
         hits: calls answered with a fresh value, without computing or waiting.

@@ -17,7 +17,8 @@ from tiered.concurrency import circles
 from tiered.concurrency.flight import Flight, Flights
 from tiered.concurrency.outcome import Outcome
 from tiered.concurrency.pool import PoolFuture, PoolRefuses, WorkerPool
-from tiered.decorators.steps import (
+from tiered.stats.reports import Reports
+from tiered.steps.effects import (
     Ask,
     Await,
     Behind,
@@ -30,7 +31,6 @@ from tiered.decorators.steps import (
     caught,
     in_turn,
 )
-from tiered.stats.reports import Reports
 
 __all__ = ["Pooled"]
 

@@ -1,0 +1,40 @@
+"""How a flight ends, however the steps that lead it do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+
+from tiered.concurrency.flight import Flight, Flights
+from tiered.concurrency.outcome import Outcome
+from tiered.steps.effects import Steps
+
+__all__ = ["landed"]
+
+
+def landed(
+    flights: Flights,
+    key: Hashable,
+    flight: Flight,
+    steps: Steps[Outcome],
+    guarded: Callable[[Callable[[], None]], object],
+) -> Steps[Outcome]:
+    """Run *steps* and land *flight*, of *key*, with their outcome, on every exit.
+
+    *guarded* runs what a key that fails to be hashed would break, and swallows that.
+    """
+    try:
+        outcome = yield from steps
+    except Exception as error:
+        outcome = Outcome(error=error)
+    except GeneratorExit:  # its driver was dropped, and nobody waits for that
+        flights.drop(key, flight)
+        raise
+    except BaseException as error:
+        flights.drop(key, flight, error)
+        raise
+    try:
+        # A key that fails to be hashed here must not keep the waiters waiting.
+        guarded(lambda: flights.finish(key, flight))
+    finally:
+        flight.land(outcome)
+    return outcome
