@@ -20,7 +20,16 @@ from typing import Protocol
 
 from tiered.concurrency import fork
 
-__all__ = ["CircularWait", "Link", "computing", "detach", "enter", "leave", "waiting"]
+__all__ = [
+    "CircularWait",
+    "Link",
+    "computing",
+    "detach",
+    "enter",
+    "follow",
+    "leave",
+    "waiting",
+]
 
 
 class CircularWait(Exception):
@@ -84,6 +93,12 @@ def computing(link: Link) -> Iterator[None]:
 def detach() -> None:
     """From here on in this context, whatever runs is waited for by no computation."""
     _led.set(())
+
+
+def follow(link: Link, leader: Link) -> None:
+    """*link* is computed as a part of *leader*: who waits for one waits for the other."""
+    with _shared.lock:
+        link.waits_for.append(leader)
 
 
 @contextmanager

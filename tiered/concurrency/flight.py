@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import AbstractContextManager
 from typing import Final
 
@@ -126,6 +126,16 @@ class Flight:
             with self.computing():
                 write()
             return True
+
+    @contextlib.contextmanager
+    def publishing(self) -> Iterator[bool]:
+        """As :meth:`publish`, for who writes the values of several flights at once.
+
+        Gives whether the value may be written. Whoever enters several of these enters all of
+        them in one order of theirs.
+        """
+        with self._gate:
+            yield not self._superseded
 
     def land(self, outcome: Outcome) -> None:
         """Give the waiters *outcome*."""

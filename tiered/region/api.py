@@ -125,11 +125,10 @@ class CacheMutex(ABC):
 
     @classmethod
     def __subclasshook__(cls, other: type) -> bool:
-        if cls is not CacheMutex:
-            return NotImplemented
-        return all(
-            callable(getattr(other, name, None)) for name in ("acquire", "release", "locked")
-        )
+        if cls is CacheMutex:
+            names = ("acquire", "release", "locked")
+            return all(callable(getattr(other, name, None)) for name in names)
+        return NotImplemented  # type: ignore[no-any-return]  # of a subclass: what derives from it
 
 
 class CacheBackend:

@@ -41,7 +41,7 @@ _THEIRS: Final = {
         ("valkey_cluster", "valkey", "ValkeyClusterBackend"),
     )
 }
-"""dogpile.cache's backends for servers that this package has no client for, where it is installed."""
+"""dogpile.cache's own, where it is installed, for servers that we have no client for."""
 
 _registered: dict[str, Callable[[], Any]] = {}
 
@@ -66,7 +66,7 @@ def load_backend(name: str) -> Any:
     """
     if name in _registered:
         return _registered[name]()
-    short = name.removeprefix(_DOGPILE) if isinstance(name, str) else ""
+    short = name.removeprefix(_DOGPILE)
     if short in _OURS:
         module, cls = _OURS[short]
         return getattr(importlib.import_module(f"tiered.region.backends.{module}"), cls)

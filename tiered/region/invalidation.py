@@ -1,0 +1,283 @@
+"""What ``region.invalidate()`` makes invalid, and how other processes hear of it."""
+
+from __future__ import annotations
+
+import enum
+import math
+import secrets
+import threading
+from collections.abc import Callable, Mapping
+from typing import Final, NamedTuple
+
+from tiered.clients.base import CacheClient, Entry
+from tiered.clock import SYSTEM_CLOCK
+from tiered.concurrency import fork
+from tiered.region.api import MetaDataType
+from tiered.typing import Clock, Key
+
+__all__ = [
+    "DefaultInvalidationStrategy",
+    "RegionInvalidationStrategy",
+    "SharedInvalidationStrategy",
+    "Validity",
+    "validity",
+]
+
+_MARK: Final = "tiered.region"
+"""First part of the keys under which revisions are stored."""
+
+
+class Validity(enum.Enum):
+    """What has become of a value through invalidations of its region."""
+
+    VALID = "valid"
+    SOFT = "soft"
+    """Out of date: served while it is made anew."""
+    HARD = "hard"
+    """As if it were not there."""
+
+
+class RegionInvalidationStrategy:
+    """Decides what ``region.invalidate()`` makes invalid; to be subclassed.
+
+    Given to a region by ``configure(region_invalidator=...)``. Timestamps are those of the
+    values' creation, in seconds since 1970.
+
+    Threads: a region asks from any thread at any time.
+    """
+
+    def invalidate(self, hard: bool = True) -> None:
+        """Make invalid what has been made so far."""
+        raise NotImplementedError(f"{type(self).__name__} must define invalidate(hard)")
+
+    def is_hard_invalidated(self, timestamp: float) -> bool:
+        """Whether a value of that time is as good as none."""
+        raise NotImplementedError(f"{type(self).__name__} must define is_hard_invalidated()")
+
+    def is_soft_invalidated(self, timestamp: float) -> bool:
+        """Whether a value of that time may be served while it is made anew."""
+        raise NotImplementedError(f"{type(self).__name__} must define is_soft_invalidated()")
+
+    def is_invalidated(self, timestamp: float) -> bool:
+        """Whether a value of that time is invalid in either way."""
+        raise NotImplementedError(f"{type(self).__name__} must define is_invalidated()")
+
+    def was_soft_invalidated(self) -> bool:
+        """Whether the last :meth:`invalidate` was a soft one."""
+        raise NotImplementedError(f"{type(self).__name__} must define was_soft_invalidated()")
+
+    def was_hard_invalidated(self) -> bool:
+        """Whether the last :meth:`invalidate` was a hard one."""
+        raise NotImplementedError(f"{type(self).__name__} must define was_hard_invalidated()")
+
+
+class DefaultInvalidationStrategy(RegionInvalidationStrategy):
+    """For regions whose values no other process sees: two times, one of each kind.
+
+    Attributes:
+        floor: values from before this time are invalid, in one way or the other.
+
+    Threads: safe.
+    """
+
+    revision: Final = None
+    horizon: Final = None
+
+    def __init__(self, clock: Clock = SYSTEM_CLOCK) -> None:
+        self._clock = clock
+        self._hard = -math.inf
+        self._soft = -math.inf
+        self._last_hard: bool | None = None
+        self.floor = -math.inf
+
+    def invalidate(self, hard: bool = True) -> None:
+        # The very next instant, so that a value of this one is invalid; and never back, though
+        # the clock be set back: what is made from now on is stamped with the floor at least.
+        floor = math.nextafter(max(self._clock.wall(), self.floor), math.inf)
+        if hard:
+            self._hard = floor
+        else:
+            self._soft = floor
+        self._last_hard = bool(hard)
+        self.floor = floor
+
+    def is_hard_invalidated(self, timestamp: float) -> bool:
+        return timestamp < self._hard
+
+    def is_soft_invalidated(self, timestamp: float) -> bool:
+        # What a hard invalidation has forgotten, a soft one does not bring back.
+        return self._hard <= timestamp < self._soft
+
+    def is_invalidated(self, timestamp: float) -> bool:
+        return timestamp < self.floor
+
+    def was_soft_invalidated(self) -> bool:
+        return self._last_hard is False
+
+    def was_hard_invalidated(self) -> bool:
+        return self._last_hard is True
+
+
+class _Mark(NamedTuple):
+    """One revision: a random token, and when it was made (seconds since 1970; 0 unknown)."""
+
+    token: str
+    made: float
+
+    def text(self) -> str:
+        return f"{self.token} {self.made!r}"
+
+    @classmethod
+    def new(cls, made: float) -> _Mark:
+        return cls(secrets.token_hex(6), made)
+
+    @classmethod
+    def read(cls, stored: object) -> _Mark:
+        text = stored.decode("ascii", "replace") if isinstance(stored, bytes) else str(stored)
+        token, _, made = text.partition(" ")
+        try:
+            return cls(token, float(made))
+        except ValueError:  # whatever it is, it is not what was there before
+            return cls(token, 0.0)
+
+
+class SharedInvalidationStrategy(RegionInvalidationStrategy):
+    """For regions on a shared client: who invalidates one does so in every process.
+
+    Beside the data lie two revisions of the region, random tokens: one that a hard and one
+    that a soft invalidation renews. A value is stamped with both as they were when its
+    computation began, so that no clock of any host decides what is older. A lost token is
+    made up anew: that invalidates the region, but brings nothing back.
+
+    Who hears of it, and when: this process and readers that ask a server anyway, at once; who
+    has a near tier, within *recheck* seconds.
+
+    Args:
+        name: of the region; regions of one name on the same servers are one.
+        client: where the values are.
+        recheck: seconds for which the revisions are believed between two looks.
+        in_bytes: whether *client* keeps nothing but bytes.
+
+    Attributes:
+        floor: as in :class:`DefaultInvalidationStrategy`; here, tokens decide.
+        revision: what a value made now is stamped with.
+        horizon: until when (monotonic) that is believed.
+
+    Threads: safe; one thread asks for all.
+    """
+
+    floor: Final = -math.inf
+
+    def __init__(
+        self, name: str, client: CacheClient, *, recheck: float = 1.0, in_bytes: bool = False
+    ) -> None:
+        self.keys: Final[tuple[Key, Key]] = ((_MARK, name, "hard"), (_MARK, name, "soft"))
+        self.horizon = -math.inf
+        self.revision = ""
+        self._client = client.authority
+        self._clock = client.clock
+        self._recheck = recheck
+        self._in_bytes = in_bytes
+        self._marks = tuple(_Mark.new(0.0) for _ in self.keys)
+        self._last_hard: bool | None = None
+        fork.register(self)
+        self.after_fork()
+        self._note(self._marks)
+
+    def after_fork(self) -> None:
+        """A new lock: whoever was asking the server is not in this process."""
+        self._lock = threading.RLock()
+
+    # -- What is believed --------------------------------------------------------
+
+    def current(self) -> str:
+        """The revision, confirmed with the server if that is due."""
+        if self._clock.monotonic() >= self.horizon:
+            with self._lock:
+                if self._clock.monotonic() >= self.horizon:
+                    self.confirm()
+        return self.revision
+
+    def confirm(self) -> str:
+        """The revision, confirmed with the server now."""
+        with self._lock:
+            marks = []
+            for key, known in zip(self.keys, self._marks, strict=True):
+                held = self._client.agree(key, self._stored(_Mark.new(0.0)))
+                # If nobody answers, what was right when we last could ask.
+                marks.append(known if held is None else _Mark.read(held.value))
+            self._note(tuple(marks))
+            self._believe()
+            return self.revision
+
+    def adopt(self, found: Mapping[Key, Entry]) -> None:
+        """Take what was just read with the values for true."""
+        marks = [found.get(key) for key in self.keys]
+        if None in marks:
+            self.confirm()  # never made, or lost
+            return
+        with self._lock:
+            self._note(tuple(_Mark.read(entry.value) for entry in marks if entry is not None))
+            self._believe()
+
+    def _note(self, marks: tuple[_Mark, ...]) -> None:
+        self._marks = marks
+        self.revision = ".".join(mark.token for mark in marks)
+
+    def _believe(self) -> None:
+        self.horizon = self._clock.monotonic() + self._recheck
+
+    def _stored(self, mark: _Mark) -> str | bytes:
+        text = mark.text()
+        return text.encode() if self._in_bytes else text
+
+    # -- The strategy ------------------------------------------------------------
+
+    def invalidate(self, hard: bool = True) -> None:
+        with self._lock:
+            at = 0 if hard else 1
+            marks = list(self._marks)
+            marks[at] = _Mark.new(self._clock.wall())
+            self._client.decree(self.keys[at], self._stored(marks[at]))
+            self._note(tuple(marks))
+            self._last_hard = bool(hard)
+
+    def validity(self, metadata: MetaDataType) -> Validity:
+        """What became of a value with *metadata*."""
+        stamped = metadata.get("rv")
+        revision = self.revision
+        if stamped == revision:
+            return Validity.VALID
+        if not isinstance(stamped, str):  # made by somebody who does not know of revisions
+            return _by_time(self, metadata["ct"])
+        if stamped.partition(".")[0] == revision.partition(".")[0]:
+            return Validity.SOFT
+        return Validity.HARD
+
+    def is_hard_invalidated(self, timestamp: float) -> bool:
+        return timestamp < self._marks[0].made
+
+    def is_soft_invalidated(self, timestamp: float) -> bool:
+        return self._marks[0].made <= timestamp < self._marks[1].made
+
+    def is_invalidated(self, timestamp: float) -> bool:
+        return timestamp < max(mark.made for mark in self._marks)
+
+    def was_soft_invalidated(self) -> bool:
+        return self._last_hard is False
+
+    def was_hard_invalidated(self) -> bool:
+        return self._last_hard is True
+
+
+def _by_time(strategy: RegionInvalidationStrategy, made: float) -> Validity:
+    if strategy.is_hard_invalidated(made):
+        return Validity.HARD
+    return Validity.SOFT if strategy.is_soft_invalidated(made) else Validity.VALID
+
+
+def validity(strategy: RegionInvalidationStrategy) -> Callable[[MetaDataType], Validity]:
+    """How *strategy* judges a value by its metadata."""
+    if isinstance(strategy, SharedInvalidationStrategy):
+        return strategy.validity
+    return lambda metadata: _by_time(strategy, metadata["ct"])
