@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from tiered.dogpile.core import Dogpile, SyncReaderDogpile
 from tiered.dogpile.lock import Lock, Mutex, NeedRegenerationException
-from tiered.dogpile.mutexes import FileMutex, MemcachedMutex, ThreadMutex
+from tiered.dogpile.mutexes import ClaimMutex, FileMutex, MemcachedMutex, ThreadMutex
 from tiered.dogpile.readwrite import ReadWriteMutex
 from tiered.dogpile.registry import NameRegistry
 
 __all__ = [
+    "ClaimMutex",
     "Dogpile",
     "FileMutex",
     "Lock",

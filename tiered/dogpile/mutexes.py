@@ -21,7 +21,7 @@ from tiered.concurrency.filelock import FileLock
 from tiered.typing import Key
 from tiered.validation import check_number
 
-__all__ = ["BaseMutex", "FileMutex", "MemcachedMutex", "ThreadMutex"]
+__all__ = ["BaseMutex", "ClaimMutex", "FileMutex", "MemcachedMutex", "ThreadMutex"]
 
 _FIRST_PAUSE: Final = 0.002
 _LONGEST_PAUSE: Final = 0.05
@@ -152,14 +152,14 @@ class _Hold(NamedTuple):
     ends: float
 
 
-class MemcachedMutex(BaseMutex):
-    """For all who share a client's servers, by a claim with an owner token and an end.
+class ClaimMutex(BaseMutex):
+    """The claim on a key of a client, as a mutex: whoever has it makes the value of the key.
 
-    Over another client it reaches as far as that one's claims do.
+    It reaches as far as the client's claims do.
 
     Args:
-        client: where the claim is kept, e.g. a ``MemcachedClient``.
-        key: of the mutex; no value under the same key is touched.
+        client: where the claim is kept.
+        key: of the value; who deletes it ends the claim.
         ttl: seconds after which a holder that has not released it is given up.
 
     While its server cannot be asked, a claim is everybody's: the work goes on. Where that must
@@ -229,6 +229,18 @@ class MemcachedMutex(BaseMutex):
             return True
         claim.release()
         return False
+
+    @property
+    def _claimed(self) -> Key:
+        return self.key
+
+
+class MemcachedMutex(ClaimMutex):
+    """For all who share a client's servers, by a claim with an owner token and an end.
+
+    A :class:`ClaimMutex` on a key of its own: no value under *key* is touched. Over another
+    client than a ``MemcachedClient`` it reaches as far as that one's claims do.
+    """
 
     @property
     def _claimed(self) -> Key:

@@ -128,7 +128,7 @@ class Awaiting:
         match effect:
             case Ask():
                 return (
-                    await self._in_thread(effect.operation)
+                    await self.in_thread(effect.operation)
                     if self._blocking
                     else (effect.operation())
                 )
@@ -148,7 +148,7 @@ class Awaiting:
 
     async def _compute(self, effect: Compute) -> Outcome:
         if not self._awaits:
-            return await self._in_thread(lambda: caught(self._function, effect))
+            return await self.in_thread(lambda: caught(self._function, effect))
         call, flight = effect.call, effect.flight
         with nullcontext() if flight is None else flight.computing():
             try:
@@ -204,7 +204,8 @@ class Awaiting:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def _in_thread(self, work: Callable[[], T]) -> T:
+    async def in_thread(self, work: Callable[[], T]) -> T:
+        """What *work* comes to in a thread of the pool, or here if it takes no more."""
         try:
             job = self._pool.submit(work)
         except PoolRefuses:

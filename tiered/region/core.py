@@ -1,0 +1,179 @@
+"""One configured region's parts, put together."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from tiered.concurrency.flight import Flights
+from tiered.concurrency.pool import WorkerPool
+from tiered.region.api import CacheBackend, CachedValue, Deserializer, KeyType, Serializer
+from tiered.region.backends.null import NullBackend
+from tiered.region.creation import Creation
+from tiered.region.freshness import Freshness
+from tiered.region.holding import holder_of
+from tiered.region.invalidation import RegionInvalidationStrategy
+from tiered.region.keeping import Keeping
+from tiered.region.many import ManyCreation
+from tiered.stats.reports import Reports
+from tiered.steps.awaiting import Awaiting
+from tiered.steps.blocking import Blocking
+from tiered.steps.counting import CallCounters
+from tiered.steps.pooled import Pooled
+from tiered.typing import Clock
+
+__all__ = ["RegionCore"]
+
+
+class RegionCore:
+    """A backend, what reads and writes it, and what makes values.
+
+    Args:
+        backend: the outermost one.
+        actual: the innermost one.
+        serializer, deserializer: of payloads.
+        strategy: what ``invalidate()`` means.
+        clock: the source of time.
+        pool: for what an event loop cannot wait for.
+        counters: of the region.
+        name: of the region, for reports.
+
+    Threads: safe.
+    """
+
+    def __init__(
+        self,
+        backend: CacheBackend,
+        actual: Any,
+        *,
+        serializer: Serializer | None,
+        deserializer: Deserializer | None,
+        strategy: RegionInvalidationStrategy,
+        clock: Clock,
+        pool: WorkerPool,
+        counters: CallCounters,
+        name: str,
+    ) -> None:
+        self.backend: Final = backend
+        self.freshness = Freshness(strategy, clock)
+        self.flights: Final = Flights()
+        reports = Reports("tiered.region", clock)
+        self.keeping: Final = Keeping(
+            backend,
+            serializer=serializer,
+            deserializer=deserializer,
+            clock=clock,
+            counters=counters,
+            reports=reports,
+            strategy=lambda: self.freshness.strategy,
+        )
+        pooled = Pooled(
+            _called,
+            sleep=clock.sleep,
+            pool=pool,
+            flights=self.flights,
+            elsewhere=False,
+            name=name,
+            reports=reports,
+        )
+        self.blocking: Final = Blocking(_called, clock.sleep, pooled, False)
+        self.awaiting: Final = Awaiting(
+            self._awaited,
+            awaits=True,
+            blocking=self._blocks(actual),
+            pooled=pooled,
+            flights=self.flights,
+        )
+        self._clock = clock
+        self._counters = counters
+        self._reports = reports
+        self._keeps = not isinstance(actual, NullBackend)
+        self.creation: Final = self._creation(one_thread=False)
+        self.many: Final = ManyCreation(self.creation)
+        # Of the same flights; an event loop does not stay in one thread.
+        self.aio_creation: Final = self._creation(one_thread=True)
+        self.aio_many: Final = ManyCreation(self.aio_creation)
+
+    def _creation(self, *, one_thread: bool) -> Creation:
+        return Creation(
+            self.keeping,
+            freshness=lambda: self.freshness,
+            flights=self.flights,
+            holder=lambda key: holder_of(key, self.keeping, one_thread=one_thread),
+            clock=self._clock,
+            counters=self._counters,
+            reports=self._reports,
+            keeps=self._keeps,
+        )
+
+    def _blocks(self, actual: Any) -> bool:
+        if self.keeping.client is not None:
+            return self.keeping.client.capabilities.blocking
+        # A stranger's backend may ask a server, or a disk.
+        return not getattr(actual, "in_memory", False)
+
+    async def _awaited(self, creator: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """What *creator* makes; in a thread if it is no coroutine function."""
+        if inspect.iscoroutinefunction(creator):
+            return await creator(*args, **kwargs)
+        made = await self.awaiting.in_thread(lambda: creator(*args, **kwargs))
+        return await made if inspect.isawaitable(made) else made
+
+    # -- Changes -----------------------------------------------------------------
+
+    def put(self, payloads: Mapping[KeyType, Any], patience: float) -> None:
+        """Keep *payloads*, in place of what is being made for their keys."""
+        if not payloads:
+            return
+
+        def put() -> None:
+            metadata = self.keeping.stamp(self.keeping.revision(confirmed=True))
+            values = {key: CachedValue(one, metadata) for key, one in payloads.items()}
+            self.keeping.write(values, patience)
+
+        self._change(list(payloads), put)
+
+    def forget(self, keys: Sequence[KeyType]) -> None:
+        """Delete *keys*; what is being made for them will not be kept."""
+        self._change(keys, lambda: self.keeping.forget(keys))
+
+    def _change(self, keys: Iterable[KeyType], change: Callable[[], None]) -> None:
+        for key in keys:
+            self.flights.supersede(key)
+        try:
+            change()
+        finally:
+            # One that was entered meanwhile may have found what was there before: who asks
+            # from now on must not join it, nor wait for its claim.
+            for key in keys:
+                if self.flights.supersede(key):
+                    self._revoke(key)
+
+    def _revoke(self, key: KeyType) -> None:
+        client = self.keeping.client
+        if client is not None and client.distributed_lock:
+            self.keeping.guarded(lambda: client.client.revoke(key), None)
+
+    def invalidate(self, hard: bool) -> None:
+        """Make invalid what has been made so far, and what is being made."""
+        self.flights.supersede_all()
+        try:
+            self.freshness.strategy.invalidate(hard)
+        finally:
+            self.flights.supersede_all()  # as in _change
+
+    # -- Looks -------------------------------------------------------------------
+
+    def is_locked(self, key: KeyType) -> bool:
+        """Whether somebody makes the value of *key* just now."""
+        if key in self.flights:
+            return True
+        mutex = self.keeping.guarded(lambda: self.backend.get_mutex(key), None)
+        return mutex is not None and bool(self.keeping.guarded(mutex.locked, False))
+
+
+def _called(creator: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    return creator(*args, **kwargs)
+
+

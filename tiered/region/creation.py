@@ -1,0 +1,296 @@
+"""``get_or_create``: what each caller does, as steps that a thread or an event loop performs.
+
+A value is made by one caller at a time: one of the threads and tasks of this process, by the
+flight of its key (:mod:`tiered.concurrency.flight`), and one of all processes where the backend
+has a mutex or claims (:mod:`tiered.region.holding`). Who finds a value that is out of date
+while another makes it anew is served with it; who finds none waits, holding nothing, and gets
+the other's value or exception. Who is asked for what it is making calls through.
+"""
+
+from __future__ import annotations
+
+import functools
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple
+
+from tiered.concurrency.flight import CircularWait, Flight, Flights
+from tiered.concurrency.outcome import Outcome
+from tiered.keys.call import BoundCall
+from tiered.region.api import NO_VALUE, CachedValue, CacheReturnType, KeyType, ValuePayload
+from tiered.region.freshness import Freshness, Standing
+from tiered.region.holding import HandedOver, Hold, Holder
+from tiered.region.keeping import Keeping
+from tiered.stats.reports import Reports
+from tiered.steps.counting import CallCounters
+from tiered.steps.effects import Ask, Await, Compute, Lead, Pause, Steps
+from tiered.steps.landing import landed
+from tiered.typing import Clock
+
+__all__ = ["Creation", "Found", "Order", "pauses"]
+
+_FIRST_PAUSE: Final = 0.002
+_LONGEST_PAUSE: Final = 0.01
+"""Seconds between two looks for a value that another process is making."""
+
+
+class Found(NamedTuple):
+    """What a flight brings.
+
+    Attributes:
+        value: with its metadata.
+        made: by this flight, not by somebody else before it.
+    """
+
+    value: CachedValue
+    made: bool
+
+
+@dataclass(slots=True, eq=False)
+class Order:
+    """What a caller wants.
+
+    Attributes:
+        key: as the backend knows it.
+        name: as the caller knows it.
+        creator, args, kwargs: makes the value.
+        patience: seconds after which a value is out of date.
+        wanted: says of a new payload whether it is to be kept.
+        stale_if_error: an old value will do if no new one can be made.
+        runner: ``runner(name, creator, mutex)`` sees to a new value where there is an old one.
+        call: the same for those who perform steps.
+    """
+
+    key: KeyType
+    name: KeyType
+    creator: Callable[..., ValuePayload]
+    patience: float
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    wanted: Callable[[ValuePayload], bool] | None = None
+    stale_if_error: bool = False
+    runner: Callable[[KeyType, Callable[[], ValuePayload], HandedOver], object] | None = None
+
+    @property
+    def call(self) -> BoundCall:
+        return BoundCall(self.key, (self.creator, *self.args), dict(self.kwargs))
+
+    def unfinished(self) -> Callable[[], ValuePayload]:
+        """The creator without arguments, under its own name."""
+        if not self.args and not self.kwargs:
+            return self.creator
+        bound = functools.partial(self.creator, *self.args, **self.kwargs)
+        functools.update_wrapper(bound, self.creator)
+        return bound
+
+
+def pauses() -> Any:
+    """The seconds to wait before each next look, without end."""
+    pause = _FIRST_PAUSE
+    while True:
+        yield pause * random.uniform(0.5, 1.0)  # noqa: S311
+        pause = min(pause * 1.5, _LONGEST_PAUSE)
+
+
+class Creation:
+    """Answers ``get_or_create`` for one region.
+
+    Args:
+        keeping, freshness: of the region; *freshness* is asked for anew each time.
+        flights: of the region.
+        holder: ``holder(key)`` takes holds on it.
+        clock: measures how long creators take.
+        counters, reports: of the region.
+        keeps: whether the backend keeps anything at all. One that does not is there to switch
+            the cache off: every caller makes his own.
+
+    Threads: safe. No lock is held while a creator runs.
+    """
+
+    def __init__(
+        self,
+        keeping: Keeping,
+        *,
+        freshness: Callable[[], Freshness],
+        flights: Flights,
+        holder: Callable[[KeyType], Holder],
+        clock: Clock,
+        counters: CallCounters,
+        reports: Reports,
+        keeps: bool,
+    ) -> None:
+        self.keeping: Final = keeping
+        self.flights: Final = flights
+        self.freshness: Final = freshness
+        self.holder: Final = holder
+        self.counters: Final = counters
+        self._clock = clock
+        self._reports = reports
+        self.keeps: Final = keeps
+
+    def answer(self, order: Order) -> Steps[Outcome]:
+        """The value, found or made."""
+        if not self.keeps:
+            return (yield from self.computed(order.call, None))
+        while True:
+            found = yield Ask(lambda: self.keeping.read(order.key))
+            standing = self.freshness().standing(found, order.patience)
+            if standing is Standing.FRESH:
+                self.counters.far_hits += 1
+                return Outcome(found.payload)
+            self.freshness().check_patience(order.patience)
+            outcome = yield from self._made(order, found, standing)
+            if outcome is not None:
+                return outcome
+
+    def _made(
+        self, order: Order, found: CacheReturnType, standing: Standing
+    ) -> Steps[Outcome | None]:
+        """The value that this caller makes, or waits for; ``None`` to look again."""
+        flight, new = self.flights.enter(order.key)
+        if standing is Standing.STALE:
+            if not new:
+                self.counters.stale += 1
+                return Outcome(found.payload)
+            if order.runner is not None:
+                return (yield from self._handed_over(order, flight))
+        outcome: Outcome | None
+        outcome = yield Lead(flight, order.call, self._lead(order, flight), new)
+        if outcome is None:
+            try:
+                yield Await(flight, None)
+            except CircularWait:
+                # The creator asks, itself or through others, for what it is making.
+                return (yield from self.computed(order.call, None))
+            if flight.abandoned:
+                if new and flight.cause is not None:
+                    raise flight.cause  # of this caller's own creator, in another task
+                return None
+            outcome = flight.outcome
+            assert outcome is not None
+        if not new:
+            self.counters.misses += 1
+            self.counters.shared += 1
+        if outcome.error is not None:
+            return outcome
+        brought: Found = outcome.value
+        # Found, not made: by somebody who may be content with less.
+        if new or brought.made or not self._is_absent(brought.value, order):
+            return Outcome(brought.value.payload)
+        return None
+
+    def _is_absent(self, found: CachedValue, order: Order) -> bool:
+        return self.freshness().standing(found, order.patience) is Standing.ABSENT
+
+    # -- Leading -----------------------------------------------------------------
+
+    def _lead(self, order: Order, flight: Flight) -> Steps[Outcome | None]:
+        if not flight.begin():
+            return None
+        steps = self._found_or_made(order, flight)
+        return (yield from landed(self.flights, order.key, flight, steps, self._guarded))
+
+    def _guarded(self, work: Callable[[], None]) -> None:
+        self.keeping.guarded(work, None)
+
+    def _found_or_made(self, order: Order, flight: Flight) -> Steps[Outcome]:
+        """What is there by now; else a new value, made under a hold."""
+        holder = self.holder(order.key)
+        for pause in pauses():
+            hold: Hold | None = yield Ask(holder.take)
+            outcome: Outcome | None = None
+            try:
+                # Also with the hold in hand: it may have come free because the value is there.
+                found = yield Ask(lambda: self.keeping.read(order.key, youngest=True))
+                standing = self.freshness().standing(found, order.patience)
+                if standing is Standing.FRESH:
+                    self.counters.far_hits += 1
+                    outcome = Outcome(Found(found, made=False))
+                elif hold is not None or flight.superseded:
+                    stale = found if standing is Standing.STALE else NO_VALUE
+                    outcome = yield from self._create(order, flight, stale, hold)
+                elif standing is Standing.STALE:
+                    self.counters.stale += 1
+                    outcome = Outcome(Found(found, made=False))
+            except BaseException:
+                # Here and now: a driver that gives up performs no more steps.
+                if hold is not None:
+                    hold.release()
+                raise
+            if hold is not None:
+                yield Ask(hold.release)
+            if outcome is not None:
+                return outcome
+            yield Pause(pause)
+        raise AssertionError("pauses end")
+
+    def _create(
+        self, order: Order, flight: Flight, stale: CacheReturnType, hold: Hold | None
+    ) -> Steps[Outcome]:
+        self.counters.misses += 1
+        # As of now: what is invalidated while the creator runs, it may have read before.
+        revision = yield Ask(lambda: self.keeping.revision(confirmed=False))
+        outcome = yield from self.computed(order.call, flight)
+        if outcome.error is not None:
+            if not order.stale_if_error or stale is NO_VALUE:
+                return outcome
+            self.rescued(order.name, outcome.error)
+            return Outcome(Found(stale, made=False))
+        value = CachedValue(outcome.value, self.keeping.stamp(revision))
+        if hold is not None and (order.wanted is None or order.wanted(outcome.value)):
+            held = hold
+            yield Ask(lambda: flight.publish(lambda: held.write(value, order.patience)))
+        return Outcome(Found(value, made=True))
+
+    def computed(self, call: BoundCall, flight: Flight | None) -> Steps[Outcome]:
+        """Run the creator."""
+        counters = self.counters
+        counters.computations += 1
+        started = self._clock.monotonic()
+        outcome: Outcome = yield Compute(call, flight)
+        counters.computed(self._clock.monotonic() - started)
+        counters.failures += outcome.error is not None
+        return outcome
+
+    def rescued(self, name: object, error: BaseException) -> None:
+        """An old value is served in place of one that could not be made."""
+        self.counters.rescued += 1
+        self._reports.warn(
+            "stale", "the creator of %r failed, and callers get an old value: %r", name, error
+        )
+
+    # -- async_creation_runner ---------------------------------------------------
+
+    def _handed_over(self, order: Order, flight: Flight) -> Steps[Outcome | None]:
+        """The old value, while the runner sees to a new one."""
+        assert order.runner is not None
+        mutex: HandedOver | None = None
+        hold: Hold | None = None
+        flight.begin()
+        try:
+            hold = yield Ask(self.holder(order.key).take)
+            found = yield Ask(lambda: self.keeping.read(order.key, youngest=True))
+            standing = self.freshness().standing(found, order.patience)
+            if hold is not None and standing is Standing.STALE:
+                mutex = HandedOver(self.flights, order.key, flight, hold)
+                runner, given = order.runner, mutex
+                yield Ask(lambda: runner(order.name, order.unfinished(), given))
+        except BaseException:
+            if mutex is not None:
+                mutex.release()
+            else:
+                self._drop(order.key, flight, hold)
+            raise
+        if mutex is None:
+            self._drop(order.key, flight, hold)
+            if standing is Standing.ABSENT:
+                return None
+        self.counters.stale += standing is Standing.STALE
+        self.counters.far_hits += standing is Standing.FRESH
+        return Outcome(found.payload)
+
+    def _drop(self, key: KeyType, flight: Flight, hold: Hold | None) -> None:
+        if hold is not None:
+            hold.release()
+        self.flights.drop(key, flight)

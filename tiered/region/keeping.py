@@ -1,0 +1,235 @@
+"""A region's values, as its backend keeps them.
+
+Everything here keeps the cache's troubles from the caller: what a backend or a serialiser
+raises is counted, logged once per interval, and looks like a miss.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final, TypeVar
+
+from tiered.clients.base import Claim
+from tiered.region.api import (
+    NO_VALUE,
+    CacheBackend,
+    CachedValue,
+    CacheReturnType,
+    CantDeserializeException,
+    Deserializer,
+    KeyType,
+    Serializer,
+)
+from tiered.region.backends.clients import ClientBackend, given
+from tiered.region.invalidation import RegionInvalidationStrategy, SharedInvalidationStrategy
+from tiered.stats.reports import Reports
+from tiered.steps.counting import CallCounters
+from tiered.typing import Clock
+
+__all__ = ["VALUE_VERSION", "Keeping"]
+
+T = TypeVar("T")
+
+VALUE_VERSION: Final = 2
+"""Of what is noted with a value; dogpile.cache's number for the same form."""
+
+_SEPARATOR: Final = b"|"
+
+
+class Keeping:
+    """Reads and writes the values of a region through its backend.
+
+    Args:
+        backend: the outermost one.
+        serializer, deserializer: between payloads and bytes; ``None`` for values as they are.
+        clock: stamps what is written.
+        counters, reports: of the region.
+        strategy: gives the strategy that is in force.
+
+    Attributes:
+        client: the backend, if it is one over a client of ours with nothing around it; then
+            its client is asked directly, where that saves a request.
+
+    Threads: safe.
+    """
+
+    def __init__(
+        self,
+        backend: CacheBackend,
+        *,
+        serializer: Serializer | None,
+        deserializer: Deserializer | None,
+        clock: Clock,
+        counters: CallCounters,
+        reports: Reports,
+        strategy: Callable[[], RegionInvalidationStrategy],
+    ) -> None:
+        self.backend: Final = backend
+        self.client: Final = backend if isinstance(backend, ClientBackend) else None
+        self._serializer = serializer
+        self._deserializer = deserializer
+        self._clock = clock
+        self._counters = counters
+        self._reports = reports
+        self._strategy = strategy
+
+    def guarded(self, operation: Callable[[], T], fallback: T) -> T:
+        """Do *operation*; *fallback* if it fails."""
+        try:
+            return operation()
+        except Exception as error:
+            self._failed("the backend failed", error)
+            return fallback
+
+    def _failed(self, what: str, error: Exception) -> None:
+        self._counters.errors += 1
+        self._reports.warn((what, type(error).__name__), f"{what}: %r (%r)", error, self.backend)
+
+    # -- Reading -----------------------------------------------------------------
+
+    def read(self, key: KeyType, *, youngest: bool = False) -> CacheReturnType:
+        """What is kept for *key*; of several tiers, the nearest, or the *youngest*."""
+        return self.guarded(lambda: self._read((key,), youngest)[0], NO_VALUE)
+
+    def read_many(
+        self, keys: Sequence[KeyType], *, youngest: bool = False
+    ) -> list[CacheReturnType]:
+        """The same for each of *keys*, in their order."""
+        if not keys:
+            return []
+        nothing: list[CacheReturnType] = [NO_VALUE] * len(keys)
+        return self.guarded(lambda: self._read(keys, youngest), nothing)
+
+    def _read(self, keys: Sequence[KeyType], youngest: bool) -> list[CacheReturnType]:
+        if self.client is not None:
+            return self._found(self.client, keys, youngest)
+        self._update()
+        backend = self.backend
+        values: Iterable[Any]
+        if self._deserializer is None:
+            values = [backend.get(keys[0])] if len(keys) == 1 else backend.get_multi(keys)
+        elif len(keys) == 1:
+            values = [backend.get_serialized(keys[0])]
+        else:
+            values = backend.get_serialized_multi(keys)
+        found = [self._loaded(value) for value in values]
+        if len(found) != len(keys):
+            raise ValueError(f"get_multi of {len(keys)} keys gave {len(found)} values")
+        return found
+
+    def _found(
+        self, backend: ClientBackend, keys: Sequence[KeyType], youngest: bool
+    ) -> list[CacheReturnType]:
+        strategy = self._strategy()
+        beside = isinstance(strategy, SharedInvalidationStrategy) and (
+            youngest or backend.asks_each_time
+        )
+        if beside:
+            assert isinstance(strategy, SharedInvalidationStrategy)
+            found = backend.find([*strategy.keys, *keys], youngest=youngest)
+            strategy.adopt(found)
+        else:
+            self._update()
+            found = backend.find(keys, youngest=youngest)
+        return [self._loaded(given(found[key].value)) if key in found else NO_VALUE for key in keys]
+
+    def _update(self) -> None:
+        strategy = self._strategy()
+        if isinstance(strategy, SharedInvalidationStrategy):
+            self.guarded(strategy.current, "")
+
+    def _loaded(self, value: Any) -> CacheReturnType:
+        """*value* if it is one of a region's; else it is not there."""
+        if isinstance(value, (bytes, bytearray, memoryview)) and self._deserializer is not None:
+            return self._parsed(bytes(value), self._deserializer)
+        if isinstance(value, tuple) and len(value) == 2 and _is_metadata(value[1]):
+            return value if type(value) is CachedValue else CachedValue(*value)
+        if value is not None and type(value).__name__ != "NoValue":  # dogpile's own says so too
+            self._failed("a foreign value is a miss", ValueError(type(value).__name__))
+        return NO_VALUE
+
+    def _parsed(self, data: bytes, deserializer: Deserializer) -> CacheReturnType:
+        head, _, body = data.partition(_SEPARATOR)
+        try:
+            metadata = json.loads(head)
+            if not _is_metadata(metadata):
+                raise ValueError("no region wrote it")
+            return CachedValue(deserializer(body), metadata)
+        except CantDeserializeException:
+            return NO_VALUE
+        except Exception as error:
+            self._failed("a value that cannot be read is a miss", error)
+            return NO_VALUE
+
+    # -- Writing -----------------------------------------------------------------
+
+    def revision(self, *, confirmed: bool) -> str | None:
+        """What a value is stamped with whose computation begins now."""
+        strategy = self._strategy()
+        if not isinstance(strategy, SharedInvalidationStrategy):
+            return None
+        return self.guarded(strategy.confirm if confirmed else strategy.current, strategy.revision)
+
+    def stamp(self, revision: str | None) -> dict[str, Any]:
+        """The metadata of what was made just now."""
+        # Not before an invalidation that it was made after, however the clock is set.
+        floor = getattr(self._strategy(), "floor", -math.inf)
+        metadata: dict[str, Any] = {"ct": max(self._clock.wall(), floor), "v": VALUE_VERSION}
+        if revision is not None:
+            metadata["rv"] = revision
+        return metadata
+
+    def write(self, values: Mapping[KeyType, CachedValue], patience: float) -> None:
+        """Keep *values*, which are out of date after *patience* seconds."""
+        if not values:
+            return
+        self.guarded(lambda: self._write(values, patience), None)
+
+    def fill(self, claim: Claim, value: CachedValue, patience: float) -> None:
+        """Keep what was made under *claim*, if that still holds."""
+        client = self.client
+        assert client is not None
+
+        def fill() -> None:
+            ttl, keep = client.lives(patience)
+            claim.fill(client.kept(self._dumped(value)), ttl, keep=keep)
+
+        self.guarded(fill, None)
+
+    def _write(self, values: Mapping[KeyType, CachedValue], patience: float) -> None:
+        backend = self.backend
+        dumped = {key: self._dumped(value) for key, value in values.items()}
+        if self.client is not None:
+            self.client.put(dumped, patience)
+        elif len(dumped) == 1:
+            for key, one in dumped.items():
+                if isinstance(one, bytes):
+                    backend.set_serialized(key, one)
+                else:
+                    backend.set(key, one)
+        elif self._serializer is not None:
+            backend.set_serialized_multi(dumped)  # type: ignore[arg-type]  # bytes, all of them
+        else:
+            backend.set_multi(dumped)
+
+    def _dumped(self, value: CachedValue) -> CachedValue | bytes:
+        if self._serializer is None:
+            return value
+        head = json.dumps(dict(value.metadata)).encode("ascii")
+        return head + _SEPARATOR + self._serializer(value.payload)
+
+    def forget(self, keys: Sequence[KeyType]) -> None:
+        """Delete *keys*."""
+        if len(keys) == 1:
+            self.guarded(lambda: self.backend.delete(keys[0]), None)
+        elif keys:
+            self.guarded(lambda: self.backend.delete_multi(keys), None)
+
+
+def _is_metadata(value: object) -> bool:
+    if not isinstance(value, Mapping):
+        return False
+    made = value.get("ct")
+    return isinstance(made, (int, float)) and math.isfinite(made)

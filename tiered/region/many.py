@@ -1,0 +1,337 @@
+"""``get_or_create_multi``: many values, of which one call of the creator makes all that miss.
+
+Each key has a flight, as in :mod:`tiered.region.creation`; those that are new here are made
+together, in a *batch*. Keys that others are making are waited for only when ours are done, and
+what another process holds is asked for again with nothing in hand: so nobody waits in a circle,
+whatever the order of the keys, and nobody makes what another one has just made.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tiered.concurrency import circles
+from tiered.concurrency.flight import CircularWait, Flight
+from tiered.concurrency.outcome import Outcome
+from tiered.keys.call import BoundCall
+from tiered.region.api import CachedValue, CacheReturnType, KeyType, ValuePayload
+from tiered.region.creation import Creation, Found, pauses
+from tiered.region.exception import DogpileCacheException
+from tiered.region.freshness import Standing
+from tiered.region.holding import Hold, Holder
+from tiered.steps.effects import Ask, Await, Lead, Pause, Steps
+from tiered.steps.landing import landed
+
+__all__ = ["ManyCreation", "ManyOrder"]
+
+
+@dataclass(slots=True, eq=False)
+class ManyOrder:
+    """What a caller wants, as in :class:`tiered.region.creation.Order`.
+
+    Attributes:
+        names: each key as the backend knows it, to the name that the caller knows it by; in
+            the order in which the creator is to be given them.
+        creator: ``creator(*names)`` makes their values, in that order.
+    """
+
+    names: dict[KeyType, KeyType]
+    creator: Callable[..., Sequence[ValuePayload]]
+    patience: float
+    wanted: Callable[[ValuePayload], bool] | None = None
+    stale_if_error: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class _Batch:
+    """What one call of the creator is to make.
+
+    Attributes:
+        flight: of the batch itself, which its caller waits for.
+        flights: of the keys.
+    """
+
+    order: ManyOrder
+    flights: dict[KeyType, Flight]
+    flight: Flight = field(default_factory=Flight)
+
+    def begin(self) -> None:
+        """Lead all of it."""
+        self.flight.begin()
+        batch = self.flight
+        for flight in self.flights.values():
+            flight.begin()
+            # Who asks for a key from within the creator would wait for himself.
+            circles.follow(flight, batch)
+            # The batch may end without a word to the flights: a task that never ran.
+            flight.alive = lambda: not (batch.ended or batch.lost)
+
+    def land(self, key: KeyType, outcome: Outcome) -> None:
+        self.flights[key].land(outcome)
+
+
+class ManyCreation:
+    """Answers ``get_or_create_multi`` for one region, beside its *creation*.
+
+    Threads: safe. No lock is held while a creator runs.
+    """
+
+    def __init__(self, creation: Creation) -> None:
+        self._creation = creation
+        self._keeping = creation.keeping
+        self._flights = creation.flights
+        self._counters = creation.counters
+
+    def answer(self, order: ManyOrder) -> Steps[Outcome]:
+        """The payloads by key, in an :class:`Outcome`."""
+        answers: dict[KeyType, ValuePayload] = {}
+        if not self._creation.keeps:
+            return (yield from self._made_for_itself(order))
+        missing = list(order.names)
+        while missing:
+            error = yield from self._answered(order, missing, answers)
+            if error is not None:
+                return Outcome(error=error)
+            missing = [key for key in missing if key not in answers]
+        return Outcome(answers)
+
+    def _made_for_itself(self, order: ManyOrder) -> Steps[Outcome]:
+        names = list(order.names.values())
+        call = BoundCall(None, (order.creator, *names), {})
+        outcome = yield from self._creation.computed(call, None)
+        if outcome.error is None:
+            outcome = _counted(outcome, names)
+        if outcome.error is not None:
+            return outcome
+        return Outcome(dict(zip(order.names, outcome.value, strict=True)))
+
+    def _answered(
+        self, order: ManyOrder, keys: list[KeyType], answers: dict[KeyType, ValuePayload]
+    ) -> Steps[Exception | None]:
+        """Put what can be had of *keys* into *answers*; the error that came instead."""
+        ours: dict[KeyType, Flight] = {}
+        theirs: list[tuple[KeyType, Flight]] = []
+        found = yield Ask(lambda: self._keeping.read_many(keys))
+        standings = self._standings(order, keys, found)
+        if any(standing is not Standing.FRESH for standing in standings.values()):
+            self._creation.freshness().check_patience(order.patience)
+        for key, one in zip(keys, found, strict=True):
+            if standings[key] is Standing.FRESH:
+                self._counters.far_hits += 1
+                answers[key] = one.payload
+                continue
+            flight, new = self._flights.enter(key)
+            if new:
+                ours[key] = flight
+            elif standings[key] is Standing.STALE:
+                self._counters.stale += 1
+                answers[key] = one.payload
+            else:
+                theirs.append((key, flight))
+        if ours:
+            outcome = yield from self._led(_Batch(order, ours))
+            if outcome.error is not None:
+                return outcome.error
+            answers |= outcome.value
+        for key, flight in theirs:
+            joined = yield from self._joined(order, key, flight)
+            if joined is None:
+                continue
+            if joined.error is not None:
+                return joined.error
+            answers[key] = joined.value
+        return None
+
+    def _standings(
+        self, order: ManyOrder, keys: Sequence[KeyType], found: Sequence[CacheReturnType]
+    ) -> dict[KeyType, Standing]:
+        freshness = self._creation.freshness()
+        return {
+            key: freshness.standing(one, order.patience)
+            for key, one in zip(keys, found, strict=True)
+        }
+
+    def _joined(self, order: ManyOrder, key: KeyType, flight: Flight) -> Steps[Outcome | None]:
+        """What somebody else brings for *key*; ``None`` to look again."""
+        try:
+            yield Await(flight, None)
+        except CircularWait:
+            # The creator asks, itself or through others, for what it is making.
+            call = BoundCall(key, (order.creator, order.names[key]), {})
+            alone = yield from self._creation.computed(call, None)
+            return alone if alone.error is not None else Outcome(alone.value[0])
+        outcome = flight.outcome
+        if outcome is None:
+            return None
+        self._counters.misses += 1
+        self._counters.shared += 1
+        if outcome.error is not None:
+            return outcome
+        brought: Found = outcome.value
+        standing = self._creation.freshness().standing(brought.value, order.patience)
+        if standing is Standing.ABSENT and not brought.made:
+            return None
+        return Outcome(brought.value.payload)
+
+    # -- Batches -----------------------------------------------------------------
+
+    def _led(self, batch: _Batch) -> Steps[Outcome]:
+        """Have *batch* made, in the caller's thread or a task of its own."""
+        batch.begin()
+        call = BoundCall(batch.flight, (), {})
+        steps = landed(self._flights, batch.flight, batch.flight, self._batch(batch), self._guarded)
+        outcome: Outcome | None
+        outcome = yield Lead(batch.flight, call, steps, new=True, begun=True)
+        if outcome is None:
+            yield Await(batch.flight, None)
+            outcome = batch.flight.outcome
+            if outcome is None:
+                if batch.flight.cause is not None:
+                    raise batch.flight.cause
+                return Outcome({})  # abandoned: look again
+        return outcome
+
+    def _guarded(self, work: Callable[[], None]) -> None:
+        self._keeping.guarded(work, None)
+
+    def _batch(self, batch: _Batch) -> Steps[Outcome]:
+        """Land every flight of *batch*; the payloads by key."""
+        answers: dict[KeyType, ValuePayload] = {}
+        holders = {key: self._creation.holder(key) for key in batch.flights}
+        pending = list(batch.flights)
+        try:
+            for pause in pauses():
+                pending = yield from self._turn(batch, holders, pending, answers)
+                if not pending:
+                    return Outcome(answers)
+                yield Pause(pause)
+        except Exception as error:
+            return Outcome(error=error)
+        finally:
+            for key, flight in batch.flights.items():
+                # One that has not landed is abandoned: its waiters compete for a new one.
+                self._flights.drop(key, flight)
+        raise AssertionError("pauses end")
+
+    def _turn(
+        self,
+        batch: _Batch,
+        holders: Mapping[KeyType, Holder],
+        keys: list[KeyType],
+        answers: dict[KeyType, ValuePayload],
+    ) -> Steps[list[KeyType]]:
+        """Take what holds there are, make what they are for; which keys others hold."""
+        order, counters = batch.order, self._counters
+        holds: dict[KeyType, Hold] = {}
+        left: list[KeyType] = []
+        stale: dict[KeyType, CachedValue] = {}
+        making: list[KeyType] = []
+        try:
+            for key in keys:
+                hold: Hold | None = yield Ask(holders[key].take)
+                if hold is not None:
+                    holds[key] = hold
+            found = yield Ask(lambda: self._keeping.read_many(keys, youngest=True))
+            standings = self._standings(order, keys, found)
+            for key, one in zip(keys, found, strict=True):
+                standing = standings[key]
+                if standing is Standing.STALE:
+                    stale[key] = one
+                if standing is Standing.ABSENT and key not in holds:
+                    left.append(key)
+                elif standing is Standing.FRESH or key not in holds:
+                    counters.far_hits += standing is Standing.FRESH
+                    counters.stale += standing is Standing.STALE
+                    answers[key] = one.payload
+                    batch.land(key, Outcome(Found(one, made=False)))
+                else:
+                    making.append(key)
+            if making:
+                yield from self._make(batch, making, holds, stale, answers)
+        except BaseException:
+            # Here and now: a driver that gives up performs no more steps.
+            _release(holds)
+            raise
+        yield Ask(lambda: _release(holds))
+        return left
+
+    def _make(
+        self,
+        batch: _Batch,
+        keys: list[KeyType],
+        holds: Mapping[KeyType, Hold],
+        stale: Mapping[KeyType, CachedValue],
+        answers: dict[KeyType, ValuePayload],
+    ) -> Steps[None]:
+        order = batch.order
+        self._counters.misses += len(keys)
+        revision = yield Ask(lambda: self._keeping.revision(confirmed=False))
+        names = [order.names[key] for key in keys]
+        call = BoundCall(batch.flight, (order.creator, *names), {})
+        outcome = yield from self._creation.computed(call, batch.flight)
+        if outcome.error is None:
+            outcome = _counted(outcome, names)
+        if outcome.error is not None:
+            rescues = order.stale_if_error and all(key in stale for key in keys)
+            if rescues:
+                self._creation.rescued(names, outcome.error)
+            for key in keys:
+                if rescues:
+                    answers[key] = stale[key].payload
+                    batch.land(key, Outcome(Found(stale[key], made=False)))
+                else:
+                    batch.land(key, outcome)
+            if not rescues:
+                raise outcome.error
+            return
+        metadata = self._keeping.stamp(revision)
+        made = {
+            key: CachedValue(payload, metadata)
+            for key, payload in zip(keys, outcome.value, strict=True)
+        }
+        yield Ask(lambda: self._written(batch, made, holds))
+        for key, value in made.items():
+            answers[key] = value.payload
+            batch.land(key, Outcome(Found(value, made=True)))
+
+    def _written(
+        self, batch: _Batch, made: Mapping[KeyType, CachedValue], holds: Mapping[KeyType, Hold]
+    ) -> None:
+        order = batch.order
+        with contextlib.ExitStack() as gates:
+            kept = {
+                key: value
+                for key, value in made.items()
+                if gates.enter_context(batch.flights[key].publishing())
+                and (order.wanted is None or order.wanted(value.payload))
+            }
+            client = self._keeping.client
+            if client is None or not client.distributed_lock:
+                self._keeping.write(kept, order.patience)
+                return
+            for key, value in kept.items():
+                holds[key].write(value, order.patience)
+
+
+def _release(holds: Mapping[KeyType, Hold]) -> None:
+    for hold in holds.values():
+        hold.release()
+
+
+def _counted(outcome: Outcome, names: Sequence[Any]) -> Outcome:
+    """*outcome*, if it has a value for each of *names*."""
+    try:
+        values = list(outcome.value)
+    except TypeError as error:
+        return Outcome(error=error)
+    if len(values) == len(names):
+        return Outcome(values)
+    return Outcome(
+        error=DogpileCacheException(
+            f"the creator was asked for {len(names)} values and returned {len(values)}; it must "
+            f"return one for each of its arguments, in their order"
+        )
+    )
