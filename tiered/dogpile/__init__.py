@@ -6,11 +6,13 @@ from tiered.dogpile.core import Dogpile, SyncReaderDogpile
 from tiered.dogpile.lock import Lock, Mutex, NeedRegenerationException
 from tiered.dogpile.mutexes import FileMutex, MemcachedMutex, ThreadMutex
 from tiered.dogpile.readwrite import ReadWriteMutex
+from tiered.dogpile.reentrant import KeyReentrantMutex
 from tiered.dogpile.registry import NameRegistry
 
 __all__ = [
     "Dogpile",
     "FileMutex",
+    "KeyReentrantMutex",
     "Lock",
     "MemcachedMutex",
     "Mutex",
