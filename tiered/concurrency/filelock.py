@@ -1,15 +1,20 @@
-"""An exclusive lock on a file, which ends with the process that holds it."""
+"""Locks on a file, or on one place in it, which end with the process that holds them."""
 
 from __future__ import annotations
 
 import fcntl
 import os
+import struct
 import threading
 import weakref
+from typing import Final
 
 from tiered.concurrency import fork
 
-__all__ = ["FileLock"]
+__all__ = ["ByteRangeLock", "FileLock"]
+
+_FLOCK: Final = struct.Struct("hhqqi0q")
+"""``struct flock``: kind, whence, start, length, process (0)."""
 
 
 class FileLock:
@@ -21,12 +26,14 @@ class FileLock:
 
     Args:
         path: of the file; it is made when the lock is first taken, and never removed.
+        mode: who may open the file that is made, less the process's umask.
 
     Threads: one holder; who shares the object among threads sees to their order.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], mode: int = 0o666) -> None:
         self._path = os.fspath(path)
+        self._mode = mode
         self._open: set[int] = set()  # the one that is locked, and those being locked
         self._locked: int | None = None
         weakref.finalize(self, _close, self._open)
@@ -39,17 +46,20 @@ class FileLock:
         self._locked = None
         _close(self._open)
 
-    def take(self, wait: bool) -> bool:
+    def take(self, wait: bool, shared: bool = False) -> bool:
         """Lock the file; ``False`` if somebody else has and we are not to *wait*.
+
+        Args:
+            shared: together with others who take it so, but with nobody who does not.
 
         Raises:
             OSError: the file cannot be opened.
         """
         while True:
-            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, self._mode)
             self._open.add(descriptor)
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+                self._take(descriptor, wait, shared)
                 if self._is_current(descriptor):
                     with self._lock:
                         self._locked = descriptor
@@ -76,13 +86,63 @@ class FileLock:
         if descriptor is None:
             return False
         # Unlocked, not only closed: a child may have a copy that it knows nothing of.
-        fcntl.flock(descriptor, fcntl.LOCK_UN)
+        self._drop(descriptor)
         self._give_up(descriptor)
         return True
+
+    def is_taken(self) -> bool:
+        """Whether anybody has it; it is taken for a moment to find out."""
+        probe = FileLock(self._path, self._mode)
+        return not (probe.take(wait=False) and probe.drop())
 
     def _give_up(self, descriptor: int) -> None:
         self._open.discard(descriptor)
         os.close(descriptor)
+
+    def _take(self, descriptor: int, wait: bool, shared: bool) -> None:
+        kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+        fcntl.flock(descriptor, kind | (0 if wait else fcntl.LOCK_NB))
+
+    def _drop(self, descriptor: int) -> None:
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+
+
+class ByteRangeLock(FileLock):
+    """A lock on one byte of a file, which need not be there: any number of them in one file.
+
+    It is of the kind that belongs to the open file, not to the process, and so does the same as
+    ``flock``. Neither of the two excludes the other.
+
+    Args:
+        place: of the byte; below 2**62.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], place: int, mode: int = 0o666) -> None:
+        super().__init__(path, mode)
+        self._place = place
+
+    def is_taken(self) -> bool:
+        """Whether anybody has it."""
+        try:
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        try:
+            answer = fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, self._range(fcntl.F_WRLCK))
+        finally:
+            os.close(descriptor)
+        return bool(_FLOCK.unpack(answer)[0] != fcntl.F_UNLCK)
+
+    def _take(self, descriptor: int, wait: bool, shared: bool) -> None:
+        kind = fcntl.F_RDLCK if shared else fcntl.F_WRLCK
+        command = fcntl.F_OFD_SETLKW if wait else fcntl.F_OFD_SETLK
+        fcntl.fcntl(descriptor, command, self._range(kind))
+
+    def _drop(self, descriptor: int) -> None:
+        fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, self._range(fcntl.F_UNLCK))
+
+    def _range(self, kind: int) -> bytes:
+        return _FLOCK.pack(kind, os.SEEK_SET, self._place, 1, 0)
 
 
 def _close(descriptors: set[int]) -> None:

@@ -7,6 +7,7 @@ hand it to another thread, which releases it. Each is a context manager.
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 import random
@@ -17,7 +18,7 @@ from typing import Final, NamedTuple, Self
 
 from tiered.clients.base import CacheClient, Claim
 from tiered.concurrency import fork
-from tiered.concurrency.filelock import FileLock
+from tiered.concurrency.filelock import ByteRangeLock, FileLock
 from tiered.typing import Key
 from tiered.validation import check_number
 
@@ -46,7 +47,7 @@ class BaseMutex(ABC):
     def locked(self) -> bool:
         """Whether anybody holds it just now.
 
-        Between processes it is taken for a moment to find out, in which the
+        Where there is no asking, it is taken for a moment to find out, in which the
         ``acquire(wait=False)`` of another is refused.
         """
 
@@ -99,6 +100,9 @@ class FileMutex(BaseMutex):
 
     Args:
         path: of the file; its folder must exist, and be on a local file system.
+        key: makes it one of many mutexes in the file, each of which keeps out only those of
+            the same key, and not a mutex without a key.
+        mode: who may open the file that is made, less the process's umask.
 
     Raises:
         OSError: on use, the file cannot be opened.
@@ -106,9 +110,12 @@ class FileMutex(BaseMutex):
     Threads: safe. A child that is forked while it is held does not hold it.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], key: str | None = None, *, mode: int = 0o666
+    ) -> None:
         self.path: Final = os.fspath(path)
-        self._file = FileLock(path)
+        self.key: Final = key
+        self._file = FileLock(path, mode) if key is None else ByteRangeLock(path, _place(key), mode)
         fork.register(self)
         self.after_fork()
 
@@ -136,12 +143,13 @@ class FileMutex(BaseMutex):
         return True
 
     def locked(self) -> bool:
-        if self._threads.locked():
-            return True
-        if self.acquire(wait=False):
-            self.release()
-            return False
-        return True
+        return self._threads.locked() or self._file.is_taken()
+
+
+def _place(key: str) -> int:
+    """Where the lock of *key* is, the same in each process; two keys hardly ever share one."""
+    digest = hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 2
 
 
 class _Hold(NamedTuple):
