@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+import math
 from typing import Final
 
 from tiered.region.api import BackendArguments
 from tiered.region.exception import ValidationError
 
-__all__ = ["check_arguments"]
+__all__ = ["check_arguments", "checked_flag", "checked_seconds"]
 
 _log: Final = logging.getLogger(__name__)
 
@@ -39,3 +40,23 @@ def check_arguments(cls: type, arguments: BackendArguments, *, lenient: bool) ->
     if not lenient:
         raise ValidationError(told)
     _log.warning("%s. Ignored.", told)
+
+
+def checked_flag(arguments: BackendArguments, name: str, default: bool) -> bool:
+    """The argument *name*, true or false."""
+    value = arguments.get(name)
+    if value is None:
+        return default
+    if value not in (True, False):
+        raise ValidationError(f"{name} must be True or False, not {value!r}")
+    return bool(value)
+
+
+def checked_seconds(arguments: BackendArguments, name: str, default: float) -> float:
+    """The argument *name*, a number of seconds."""
+    value = arguments.get(name)
+    if value is None:
+        return default
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
+        raise ValidationError(f"{name} must be a number of seconds, 0 or more, not {value!r}")
+    return float(value)

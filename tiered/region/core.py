@@ -56,7 +56,8 @@ class RegionCore:
         name: str,
     ) -> None:
         self.backend: Final = backend
-        self.freshness = Freshness(strategy, clock)
+        self._clock = clock
+        self.follow(strategy)
         self.flights: Final = Flights()
         reports = Reports("tiered.region", clock)
         self.keeping: Final = Keeping(
@@ -79,13 +80,12 @@ class RegionCore:
         )
         self.blocking: Final = Blocking(_called, clock.sleep, pooled, False)
         self.awaiting: Final = Awaiting(
-            self._awaited,
+            self.made,
             awaits=True,
             blocking=self._blocks(actual),
             pooled=pooled,
             flights=self.flights,
         )
-        self._clock = clock
         self._counters = counters
         self._reports = reports
         self._keeps = not isinstance(actual, NullBackend)
@@ -94,6 +94,10 @@ class RegionCore:
         # Of the same flights; an event loop does not stay in one thread.
         self.aio_creation: Final = self._creation(one_thread=True)
         self.aio_many: Final = ManyCreation(self.aio_creation)
+
+    def follow(self, strategy: RegionInvalidationStrategy) -> None:
+        """Invalidate as *strategy* does."""
+        self.freshness = Freshness(strategy, self._clock)
 
     def _creation(self, *, one_thread: bool) -> Creation:
         return Creation(
@@ -113,7 +117,7 @@ class RegionCore:
         # A stranger's backend may ask a server, or a disk.
         return not getattr(actual, "in_memory", False)
 
-    async def _awaited(self, creator: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    async def made(self, creator: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """What *creator* makes; in a thread if it is no coroutine function."""
         if inspect.iscoroutinefunction(creator):
             return await creator(*args, **kwargs)
@@ -175,5 +179,3 @@ class RegionCore:
 
 def _called(creator: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     return creator(*args, **kwargs)
-
-

@@ -75,6 +75,11 @@ class Keeping:
         self._reports = reports
         self._strategy = strategy
 
+    @property
+    def keeps_as_it_is(self) -> bool:
+        """Whether values are kept without a serialiser."""
+        return self._serializer is None and self._deserializer is None
+
     def guarded(self, operation: Callable[[], T], fallback: T) -> T:
         """Do *operation*; *fallback* if it fails."""
         try:

@@ -71,7 +71,7 @@ class Near:
         """Look into *backend*; ``None`` for one that cannot be looked into."""
         self.wall, self.monotonic = clock.wall, clock.monotonic
         self.lookup = _nowhere
-        if type(backend) is MemoryBackend:
+        if type(backend) is MemoryBackend and type(backend.cache) is dict:
             self.lookup = backend.cache.get
         elif isinstance(backend, ClientBackend):
             self.lookup = near_get(backend.client) or _nowhere

@@ -1,0 +1,285 @@
+"""Functions that are decorated with a region: their calls, and what hangs on them.
+
+The call is a function that is generated for the signature: it makes the key, looks into the
+memory of this process where the backend is there, and returns on a hit. All else is done by
+*settle*. The hit is one Python frame: key, lookup, age, invalidations, count, value.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from inspect import Parameter
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+from tiered.keys.call import BoundCall, CallShape
+from tiered.region.api import KeyType, ValuePayload
+from tiered.region.freshness import patience_source
+from tiered.region.keeping import VALUE_VERSION
+from tiered.region.keys import function_key_generator
+
+if TYPE_CHECKING:
+    from tiered.region.region import CacheRegion
+
+__all__ = ["FunctionKeyGenerator", "cache_decorator", "hang", "made_key_generator"]
+
+FunctionKeyGenerator: TypeAlias = Callable[..., Callable[..., KeyType]]
+"""``generator(namespace, function[, to_str])`` -> ``key(*args, **kwargs)``."""
+
+_HIT: Final = """\
+nonlocal _tiered_hits
+_tiered_name = {key}
+try:
+    _tiered_mangle = _tiered_near.mangle
+    _tiered_cached = _tiered_near.lookup(
+        _tiered_name if _tiered_mangle is None else _tiered_mangle(_tiered_name), None
+    )
+    if _tiered_cached is not None:
+        _tiered_metadata = _tiered_cached[1]
+        _tiered_made = _tiered_metadata["ct"]
+        _tiered_told = _tiered_near.invalidation
+        if (
+            _tiered_made >= _tiered_told.floor
+            and _tiered_near.wall() - _tiered_made <= {patience}
+            and _tiered_metadata.get("rv") == _tiered_told.revision
+            and _tiered_metadata["v"] == {version}
+            and (
+                _tiered_told.horizon is None
+                or _tiered_told.horizon > _tiered_near.monotonic()
+            )
+        ):
+            _tiered_hits += 1
+            return _tiered_cached[0]
+except Exception:
+    pass  # a mangler that fails, a foreign value: settle it
+return {wait}_tiered_settle(_tiered_name, {args}, {kwargs})
+"""
+
+_PREAMBLE: Final = """\
+_tiered_hits = 0
+def _tiered_count():
+    return _tiered_hits
+_tiered_expose(_tiered_count)
+"""
+
+
+def made_key_generator(
+    generator: FunctionKeyGenerator, namespace: Any, function: Any, to_str: Any
+) -> Callable[..., Any]:
+    """What *generator* makes for *function*."""
+    # A generator of the user's need not know of to_str, unless somebody gives one.
+    if to_str is str:
+        return generator(namespace, function)
+    return generator(namespace, function, to_str)
+
+
+def cache_decorator(
+    region: CacheRegion,
+    namespace: Any,
+    *,
+    expiration_time: Any,
+    should_cache_fn: Callable[[ValuePayload], bool] | None,
+    to_str: Callable[[Any], str],
+    key_generator: FunctionKeyGenerator,
+    stale_if_error: bool | None,
+    awaitable: bool = False,
+) -> Callable[[Callable[..., Any]], Any]:
+    """The decorator of :meth:`CacheRegion.cache_on_arguments`; see there.
+
+    Args:
+        awaitable: the decorated function is a coroutine function, whatever the function is.
+    """
+    patience = patience_source(expiration_time)
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        make_key = made_key_generator(key_generator, namespace, function, to_str)
+        plain = key_generator is function_key_generator and to_str is str
+        calls = _Calls(
+            region,
+            function,
+            make_key,
+            patience=patience,
+            wanted=should_cache_fn,
+            stale_if_error=stale_if_error,
+            guess=not plain,
+        )
+        awaits = awaitable or inspect.iscoroutinefunction(function)
+        prefix = make_key() if plain else None  # the key of no arguments
+        call = calls.door(prefix, expiration_time, awaits=awaits)
+        functools.update_wrapper(call, function)
+        hang(call, function, calls.operations(awaits=awaits))
+        return call
+
+    return decorate
+
+
+def hang(call: Any, function: Callable[..., Any], operations: dict[str, Any]) -> None:
+    """Hang *operations* on *call*, and *function* itself as ``original``."""
+    for name, operation in operations.items():
+        operation.__name__ = name
+        operation.__qualname__ = f"{call.__qualname__}.{name}"
+        setattr(call, name, operation)
+    call.original = function
+
+
+class _Calls:
+    """The calls of one decorated function. Threads: safe."""
+
+    def __init__(
+        self,
+        region: CacheRegion,
+        function: Callable[..., Any],
+        make_key: Callable[..., KeyType],
+        *,
+        patience: Callable[[], float | None],
+        wanted: Callable[[ValuePayload], bool] | None,
+        stale_if_error: bool | None,
+        guess: bool,
+    ) -> None:
+        self._region = region
+        self._function = function
+        self._make_key = make_key
+        self._patience = patience
+        self._wanted = wanted
+        self._stale_if_error = stale_if_error
+        self._guess = guess
+        self._shape = CallShape.of(function)
+        self._bind = self._shape.binder()
+
+    # -- The call ----------------------------------------------------------------
+
+    def door(self, prefix: str | None, expiration_time: Any, *, awaits: bool) -> Callable[..., Any]:
+        """The call itself; *prefix* of its keys, where the default generator makes them."""
+        shape = self._shape
+        key = None if prefix is None else _default_key(self._function, prefix)
+        counts: list[Callable[[], int]] = []
+        scope: dict[str, Any] = {
+            "_tiered_near": self._region.near,
+            "_tiered_settle": self._asettle if awaits else self._settle,
+            "_tiered_keymaker": self._make_key,
+            "_tiered_own": self._own_patience,
+            "_tiered_expose": counts.append,
+        }
+        if expiration_time is None:
+            patience = "_tiered_near.patience"
+        elif callable(expiration_time):
+            patience = "_tiered_own()"
+        else:
+            patience = "_tiered_patience"
+            scope["_tiered_patience"] = self._own_patience()
+        body = _HIT.format(
+            key=key or f"_tiered_keymaker(*{shape.args}, **{shape.kwargs})",
+            patience=patience,
+            version=VALUE_VERSION,
+            args=shape.args,
+            kwargs=shape.kwargs,
+            wait="await " if awaits else "",
+        )
+        call: Callable[..., Any]
+        call = shape.build(body, scope, preamble=_PREAMBLE, coroutine=awaits)
+        self._region.count_hits(counts[0])
+        return call
+
+    def _own_patience(self) -> float:
+        given = self._patience()
+        return self._region.near.patience if given is None else given
+
+    def _settle(self, key: KeyType, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        core = self._region.core
+        return core.blocking.run(core.creation.answer(self._order(key, args, kwargs))).get()
+
+    async def _asettle(self, key: KeyType, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        core = self._region.core
+        steps = core.aio_creation.answer(self._order(key, args, kwargs))
+        return await core.awaiting.get(steps)
+
+    def _order(self, key: KeyType, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        region = self._region
+        return region.order(
+            key,
+            self._function,
+            self._own_patience(),
+            creator_args=(args, kwargs),
+            wanted=self._wanted,
+            stale_if_error=self._stale_if_error,
+        )
+
+    # -- What hangs on it --------------------------------------------------------
+
+    def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[KeyType, BoundCall]:
+        """The call in its canonical spelling, and its key: the one that the call itself has."""
+        try:
+            bound = self._bind(*args, **kwargs)
+        except TypeError:
+            if not self._guess:
+                raise
+            # A generator of the user's may do with less than a call.
+            bound = BoundCall(None, args, kwargs)
+        return self._make_key(*bound.args, **bound.kwargs), bound
+
+    def operations(self, *, awaits: bool) -> dict[str, Callable[..., Any]]:
+        """``set``, ``get``, ``refresh`` and ``invalidate``."""
+        return self._awaitable() if awaits else self._blocking()
+
+    def _blocking(self) -> dict[str, Callable[..., Any]]:
+        region, function = self._region, self._function
+
+        def put(value: Any, *args: Any, **kwargs: Any) -> None:
+            """Keep *value* for the call."""
+            region.set(self._call(args, kwargs)[0], value)
+
+        def get(*args: Any, **kwargs: Any) -> Any:
+            """What is kept for the call, or ``NO_VALUE``; nothing is made."""
+            return region.get(self._call(args, kwargs)[0], self._own_patience())
+
+        def refresh(*args: Any, **kwargs: Any) -> Any:
+            """Make the value of the call anew, keep and return it, whatever is there."""
+            key, bound = self._call(args, kwargs)
+            value = function(*bound.args, **bound.kwargs)
+            region.set(key, value)
+            return value
+
+        def invalidate(*args: Any, **kwargs: Any) -> None:
+            """Forget the value of the call."""
+            region.delete(self._call(args, kwargs)[0])
+
+        return {"set": put, "get": get, "refresh": refresh, "invalidate": invalidate}
+
+    def _awaitable(self) -> dict[str, Callable[..., Any]]:
+        region, function = self._region, self._function
+
+        async def put(value: Any, *args: Any, **kwargs: Any) -> None:
+            """Keep *value* for the call."""
+            await region.aio.set(self._call(args, kwargs)[0], value)
+
+        async def get(*args: Any, **kwargs: Any) -> Any:
+            """What is kept for the call, or ``NO_VALUE``; nothing is made."""
+            return await region.aio.get(self._call(args, kwargs)[0], self._own_patience())
+
+        async def refresh(*args: Any, **kwargs: Any) -> Any:
+            """Make the value of the call anew, keep and return it, whatever is there."""
+            key, bound = self._call(args, kwargs)
+            value = await region.core.made(function, *bound.args, **bound.kwargs)
+            await region.aio.set(key, value)
+            return value
+
+        async def invalidate(*args: Any, **kwargs: Any) -> None:
+            """Forget the value of the call."""
+            await region.aio.delete(self._call(args, kwargs)[0])
+
+        return {"set": put, "get": get, "refresh": refresh, "invalidate": invalidate}
+
+
+def _default_key(function: Callable[..., Any], prefix: str) -> str | None:
+    """Source of the default generator's key, over the parameters; ``None`` if it is not plain."""
+    parameters = list(inspect.signature(function).parameters.values())
+    kinds = {parameter.kind for parameter in parameters}
+    if not kinds <= {Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD}:
+        return None
+    names = [parameter.name for parameter in parameters]
+    if names and names[0] in ("self", "cls"):
+        names = names[1:]
+    literal = prefix.replace("{", "{{").replace("}", "}}")
+    # A quoted literal's prefix and the fields in one: the same as " ".join(map(str, ...)).
+    return "f" + repr(literal + " ".join(f"{{{name}!s}}" for name in names))
