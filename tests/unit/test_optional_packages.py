@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -87,3 +88,13 @@ def test_nothing_is_imported_before_it_is_used() -> None:
         f"assert not sys.modules.keys() & {set(MODULES.values())!r}\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_the_plugin_for_mako_needs_mako(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("mako", "mako.cache"):
+        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.delitem(sys.modules, "tiered.region.plugins.mako", raising=False)
+    forget()
+    with pytest.raises(MissingDependency, match=r"needs the package mako: .*'tiered\[mako\]'$"):
+        importlib.import_module("tiered.region.plugins.mako")
+    forget()

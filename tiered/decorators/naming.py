@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tiered.clients.base import CacheClient
+from tiered.keys.identity import function_identity
 
 __all__ = ["default_namespace"]
 
@@ -29,7 +30,7 @@ def default_namespace(
     if salt is not None:
         name += f"?{salt}"
     taken: dict[str, Any] = client.authority.attachments.setdefault("tiered.functions", {})
-    identity = _identity(function)
+    identity = function_identity(function)
     known = taken.setdefault(name, identity)
     if known is identity or known == identity:
         return name
@@ -44,15 +45,3 @@ def default_namespace(
 
 
 _numbers = itertools.count(2)
-
-
-def _identity(function: Callable[..., Any]) -> object:
-    """Equal for functions that are the same code and nothing else."""
-    code: object = getattr(function, "__code__", None)
-    bound = (
-        getattr(function, "__closure__", None),
-        getattr(function, "__defaults__", None),
-        getattr(function, "__kwdefaults__", None),
-        getattr(function, "__self__", None),
-    )
-    return function if code is None or any(bound) else code
