@@ -68,10 +68,14 @@ class Search(NamedTuple):
         ttl_skip: pass over copies with no more than this many seconds left while a
             farther tier may hold a younger one; ``None`` for "any fresh copy will do".
         on_promote: called after a copy was made in a nearer tier.
+        farthest: of several copies, take that of the farthest tier that has one, not the one
+            that lives longest. For who must have what others have written meanwhile, with a
+            *ttl_skip* that no copy passes.
     """
 
     ttl_skip: float | None = None
     on_promote: PromoteCallback | None = None
+    farthest: bool = False
 
 
 ANY: Final = Search()

@@ -183,7 +183,9 @@ class TieredInclusiveClient(CacheClient, NearReads):
             best, depth = nearest, 0
             for index, tier in enumerate(self._tiers[1:], start=1):
                 found = self._ask(tier, _bind(tier.client.entry, key), None)
-                if found is not None and (best is None or found.deadline > best.deadline):
+                if found is not None and (
+                    best is None or search.farthest or found.deadline > best.deadline
+                ):
                     best, depth = found, index
                 if self._will_do(tier, found, search):
                     break
@@ -209,7 +211,7 @@ class TieredInclusiveClient(CacheClient, NearReads):
                 for key in missing:
                     entry = found.get(key)
                     if entry is not None and (
-                        key not in best or entry.deadline > best[key][0].deadline
+                        key not in best or search.farthest or entry.deadline > best[key][0].deadline
                     ):
                         best[key] = (entry, index)
                     if not self._will_do(tier, entry, search):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -137,6 +138,7 @@ class AsyncRegion:
             creator_args=creator_args,
             wanted=should_cache_fn,
             stale_if_error=stale_if_error,
+            loop=asyncio.get_running_loop(),
         )
         return await core.awaiting.get(core.aio_creation.answer(order))
 

@@ -194,7 +194,7 @@ class ConfiguredRegion:
 
     def _invalidator_for(self, actual: CacheBackend) -> RegionInvalidationStrategy:
         if isinstance(actual, ClientBackend) and actual.capabilities.shared:
-            return SharedInvalidationStrategy(
+            return SharedInvalidationStrategy.of(
                 self.name or "", actual.client, recheck=actual.recheck, in_bytes=actual.in_bytes
             )
         return DefaultInvalidationStrategy(self._clock_for(actual))

@@ -9,6 +9,7 @@ from typing import Any, Final
 from tiered.concurrency.flight import Flights
 from tiered.concurrency.pool import WorkerPool
 from tiered.region.api import CacheBackend, CachedValue, Deserializer, KeyType, Serializer
+from tiered.region.backends.memory import MemoryBackend
 from tiered.region.backends.null import NullBackend
 from tiered.region.creation import Creation
 from tiered.region.freshness import Freshness
@@ -114,8 +115,8 @@ class RegionCore:
     def _blocks(self, actual: Any) -> bool:
         if self.keeping.client is not None:
             return self.keeping.client.capabilities.blocking
-        # A stranger's backend may ask a server, or a disk.
-        return not getattr(actual, "in_memory", False)
+        # Any other but these two may ask a server, or a disk.
+        return not isinstance(actual, (MemoryBackend, NullBackend))
 
     async def made(self, creator: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """What *creator* makes; in a thread if it is no coroutine function."""

@@ -9,9 +9,11 @@ the other's value or exception. Who is asked for what it is making calls through
 
 from __future__ import annotations
 
+import asyncio
 import functools
+import inspect
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
@@ -59,6 +61,7 @@ class Order:
         wanted: says of a new payload whether it is to be kept.
         stale_if_error: an old value will do if no new one can be made.
         runner: ``runner(name, creator, mutex)`` sees to a new value where there is an old one.
+        loop: where a creator that is a coroutine function runs, also when a runner calls it.
         call: the same for those who perform steps.
     """
 
@@ -71,21 +74,34 @@ class Order:
     wanted: Callable[[ValuePayload], bool] | None = None
     stale_if_error: bool = False
     runner: Callable[[KeyType, Callable[[], ValuePayload], HandedOver], object] | None = None
+    loop: asyncio.AbstractEventLoop | None = None
 
     @property
     def call(self) -> BoundCall:
         return BoundCall(self.key, (self.creator, *self.args), dict(self.kwargs))
 
     def unfinished(self) -> Callable[[], ValuePayload]:
-        """The creator without arguments, under its own name."""
-        if not self.args and not self.kwargs:
+        """The creator without arguments, under its own name; called from any thread."""
+        if self.loop is None and not self.args and not self.kwargs:
             return self.creator
-        bound = functools.partial(self.creator, *self.args, **self.kwargs)
-        functools.update_wrapper(bound, self.creator)
-        return bound
+        create = functools.partial(self.creator, *self.args, **self.kwargs)
+        loop = self.loop
+
+        @functools.wraps(self.creator)
+        def creator() -> ValuePayload:
+            made = create()
+            if loop is None or not inspect.isawaitable(made):
+                return made
+            return asyncio.run_coroutine_threadsafe(_awaited(made), loop).result()
+
+        return creator
 
 
-def pauses() -> Any:
+async def _awaited(made: Awaitable[Any]) -> Any:
+    return await made
+
+
+def pauses() -> Iterator[float]:
     """The seconds to wait before each next look, without end."""
     pause = _FIRST_PAUSE
     while True:

@@ -7,6 +7,7 @@ memory of this process where the backend is there, and returns on a hit. All els
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import inspect
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from tiered.keys.call import BoundCall, CallShape
 from tiered.region.api import KeyType, ValuePayload
+from tiered.region.creation import Order
 from tiered.region.freshness import patience_source
 from tiered.region.keeping import VALUE_VERSION
 from tiered.region.keys import function_key_generator
@@ -42,11 +44,13 @@ try:
         if (
             _tiered_made >= _tiered_told.floor
             and _tiered_near.wall() - _tiered_made <= {patience}
-            and _tiered_metadata.get("rv") == _tiered_told.revision
             and _tiered_metadata["v"] == {version}
             and (
                 _tiered_told.horizon is None
-                or _tiered_told.horizon > _tiered_near.monotonic()
+                or (
+                    _tiered_metadata["rv"] == _tiered_told.revision
+                    and _tiered_told.horizon > _tiered_near.monotonic()
+                )
             )
         ):
             _tiered_hits += 1
@@ -191,10 +195,12 @@ class _Calls:
 
     async def _asettle(self, key: KeyType, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         core = self._region.core
-        steps = core.aio_creation.answer(self._order(key, args, kwargs))
+        order = self._order(key, args, kwargs)
+        order.loop = asyncio.get_running_loop()
+        steps = core.aio_creation.answer(order)
         return await core.awaiting.get(steps)
 
-    def _order(self, key: KeyType, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _order(self, key: KeyType, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Order:
         region = self._region
         return region.order(
             key,

@@ -168,6 +168,16 @@ class SharedInvalidationStrategy(RegionInvalidationStrategy):
 
     floor: Final = -math.inf
 
+    @classmethod
+    def of(
+        cls, name: str, client: CacheClient, *, recheck: float = 1.0, in_bytes: bool = False
+    ) -> SharedInvalidationStrategy:
+        """The one strategy of the regions of this name that use *client* in this process."""
+        fresh = cls(name, client, recheck=recheck, in_bytes=in_bytes)
+        attached = client.authority.attachments
+        strategy: SharedInvalidationStrategy = attached.setdefault((_MARK, name), fresh)
+        return strategy
+
     def __init__(
         self, name: str, client: CacheClient, *, recheck: float = 1.0, in_bytes: bool = False
     ) -> None:
@@ -201,31 +211,23 @@ class SharedInvalidationStrategy(RegionInvalidationStrategy):
     def confirm(self) -> str:
         """The revision, confirmed with the server now."""
         with self._lock:
-            marks = []
-            for key, known in zip(self.keys, self._marks, strict=True):
-                held = self._client.agree(key, self._stored(_Mark.new(0.0)))
-                # If nobody answers, what was right when we last could ask.
-                marks.append(known if held is None else _Mark.read(held.value))
-            self._note(tuple(marks))
-            self._believe()
+            self.adopt(self._client.entries(self.keys))
             return self.revision
 
     def adopt(self, found: Mapping[Key, Entry]) -> None:
-        """Take what was just read with the values for true."""
-        marks = [found.get(key) for key in self.keys]
-        if None in marks:
-            self.confirm()  # never made, or lost
-            return
+        """Take what was just read from the server for true, and make up what it has not."""
         with self._lock:
-            self._note(tuple(_Mark.read(entry.value) for entry in marks if entry is not None))
-            self._believe()
+            marks = []
+            for key, known in zip(self.keys, self._marks, strict=True):
+                held = found.get(key) or self._client.agree(key, self._stored(_Mark.new(0.0)))
+                # If nobody answers, what was right when we last could ask.
+                marks.append(known if held is None else _Mark.read(held.value))
+            self._note(tuple(marks))
+            self.horizon = self._clock.monotonic() + self._recheck
 
     def _note(self, marks: tuple[_Mark, ...]) -> None:
         self._marks = marks
         self.revision = ".".join(mark.token for mark in marks)
-
-    def _believe(self) -> None:
-        self.horizon = self._clock.monotonic() + self._recheck
 
     def _stored(self, mark: _Mark) -> str | bytes:
         text = mark.text()

@@ -110,7 +110,7 @@ class Keeping:
     def _read(self, keys: Sequence[KeyType], youngest: bool) -> list[CacheReturnType]:
         if self.client is not None:
             return self._found(self.client, keys, youngest)
-        self._update()
+        self._update(confirmed=youngest)
         backend = self.backend
         values: Iterable[Any]
         if self._deserializer is None:
@@ -128,22 +128,18 @@ class Keeping:
         self, backend: ClientBackend, keys: Sequence[KeyType], youngest: bool
     ) -> list[CacheReturnType]:
         strategy = self._strategy()
-        beside = isinstance(strategy, SharedInvalidationStrategy) and (
-            youngest or backend.asks_each_time
-        )
-        if beside:
-            assert isinstance(strategy, SharedInvalidationStrategy)
+        if isinstance(strategy, SharedInvalidationStrategy) and backend.asks_each_time:
             found = backend.find([*strategy.keys, *keys], youngest=youngest)
             strategy.adopt(found)
         else:
-            self._update()
+            self._update(confirmed=youngest)
             found = backend.find(keys, youngest=youngest)
         return [self._loaded(given(found[key].value)) if key in found else NO_VALUE for key in keys]
 
-    def _update(self) -> None:
+    def _update(self, *, confirmed: bool) -> None:
         strategy = self._strategy()
         if isinstance(strategy, SharedInvalidationStrategy):
-            self.guarded(strategy.current, "")
+            self.guarded(strategy.confirm if confirmed else strategy.current, "")
 
     def _loaded(self, value: Any) -> CacheReturnType:
         """*value* if it is one of a region's; else it is not there."""

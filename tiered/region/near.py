@@ -96,11 +96,13 @@ class Near:
             if (
                 made >= told.floor
                 and self.wall() - made <= patience
-                and metadata.get("rv") == told.revision
                 and metadata["v"] == VALUE_VERSION
-                and (told.horizon is None or told.horizon > self.monotonic())
+                and (
+                    told.horizon is None
+                    or (metadata["rv"] == told.revision and told.horizon > self.monotonic())
+                )
             ):
-                return CachedValue(cached[0], metadata)
+                return cached if type(cached) is CachedValue else CachedValue(*cached)
         except Exception:  # noqa: S110 - what is wrong, the general way finds and tells
             pass
         return None

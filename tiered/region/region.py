@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -295,9 +296,13 @@ class CacheRegion(ConfiguredRegion):
     ) -> list[CacheReturnType]:
         """Of *found*, what ``get`` gives."""
         freshness, patience = self.core.freshness, self.patience(expiration_time)
-        return [
+        served = [
             one if ignoring or freshness.is_served(one, patience) else NO_VALUE for one in found
         ]
+        misses = sum(one is NO_VALUE for one in served)
+        self._counters.misses += misses
+        self._counters.far_hits += len(served) - misses
+        return served
 
     def order(
         self,
@@ -308,8 +313,9 @@ class CacheRegion(ConfiguredRegion):
         creator_args: tuple[Any, Mapping[str, Any]] | None,
         wanted: Callable[[ValuePayload], bool] | None,
         stale_if_error: bool | None,
+        loop: asyncio.AbstractEventLoop | None = None,
     ) -> Order:
-        """What a caller of :meth:`get_or_create` wants."""
+        """What a caller of :meth:`get_or_create` wants, on an event *loop* if it is on one."""
         args, kwargs = creator_args or ((), {})
         runner = self.async_creation_runner
         return Order(
@@ -324,6 +330,7 @@ class CacheRegion(ConfiguredRegion):
             None
             if runner is None
             else lambda name, create, mutex: runner(self, name, create, mutex),
+            loop,
         )
 
     def many_order(

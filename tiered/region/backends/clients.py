@@ -30,8 +30,9 @@ __all__ = ["ClientBackend", "InprocBackend", "TieredBackend", "near_get"]
 _LOCK_TIMEOUT: Final = 10.0
 """Seconds, as for functions that are decorated with ``cached``."""
 
-_YOUNGEST: Final = Search(ttl_skip=math.inf)
-"""Asks all tiers: another process may have made a newer value than the nearest one has."""
+_YOUNGEST: Final = Search(ttl_skip=math.inf, farthest=True)
+"""Asks all tiers: another process may have made a newer value than the nearest one has, and the
+farthest one knows."""
 
 
 class ClientBackend(CacheBackend):
