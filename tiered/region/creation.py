@@ -92,9 +92,21 @@ class Order:
             made = create()
             if loop is None or not inspect.isawaitable(made):
                 return made
+            if _runs_here(loop):
+                raise RuntimeError(
+                    "an async_creation_runner must call the creator in another thread than "
+                    "that of the event loop, which would wait for itself"
+                )
             return asyncio.run_coroutine_threadsafe(_awaited(made), loop).result()
 
         return creator
+
+
+def _runs_here(loop: asyncio.AbstractEventLoop) -> bool:
+    try:
+        return asyncio.get_running_loop() is loop
+    except RuntimeError:
+        return False
 
 
 async def _awaited(made: Awaitable[Any]) -> Any:
