@@ -169,7 +169,7 @@ def test_stale_if_error(region: CacheRegion, clock: ManualClock, where: str) -> 
     elif where == "call":
         assert region.get_or_create("k", failing, stale_if_error=True) == "old"
     else:
-        key: Any = lambda namespace, function: lambda: "k"  # noqa: E731
+        key: Any = lambda namespace, function: lambda: "k"
         decorate = region.cache_on_arguments(function_key_generator=key, stale_if_error=True)
         assert decorate(failing)() == "old"
     assert region.stats.rescued == 1

@@ -69,9 +69,9 @@ class AsyncRegion:
         near = region.hit(key, math.inf if ignoring else region.patience(expiration_time))
         if near is not None:
             return near
-        found: CacheReturnType
-        found = await self._asked(lambda: region.found(key, expiration_time, ignoring))
-        return found
+        found: list[CacheReturnType]
+        found = await self._asked(lambda: region.found([key], expiration_time, ignoring))
+        return found[0]
 
     async def get_multi(
         self,

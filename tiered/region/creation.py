@@ -93,6 +93,8 @@ class Order:
             if loop is None or not inspect.isawaitable(made):
                 return made
             if _runs_here(loop):
+                if inspect.iscoroutine(made):
+                    made.close()
                 raise RuntimeError(
                     "an async_creation_runner must call the creator in another thread than "
                     "that of the event loop, which would wait for itself"

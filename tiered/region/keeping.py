@@ -80,6 +80,13 @@ class Keeping:
         """Whether values are kept without a serialiser."""
         return self._serializer is None and self._deserializer is None
 
+    @property
+    def has_copies(self) -> bool:
+        """Whether what is near may be a copy of what others have replaced by now."""
+        if self.client is None:
+            return False
+        return self.client.capabilities.shared and self.client.capabilities.near
+
     def guarded(self, operation: Callable[[], T], fallback: T) -> T:
         """Do *operation*; *fallback* if it fails."""
         try:
@@ -104,7 +111,7 @@ class Keeping:
         """The same for each of *keys*, in their order."""
         if not keys:
             return []
-        nothing: list[CacheReturnType] = [NO_VALUE] * len(keys)
+        nothing: list[CacheReturnType] = [NO_VALUE for _ in keys]
         return self.guarded(lambda: self._read(keys, youngest), nothing)
 
     def _read(self, keys: Sequence[KeyType], youngest: bool) -> list[CacheReturnType]:

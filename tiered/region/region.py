@@ -80,9 +80,7 @@ class CacheRegion(ConfiguredRegion):
         ignore_expiration: bool = False,
     ) -> list[ValuePayload | NoValueType]:
         """:meth:`get` of each of *keys*, in their order."""
-        mangled = self.mangled_all(keys)
-        found = self.core.keeping.read_many(mangled)
-        return [one.payload for one in self.judged(found, expiration_time, ignore_expiration)]
+        return [one.payload for one in self.found(keys, expiration_time, ignore_expiration)]
 
     def set(self, key: KeyType, value: ValuePayload) -> None:
         """Keep *value*, in place of what is being made for *key*."""
@@ -291,19 +289,6 @@ class CacheRegion(ConfiguredRegion):
         """*expiration_time* in seconds, or the region's own."""
         return self.near.patience if expiration_time is None else patience_of(expiration_time)
 
-    def judged(
-        self, found: Iterable[CacheReturnType], expiration_time: ExpirationTime, ignoring: bool
-    ) -> list[CacheReturnType]:
-        """Of *found*, what ``get`` gives."""
-        freshness, patience = self.core.freshness, self.patience(expiration_time)
-        served = [
-            one if ignoring or freshness.is_served(one, patience) else NO_VALUE for one in found
-        ]
-        misses = sum(one is NO_VALUE for one in served)
-        self._counters.misses += misses
-        self._counters.far_hits += len(served) - misses
-        return served
-
     def order(
         self,
         key: KeyType,
@@ -358,23 +343,33 @@ class CacheRegion(ConfiguredRegion):
         return hit
 
     def found(
-        self, key: KeyType, expiration_time: ExpirationTime, ignoring: bool
-    ) -> CacheReturnType:
-        """What ``get`` finds for *key*."""
-        core = self.core
+        self, keys: Iterable[KeyType], expiration_time: ExpirationTime, ignoring: bool
+    ) -> list[CacheReturnType]:
+        """What ``get_multi`` finds for *keys*, with its metadata."""
+        keeping, freshness = self.core.keeping, self.core.freshness
         patience = math.inf if ignoring else self.patience(expiration_time)
-        found = core.keeping.read(self.mangled(key))
-        if found is not NO_VALUE and (ignoring or core.freshness.is_served(found, patience)):
-            self._counters.far_hits += 1
-            return found
-        self._counters.misses += 1
-        return NO_VALUE
+
+        def served(one: CacheReturnType) -> bool:
+            return one is not NO_VALUE and (ignoring or freshness.is_served(one, patience))
+
+        wanted = self.mangled_all(keys)
+        found = keeping.read_many(wanted)
+        missing = [at for at, one in enumerate(found) if not served(one)]
+        if missing and keeping.has_copies:
+            again = keeping.read_many([wanted[at] for at in missing], youngest=True)
+            for at, one in zip(missing, again, strict=True):
+                found[at] = one
+        answers = [one if served(one) else NO_VALUE for one in found]
+        misses = sum(one is NO_VALUE for one in answers)
+        self._counters.misses += misses
+        self._counters.far_hits += len(answers) - misses
+        return answers
 
     def _got(
         self, key: KeyType, expiration_time: ExpirationTime, ignoring: bool
     ) -> CacheReturnType:
         hit = self.hit(key, math.inf if ignoring else self.patience(expiration_time))
-        return self.found(key, expiration_time, ignoring) if hit is None else hit
+        return self.found([key], expiration_time, ignoring)[0] if hit is None else hit
 
     def __repr__(self) -> str:
         backend = "not configured" if self._core is None else repr(self._core.backend)
