@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tiered import InprocCacheClient, cached
+from tiered.region import make_region
 
 client = InprocCacheClient(10)
 
@@ -61,3 +62,22 @@ async def calls(service: Service) -> None:
     service.plain.peek("1")  # refused
     service.plain.bg()("1")  # refused
     assert number
+
+
+region = make_region().configure("memory")
+
+
+@region.cache_on_arguments()
+def kept(x: int) -> str:
+    return str(x)
+
+
+@region.aio.cache_on_arguments()
+def kept_for_loops(x: int) -> str:
+    return str(x)
+
+
+kept("1")  # refused
+kept.refresh("1")  # refused
+kept(1) + 1  # refused
+kept_for_loops(1) + "1"  # refused

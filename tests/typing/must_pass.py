@@ -18,6 +18,7 @@ from tiered import (
 )
 from tiered.clients.claims import AsyncClaim
 from tiered.dogpile import Lock, NameRegistry, ThreadMutex
+from tiered.region import make_region
 from tiered.typing import Key
 
 client = InprocCacheClient(10)
@@ -151,3 +152,51 @@ async def awaited_client() -> None:
     if claim is not None:
         async with claim as held:
             assert_type(await held.fill(1, 60), bool)
+
+
+region = make_region().configure("memory")
+
+
+@region.cache_on_arguments(expiration_time=10)
+def kept(x: int, y: str = "") -> float:
+    return x
+
+
+@region.cache_on_arguments()
+async def kept_for_loops(x: int) -> str:
+    return str(x)
+
+
+@region.aio.cache_on_arguments()
+def made_for_loops(x: int) -> str:
+    return str(x)
+
+
+@region.aio.cache_on_arguments()
+async def also_for_loops(x: int) -> str:
+    return str(x)
+
+
+@region.cache_multi_on_arguments()
+def many(*keys: int) -> list[str]:
+    return [str(key) for key in keys]
+
+
+class Repository:
+    @region.cache_on_arguments()
+    def load(self, x: int) -> str:
+        return str(x)
+
+
+async def regions() -> None:
+    assert_type(kept(1, "a"), float)
+    assert_type(kept.refresh(1), float)
+    assert_type(kept.original(1), float)
+    kept.set(1.5, 1)
+    kept.invalidate(1)
+    assert_type(await kept_for_loops(1), str)
+    assert_type(await made_for_loops(1), str)
+    assert_type(await also_for_loops(1), str)
+    assert_type(many(1, 2), list[str])
+    assert_type(Repository().load(1), str)
+    Repository().load.invalidate(None, 1)

@@ -466,7 +466,7 @@ def test_many_with_old_values(region: CacheRegion, clock: ManualClock) -> None:
 
 def test_many_that_ask_for_their_own(region: CacheRegion) -> None:
     def creator(*keys: str) -> list[Any]:
-        return [region.get_or_create(key, lambda key=key: key) for key in keys]  # type: ignore[misc]
+        return [region.get_or_create(key, lambda key=key: key) for key in keys]
 
     assert region.get_or_create_multi(["a", "b"], creator) == ["a", "b"]
 
@@ -678,7 +678,7 @@ def test_clients_and_lists_of_clients_are_backends(clock: ManualClock) -> None:
         {"backend": "tiered", "arguments": {"clients": [near, far]}},
         {"backend": TieredInclusiveClient(near, far)},
     ):
-        region = make_region().configure(expiration_time=10, **given)  # type: ignore[arg-type]
+        region = make_region().configure(expiration_time=10, **given)
         region.set("k", 1)
         near.clear()
         assert region.get("k") == 1

@@ -274,7 +274,7 @@ async def test_coroutine_functions(region: CacheRegion, through_aio: bool) -> No
     calls: list[int] = []
     face: Any = region.aio if through_aio else region
 
-    @face.cache_on_arguments()
+    @face.cache_on_arguments()  # type: ignore[untyped-decorator]
     async def double(number: int, more: int = 0) -> int:
         """Twice."""
         calls.append(number)

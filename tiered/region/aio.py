@@ -18,6 +18,7 @@ from tiered.region.api import (
 from tiered.region.freshness import ExpirationTime
 from tiered.region.functions import FunctionKeyGenerator, cache_decorator
 from tiered.region.multifunctions import FunctionMultiKeyGenerator, cache_multi_decorator
+from tiered.region.typed import AsyncRegionDecorator
 from tiered.steps.effects import Ask, Steps
 
 if TYPE_CHECKING:
@@ -170,10 +171,10 @@ class AsyncRegion:
         function_key_generator: FunctionKeyGenerator | None = None,
         *,
         stale_if_error: bool | None = None,
-    ) -> Callable[[Callable[..., Any]], Any]:
+    ) -> AsyncRegionDecorator:
         """The decorator, which makes a coroutine function of any function."""
         region = self._region
-        return cache_decorator(
+        decorator: AsyncRegionDecorator = cache_decorator(
             region,
             namespace,
             expiration_time=expiration_time,
@@ -183,6 +184,7 @@ class AsyncRegion:
             stale_if_error=stale_if_error,
             awaitable=True,
         )
+        return decorator
 
     def cache_multi_on_arguments(
         self,
@@ -194,10 +196,10 @@ class AsyncRegion:
         function_multi_key_generator: FunctionMultiKeyGenerator | None = None,
         *,
         stale_if_error: bool | None = None,
-    ) -> Callable[[Callable[..., Any]], Any]:
+    ) -> AsyncRegionDecorator:
         """The decorator for functions of many keys, which makes a coroutine function."""
         region = self._region
-        return cache_multi_decorator(
+        decorator: AsyncRegionDecorator = cache_multi_decorator(
             region,
             namespace,
             expiration_time=expiration_time,
@@ -208,6 +210,7 @@ class AsyncRegion:
             stale_if_error=stale_if_error,
             awaitable=True,
         )
+        return decorator
 
     def __repr__(self) -> str:
         return f"<AsyncRegion of {self._region!r}>"

@@ -88,7 +88,7 @@ def cache_decorator(
     key_generator: FunctionKeyGenerator,
     stale_if_error: bool | None,
     awaitable: bool = False,
-) -> Callable[[Callable[..., Any]], Any]:
+) -> Any:
     """The decorator of :meth:`CacheRegion.cache_on_arguments`; see there.
 
     Args:

@@ -32,7 +32,7 @@ def cache_multi_decorator(
     key_generator: FunctionMultiKeyGenerator,
     stale_if_error: bool | None,
     awaitable: bool = False,
-) -> Callable[[Callable[..., Any]], Any]:
+) -> Any:
     """The decorator of :meth:`CacheRegion.cache_multi_on_arguments`; see there.
 
     Args:

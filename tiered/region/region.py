@@ -22,6 +22,7 @@ from tiered.region.freshness import ExpirationTime, patience_of
 from tiered.region.functions import FunctionKeyGenerator, cache_decorator
 from tiered.region.many import ManyOrder
 from tiered.region.multifunctions import FunctionMultiKeyGenerator, cache_multi_decorator
+from tiered.region.typed import RegionDecorator
 from tiered.steps.counting import CallStats
 
 __all__ = ["CacheRegion", "make_region"]
@@ -193,7 +194,7 @@ class CacheRegion(ConfiguredRegion):
         function_key_generator: FunctionKeyGenerator | None = None,
         *,
         stale_if_error: bool | None = None,
-    ) -> Callable[[Callable[..., Any]], Any]:
+    ) -> RegionDecorator:
         """A decorator: the function's value for given arguments is made once, and kept.
 
         The decorated function has the attributes ``set(value, *args)``, ``get(*args)``,
@@ -214,7 +215,7 @@ class CacheRegion(ConfiguredRegion):
             ValidationError: *expiration_time* is no time.
             ValueError: on a call, that the key generator cannot make a key of.
         """
-        return cache_decorator(
+        decorator: RegionDecorator = cache_decorator(
             self,
             namespace,
             expiration_time=expiration_time,
@@ -223,6 +224,7 @@ class CacheRegion(ConfiguredRegion):
             key_generator=function_key_generator or self.function_key_generator,
             stale_if_error=stale_if_error,
         )
+        return decorator
 
     def cache_multi_on_arguments(
         self,
@@ -234,7 +236,7 @@ class CacheRegion(ConfiguredRegion):
         function_multi_key_generator: FunctionMultiKeyGenerator | None = None,
         *,
         stale_if_error: bool | None = None,
-    ) -> Callable[[Callable[..., Any]], Any]:
+    ) -> RegionDecorator:
         """A decorator for ``function(*keys)`` that returns a value for each: each is kept apart.
 
         The decorated function has the attributes ``set(mapping)``, ``get(*keys)``,
@@ -247,7 +249,7 @@ class CacheRegion(ConfiguredRegion):
                 :meth:`cache_on_arguments`.
             function_multi_key_generator: in place of the region's.
         """
-        return cache_multi_decorator(
+        decorator: RegionDecorator = cache_multi_decorator(
             self,
             namespace,
             expiration_time=expiration_time,
@@ -257,6 +259,7 @@ class CacheRegion(ConfiguredRegion):
             key_generator=function_multi_key_generator or self.function_multi_key_generator,
             stale_if_error=stale_if_error,
         )
+        return decorator
 
     # -- More --------------------------------------------------------------------
 
