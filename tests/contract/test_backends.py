@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -21,7 +20,6 @@ class Through(ProxyBackend):
 
 
 WRAPPED: Mapping[str, Any] = {"wrap": [Through, Through()]}
-JSON: Mapping[str, Any] = {}
 
 
 class TestNull(BackendContract):

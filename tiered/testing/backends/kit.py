@@ -70,7 +70,11 @@ class BackendKit:
         return self.backend
 
     def make_region(
-        self, clock: Clock | None = None, *, region_args: Mapping[str, Any] | None = None, **config: Any
+        self,
+        clock: Clock | None = None,
+        *,
+        region_args: Mapping[str, Any] | None = None,
+        **config: Any,
     ) -> CacheRegion:
         """A region over the backend, with these arguments above those of the suite."""
         region = CacheRegion(**{**self.region_args, **(region_args or {})}, clock=clock)
