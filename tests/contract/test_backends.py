@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
 import cachetools
 import pytest
 
+from tests.conftest import SECRET, unique_prefix
 from tests.unit.test_region_file import OfThreads
+from tiered.cli.demo.server import PrivateMemcached
+from tiered.clients.base import CacheClient
+from tiered.clients.inproc import InprocCacheClient
+from tiered.clients.memcached import MemcachedClient
+from tiered.clients.null import NullCacheClient
 from tiered.region.backends.file import FileLock
 from tiered.region.proxy import ProxyBackend
 from tiered.testing import BackendContract, BackendMutexContract
@@ -127,3 +133,134 @@ class TestDBMWithALockOfAUser(OnAFile, BackendContract):
 class TestMutexesOfOneLockOfAFile(OnAFile, BackendMutexContract):
     more: ClassVar[Mapping[str, Any]] = {"lock_factory": OfAUser}
     one_lock = True
+
+
+class TestInproc(BackendContract):
+    backend = "inproc"
+
+
+class TestWrappedInproc(BackendContract):
+    backend = "inproc"
+    config_args = WRAPPED
+
+
+class TestInprocMutexes(BackendMutexContract):
+    backend = "inproc"
+    arguments: Mapping[str, Any] = {"distributed_lock": True, "policy": "s3fifo"}
+    shared = False
+
+
+class OnAClient:
+    """For the backends over a client, which several regions share."""
+
+    client: Any
+    arguments: Mapping[str, Any] = {}
+
+    @pytest.fixture(autouse=True)
+    def _client(self) -> Iterator[None]:
+        with self.make_client() as self.client:
+            yield
+
+    def make_client(self) -> CacheClient:
+        return InprocCacheClient(1000)
+
+    def configured(self) -> Any:
+        return self.client
+
+
+class TestInprocClient(OnAClient, BackendContract):
+    pass
+
+
+class TestInprocClientMutexes(OnAClient, BackendMutexContract):
+    arguments: Mapping[str, Any] = {"distributed_lock": True}
+
+
+class TestLockingInprocClient(OnAClient, BackendContract):
+    arguments: Mapping[str, Any] = {"distributed_lock": True}
+
+
+class TestNullClient(OnAClient, BackendContract):
+    keeps = False
+
+    def make_client(self) -> CacheClient:
+        return NullCacheClient()
+
+
+class OnMemcached(OnAClient):
+    """For those that end at a real server."""
+
+    server: PrivateMemcached
+
+    @pytest.fixture(autouse=True)
+    def _server(self, memcached: PrivateMemcached) -> None:
+        self.server = memcached
+
+    @pytest.fixture(autouse=True)
+    def _client(self, _server: None) -> Iterator[None]:
+        with self.make_client() as self.client:
+            yield
+
+    def make_client(self) -> CacheClient:
+        return MemcachedClient([self.server.address], checksum_key=SECRET, prefix=unique_prefix())
+
+
+class TestMemcachedClient(OnMemcached, BackendContract):
+    pass
+
+
+class TestMemcachedClientWithoutMutexes(OnMemcached, BackendContract):
+    arguments: Mapping[str, Any] = {"distributed_lock": False}
+
+
+class TestWrappedMemcachedClient(OnMemcached, BackendContract):
+    config_args = WRAPPED
+
+
+class TestMemcachedClientMutexes(OnMemcached, BackendMutexContract):
+    pass
+
+
+class TestWrappedMemcachedClientMutexes(OnMemcached, BackendMutexContract):
+    config_args = WRAPPED
+
+
+class Tiers(OnMemcached):
+    """A store of each region's own in front of the server that they share."""
+
+    def configured(self) -> Any:
+        return [InprocCacheClient(100), self.client]
+
+
+class TestTiers(Tiers, BackendContract):
+    pass
+
+
+class TestTiersWithoutMutexes(Tiers, BackendContract):
+    arguments: Mapping[str, Any] = {"distributed_lock": False}
+
+
+class TestWrappedTiers(Tiers, BackendContract):
+    config_args = WRAPPED
+
+
+class TestTiersMutexes(Tiers, BackendMutexContract):
+    pass
+
+
+class TestTiersByName(OnMemcached, BackendContract):
+    backend = "tiered"
+
+    @pytest.fixture(autouse=True)
+    def _clients(self, _client: None) -> None:
+        self.arguments = {"clients": [InprocCacheClient(100), self.client]}
+
+    def configured(self) -> Any:
+        return self.backend
+
+
+class TestTinyTiers(OnMemcached, BackendContract):
+    """Where hardly anything is near."""
+
+    def configured(self) -> Any:
+        return [InprocCacheClient(1), self.client]
