@@ -62,7 +62,7 @@ class TestWrappedMemoryPickle(BackendContract):
 class OnAFile:
     """For the backends over a dbm file."""
 
-    backend = "dbm"
+    backend: ClassVar[str] = "dbm"
     kind: ClassVar[str] = ""
     more: ClassVar[Mapping[str, Any]] = {}
     arguments: Mapping[str, Any]

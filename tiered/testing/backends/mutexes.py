@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import pytest
@@ -114,6 +115,23 @@ class BackendMutexContract(BackendKit):
 
         for _ in range(2):
             assert in_threads(lambda _: region.get_or_create(key, create)) == ["foobar"]
+
+    def test_what_has_made_values_holds_nothing(self, region: CacheRegion, key: KeyType) -> None:
+        names = [f"{key} {n}" for n in range(3)]
+        mutexes = [self.mutex(region.backend, region.mangled(name)) for name in [key, *names]]
+        for _ in range(2):
+            region.get_or_create(key, lambda: "made")
+            region.get_or_create_multi(names, lambda *missing: ["made"] * len(missing))
+        with pytest.raises(ZeroDivisionError):
+            region.get_or_create_multi([key, f"{key} more"], lambda *_: [1 // 0])
+        for mutex in mutexes:
+            assert not mutex.locked()
+            assert in_threads(self._taken(mutex)) == [True]
+            mutex.release()
+
+    @staticmethod
+    def _taken(mutex: CacheMutex) -> Callable[[int], bool]:
+        return lambda _: mutex.acquire(False)
 
     def test_a_held_mutex_is_told_by_the_region(self, region: CacheRegion, key: KeyType) -> None:
         mutex = self.mutex(region.backend, region.mangled(key))

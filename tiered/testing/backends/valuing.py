@@ -24,7 +24,7 @@ def _never(*_: Any) -> Any:
 class ValuingTests(BackendKit):
     """Tests of ``get``, ``set``, ``delete``, ``invalidate`` and all that decides on values."""
 
-    values: ClassVar[list[Any]] = [None, False, 0, 1.5, "", "text", [1, [2]], {"a": {"b": None}}]
+    values: ClassVar[list[Any]] = [None, False, 0, 1.5, "", "te|xt", [1, [2]], {"a": {"b": None}}]
     """Values that must come back equal."""
 
     odd_keys: ClassVar[list[KeyType]] = ["with space", "émoji 🎉", "x" * 300, "line\nfeed", "a|b:c"]
@@ -188,9 +188,9 @@ class ValuingTests(BackendKit):
     ) -> None:
         region, value = json_region, {"foo": ["bar", 1, False, None]}
         region.set(key, value)
-        region.set_multi({f"{key} 1": 1, f"{key} 2": [2]})
+        region.set_multi({f"{key} 1": "a|b", f"{key} 2": [2]})
         assert region.get(key) == value
-        assert region.get_multi([f"{key} 2", f"{key} 1"]) == [[2], 1]
+        assert region.get_multi([f"{key} 2", f"{key} 1"]) == [[2], "a|b"]
         kept = region.backend.get_serialized(region.mangled(key))
         assert isinstance(kept, bytes)
         head, _, body = kept.partition(b"|")
@@ -200,15 +200,18 @@ class ValuingTests(BackendKit):
     def test_what_the_deserialiser_does_not_know_is_made_anew(
         self, clock: ManualClock, key: KeyType
     ) -> None:
-        def refuse(data: bytes) -> Any:
-            raise CantDeserializeException
+        def known(data: bytes) -> Any:
+            if b"old" in data:
+                raise CantDeserializeException
+            return json.loads(data)
 
-        region = self.make_region(clock, region_args={**JSON, "deserializer": refuse})
-        region.set_multi({key: "old", f"{key} 2": "old"})
+        region = self.make_region(clock, region_args={**JSON, "deserializer": known})
+        names = [key, f"{key} 2", f"{key} 3"]
+        region.set_multi({names[0]: "old", names[1]: "fine", names[2]: "old"})
         assert region.get(key) is NO_VALUE
-        assert region.get_multi([key, f"{key} 2"]) == [NO_VALUE, NO_VALUE]
+        assert region.get_multi(names) == [NO_VALUE, "fine", NO_VALUE]
         assert region.get_or_create(key, lambda: "new") == "new"
-        assert region.get_or_create_multi([key], lambda _: ["newer"]) == ["newer"]
+        assert region.get_or_create_multi(names, lambda _: ["new"]) == ["new", "fine", "new"]
 
     @pytest.mark.parametrize(
         "damaged",
@@ -226,10 +229,10 @@ class ValuingTests(BackendKit):
         self, json_region: CacheRegion, key: KeyType, damaged: bytes
     ) -> None:
         region = json_region
-        region.set(key, "old")
+        region.set_multi({key: "old", f"{key} 2": "whole"})
         region.backend.set_serialized(region.mangled(key), damaged)
         assert region.get(key) is NO_VALUE
-        assert region.get_multi([key, f"{key} none"]) == [NO_VALUE, NO_VALUE]
+        assert region.get_multi([key, f"{key} 2"]) == [NO_VALUE, "whole"]
         assert region.get_or_create(key, lambda: "new") == "new"
         assert region.get(key) == "new"
 
