@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from tiered.cli.demo.server import PrivateMemcached
 from tiered.clients.inproc import InprocCacheClient
 from tiered.clients.memcached import MemcachedClient
 from tiered.clients.tiered import TieredInclusiveClient
-from tiered.dogpile import FileMutex, MemcachedMutex, ThreadMutex
+from tiered.dogpile import FileMutex, KeyReentrantMutex, MemcachedMutex, ThreadMutex
 from tiered.testing import MutexContract
 
 
@@ -41,6 +42,42 @@ class TestOneFileMutex(TestFileMutex):
 
     def make_mutex(self) -> Any:
         return self.shared
+
+
+class TestFileMutexOfOneKey(TestFileMutex):
+    def make_mutex(self) -> Any:
+        return FileMutex(self.file, "a key")
+
+
+class TestOneFileMutexOfOneKey(TestOneFileMutex):
+    @pytest.fixture(autouse=True)
+    def mutex(self, path: None) -> None:
+        self.shared = FileMutex(self.file, "a key")
+
+
+class TestKeyReentrantMutex(MutexContract):
+    @pytest.fixture(autouse=True)
+    def shared(self) -> None:
+        self.of = KeyReentrantMutex.factory(threading.Lock())
+
+    def make_mutex(self) -> Any:
+        return self.of("a key")
+
+
+class TestOneKeyReentrantMutex(TestKeyReentrantMutex):
+    @pytest.fixture(autouse=True)
+    def mutex(self, shared: None) -> None:
+        self.one = self.of("a key")
+
+    def make_mutex(self) -> Any:
+        return self.one
+
+
+class TestKeyReentrantFileMutex(TestFileMutex):
+    """As in several processes, each of which has its own idea of who holds which keys."""
+
+    def make_mutex(self) -> Any:
+        return KeyReentrantMutex.factory(FileMutex(self.file))("a key")
 
 
 class TestMemcachedMutex(MutexContract):

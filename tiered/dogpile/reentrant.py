@@ -24,7 +24,7 @@ class _Holding:
         """Held for nothing: what the parent holds is the parent's."""
         self.lock = threading.Lock()
         self.thread: threading.Thread | None = None
-        self.keys: set[str] = set()
+        self.keys: dict[str, KeyReentrantMutex] = {}
 
 
 class KeyReentrantMutex(BaseMutex):
@@ -54,20 +54,20 @@ class KeyReentrantMutex(BaseMutex):
         me = threading.current_thread()  # its number may be another's when it has ended
         with holding.lock:
             if holding.thread is me and self.key not in holding.keys:
-                holding.keys.add(self.key)
+                holding.keys[self.key] = self
                 return True
         if holding.mutex.acquire(wait) is False:
             return False
         with holding.lock:
-            holding.thread, holding.keys = me, {self.key}
+            holding.thread, holding.keys = me, {self.key: self}
         return True
 
     def release(self) -> bool:
         holding = self._holding
         with holding.lock:
-            if self.key not in holding.keys:
+            if holding.keys.get(self.key) is not self:
                 return False
-            holding.keys.remove(self.key)
+            del holding.keys[self.key]
             if holding.keys:
                 return True
             holding.thread = None

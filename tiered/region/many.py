@@ -88,7 +88,7 @@ class ManyCreation:
     def answer(self, order: ManyOrder) -> Steps[Outcome]:
         """The payloads by key, in an :class:`Outcome`."""
         answers: dict[KeyType, ValuePayload] = {}
-        if not self._creation.keeps:
+        if order.names and not self._creation.keeps:
             return (yield from self._made_for_itself(order))
         missing = list(order.names)
         while missing:

@@ -13,13 +13,23 @@ from tiered.errors import MissingDependency
 from tiered.testing.clock import ManualClock
 
 if TYPE_CHECKING:
+    from tiered.testing.backends import BackendContract, BackendMutexContract
     from tiered.testing.contract import ClientContract
     from tiered.testing.machine import ClientMachine
     from tiered.testing.mutexes import MutexContract
 
-__all__ = ["ClientContract", "ClientMachine", "ManualClock", "MutexContract"]
+__all__ = [
+    "BackendContract",
+    "BackendMutexContract",
+    "ClientContract",
+    "ClientMachine",
+    "ManualClock",
+    "MutexContract",
+]
 
 _SUITES = {
+    "BackendContract": "tiered.testing.backends",
+    "BackendMutexContract": "tiered.testing.backends",
     "ClientContract": "tiered.testing.contract",
     "ClientMachine": "tiered.testing.machine",
     "MutexContract": "tiered.testing.mutexes",

@@ -1,0 +1,266 @@
+"""The contracts of backends and their mutexes, on each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import cachetools
+import pytest
+
+from tests.conftest import SECRET, unique_prefix
+from tests.unit.test_region_file import OfThreads
+from tiered.cli.demo.server import PrivateMemcached
+from tiered.clients.base import CacheClient
+from tiered.clients.inproc import InprocCacheClient
+from tiered.clients.memcached import MemcachedClient
+from tiered.clients.null import NullCacheClient
+from tiered.region.backends.file import FileLock
+from tiered.region.proxy import ProxyBackend
+from tiered.testing import BackendContract, BackendMutexContract
+
+
+class Through(ProxyBackend):
+    """Changes nothing."""
+
+
+WRAPPED: Mapping[str, Any] = {"wrap": [Through, Through()]}
+
+
+class TestNull(BackendContract):
+    backend = "null"
+    keeps = False
+
+
+class TestMemory(BackendContract):
+    backend = "memory"
+
+
+class TestMemoryInAMapping(BackendContract):
+    backend = "memory"
+
+    @pytest.fixture(autouse=True)
+    def _mapping(self) -> None:
+        self.arguments = {"cache_dict": cachetools.LRUCache(1000)}
+
+
+class TestWrappedMemory(BackendContract):
+    backend = "dogpile.cache.memory"
+    config_args = WRAPPED
+
+
+class TestMemoryPickle(BackendContract):
+    backend = "memory_pickle"
+
+
+class TestWrappedMemoryPickle(BackendContract):
+    backend = "memory_pickle"
+    config_args = WRAPPED
+
+
+class OnAFile:
+    """For the backends over a dbm file."""
+
+    backend: ClassVar[str] = "dbm"
+    kind: ClassVar[str] = ""
+    more: ClassVar[Mapping[str, Any]] = {}
+    arguments: Mapping[str, Any]
+
+    @pytest.fixture(autouse=True)
+    def _file(self, tmp_path: Path) -> None:
+        path = str(tmp_path / "cache")
+        if self.kind:
+            pytest.importorskip(self.kind).open(path, "c", 0o600).close()
+        self.arguments = {"filename": path, **self.more}
+
+
+class TestDBM(OnAFile, BackendContract):
+    pass
+
+
+class TestDBMMutexes(OnAFile, BackendMutexContract):
+    pass
+
+
+class TestGnuDBM(OnAFile, BackendContract):
+    kind = "dbm.gnu"
+
+
+class TestNewDBM(OnAFile, BackendContract):
+    kind = "dbm.ndbm"
+
+
+class TestDumbDBM(OnAFile, BackendContract):
+    kind = "dbm.dumb"
+
+
+class TestSqliteDBM(OnAFile, BackendContract):
+    kind = "dbm.sqlite3"
+
+
+class TestDBMWithoutLocks(OnAFile, BackendContract):
+    backend = "file"
+    more: ClassVar[Mapping[str, Any]] = {"rw_lockfile": False, "dogpile_lockfile": False}
+
+
+class TestWrappedDBM(OnAFile, BackendContract):
+    config_args = WRAPPED
+
+
+class TestWrappedDBMMutexes(OnAFile, BackendMutexContract):
+    config_args = WRAPPED
+
+
+class TestDBMWithALockOfThreads(OnAFile, BackendContract):
+    more: ClassVar[Mapping[str, Any]] = {"lock_factory": OfThreads}
+
+
+class TestMutexesOfOneLockOfThreads(OnAFile, BackendMutexContract):
+    more: ClassVar[Mapping[str, Any]] = {"lock_factory": OfThreads}
+    one_lock = True
+    shared = False
+
+
+class OfAUser(FileLock):
+    """So that there is one lock for all keys."""
+
+
+class TestDBMWithALockOfAUser(OnAFile, BackendContract):
+    more: ClassVar[Mapping[str, Any]] = {"lock_factory": OfAUser}
+
+
+class TestMutexesOfOneLockOfAFile(OnAFile, BackendMutexContract):
+    more: ClassVar[Mapping[str, Any]] = {"lock_factory": OfAUser}
+    one_lock = True
+
+
+class TestInproc(BackendContract):
+    backend = "inproc"
+
+
+class TestWrappedInproc(BackendContract):
+    backend = "inproc"
+    config_args = WRAPPED
+
+
+class TestInprocMutexes(BackendMutexContract):
+    backend = "inproc"
+    arguments: Mapping[str, Any] = {"distributed_lock": True, "policy": "s3fifo"}
+    shared = False
+
+
+class OnAClient:
+    """For the backends over a client, which several regions share."""
+
+    client: Any
+    arguments: Mapping[str, Any] = {}
+
+    @pytest.fixture(autouse=True)
+    def _client(self) -> Iterator[None]:
+        with self.make_client() as self.client:
+            yield
+
+    def make_client(self) -> CacheClient:
+        return InprocCacheClient(1000)
+
+    def configured(self) -> Any:
+        return self.client
+
+
+class TestInprocClient(OnAClient, BackendContract):
+    pass
+
+
+class TestInprocClientMutexes(OnAClient, BackendMutexContract):
+    arguments: Mapping[str, Any] = {"distributed_lock": True}
+
+
+class TestLockingInprocClient(OnAClient, BackendContract):
+    arguments: Mapping[str, Any] = {"distributed_lock": True}
+
+
+class TestNullClient(OnAClient, BackendContract):
+    keeps = False
+
+    def make_client(self) -> CacheClient:
+        return NullCacheClient()
+
+
+class OnMemcached(OnAClient):
+    """For those that end at a real server."""
+
+    server: PrivateMemcached
+
+    @pytest.fixture(autouse=True)
+    def _server(self, memcached: PrivateMemcached) -> None:
+        self.server = memcached
+
+    @pytest.fixture(autouse=True)
+    def _client(self, _server: None) -> Iterator[None]:
+        with self.make_client() as self.client:
+            yield
+
+    def make_client(self) -> CacheClient:
+        return MemcachedClient([self.server.address], checksum_key=SECRET, prefix=unique_prefix())
+
+
+class TestMemcachedClient(OnMemcached, BackendContract):
+    pass
+
+
+class TestMemcachedClientWithoutMutexes(OnMemcached, BackendContract):
+    arguments: Mapping[str, Any] = {"distributed_lock": False}
+
+
+class TestWrappedMemcachedClient(OnMemcached, BackendContract):
+    config_args = WRAPPED
+
+
+class TestMemcachedClientMutexes(OnMemcached, BackendMutexContract):
+    pass
+
+
+class TestWrappedMemcachedClientMutexes(OnMemcached, BackendMutexContract):
+    config_args = WRAPPED
+
+
+class Tiers(OnMemcached):
+    """A store of each region's own in front of the server that they share."""
+
+    def configured(self) -> Any:
+        return [InprocCacheClient(100), self.client]
+
+
+class TestTiers(Tiers, BackendContract):
+    pass
+
+
+class TestTiersWithoutMutexes(Tiers, BackendContract):
+    arguments: Mapping[str, Any] = {"distributed_lock": False}
+
+
+class TestWrappedTiers(Tiers, BackendContract):
+    config_args = WRAPPED
+
+
+class TestTiersMutexes(Tiers, BackendMutexContract):
+    pass
+
+
+class TestTiersByName(OnMemcached, BackendContract):
+    backend = "tiered"
+
+    @pytest.fixture(autouse=True)
+    def _clients(self, _client: None) -> None:
+        self.arguments = {"clients": [InprocCacheClient(100), self.client]}
+
+    def configured(self) -> Any:
+        return self.backend
+
+
+class TestTinyTiers(OnMemcached, BackendContract):
+    """Where hardly anything is near."""
+
+    def configured(self) -> Any:
+        return [InprocCacheClient(1), self.client]
