@@ -16,7 +16,7 @@ from tests.fakes import (
     inproc,
     together,
 )
-from tiered.clients.base import CacheClient, Search
+from tiered.clients.base import CacheClient, Capabilities, Search
 from tiered.clients.inproc import InprocCacheClient
 from tiered.clients.memcached import MemcachedClient
 from tiered.clients.namespace import NamespaceWrapper
@@ -445,7 +445,9 @@ def test_it_is_what_its_tiers_are(clock: ManualClock) -> None:
     assert client.capacity == 1000
     assert client.usage == 0
     assert client.authority is far
-    assert client.capabilities == (True, True, True, False, False)
+    assert client.capabilities == Capabilities(
+        shared=True, near=True, blocking=True, clearable=False, fenced=False
+    )
     assert client.ttl_fractions == (0.5, 1.0)
     assert not client.is_async
     assert client.wait("k")

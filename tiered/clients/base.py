@@ -52,6 +52,9 @@ class Capabilities(NamedTuple):
         blocking: a read may have to wait for another process.
         clearable: ``clear()`` harms nobody else.
         fenced: a ``discard`` or ``outdate`` ends the claims on its key by itself.
+        bytes_only: only ``bytes`` can be kept.
+        authentic: what is read was written by somebody who has the client's secret, or by
+            this process.
     """
 
     shared: bool = False
@@ -59,6 +62,8 @@ class Capabilities(NamedTuple):
     blocking: bool = False
     clearable: bool = True
     fenced: bool = False
+    bytes_only: bool = False
+    authentic: bool = True
 
 
 class Search(NamedTuple):

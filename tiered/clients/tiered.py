@@ -469,6 +469,8 @@ class TieredInclusiveClient(CacheClient, NearReads):
             blocking=any(tier.blocking for tier in tiers),
             clearable=all(tier.clearable for tier in tiers),
             fenced=tiers[-1].fenced,
+            bytes_only=any(tier.bytes_only for tier in tiers),
+            authentic=all(tier.authentic for tier in tiers),
         )
 
     @property

@@ -31,7 +31,7 @@ from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 from tiered.acceleration import core
 from tiered.codec.compress import COMPRESSORS, Compressor
 from tiered.codec.pages import Manifest, join
-from tiered.codec.serialize import SERIALIZERS, Serializer
+from tiered.codec.serialize import SERIALIZERS, RawSerializer, Serializer
 from tiered.codec.sign import Signer
 from tiered.entry import Entry
 from tiered.errors import CorruptValue, ValueTooLarge
@@ -146,6 +146,16 @@ class ValueCodec:
         *stored* (data by the server's key), with *shift* seconds added to its expiry. *asked*
         has, for each of these, the key and its names. Returns those that :attr:`open` does not
         read, and those of manifests."""
+
+    @property
+    def bytes_only(self) -> bool:
+        """Whether values must be ``bytes``."""
+        return isinstance(self._serializer, RawSerializer)
+
+    @property
+    def authentic(self) -> bool:
+        """Whether values are signed with a secret."""
+        return self._signer.keyed
 
     def _make_readers(self) -> dict[int, Callable[[Any], Any]]:
         """By the kind of an envelope, what reads its payload."""

@@ -17,7 +17,7 @@ from tiered.region.api import (
     Serializer,
 )
 from tiered.region.backends.clients import ClientBackend
-from tiered.region.config import coerce_string_conf, configuration
+from tiered.region.config import configuration
 from tiered.region.core import RegionCore
 from tiered.region.exception import (
     RegionAlreadyConfigured,
@@ -123,6 +123,8 @@ class ConfiguredRegion:
             )
         patience = patience_of(expiration_time)
         actual = made_backend(backend, arguments, _config_argument_dict, _config_prefix)
+        if isinstance(actual, ClientBackend):
+            actual.check_deserializer(self._user_defined_deserializer)
         if region_invalidator is not None:
             self._invalidator, self._own_invalidator = region_invalidator, True
         elif not self._own_invalidator:
@@ -148,7 +150,7 @@ class ConfiguredRegion:
         return self.configure(
             settings.backend,
             expiration_time=settings.expiration_time,
-            _config_argument_dict=coerce_string_conf(config_dict),
+            _config_argument_dict=config_dict,
             _config_prefix=f"{prefix}arguments.",
             wrap=settings.wrap,
             replace_existing_backend=settings.replace_existing_backend,
@@ -195,7 +197,7 @@ class ConfiguredRegion:
     def _invalidator_for(self, actual: CacheBackend) -> RegionInvalidationStrategy:
         if isinstance(actual, ClientBackend) and actual.capabilities.shared:
             return SharedInvalidationStrategy.of(
-                self.name or "", actual.client, recheck=actual.recheck, in_bytes=actual.in_bytes
+                self.name or "", actual.client, recheck=actual.recheck
             )
         return DefaultInvalidationStrategy(self._clock_for(actual))
 

@@ -156,7 +156,6 @@ class SharedInvalidationStrategy(RegionInvalidationStrategy):
         name: of the region; regions of one name on the same servers are one.
         client: where the values are.
         recheck: seconds for which the revisions are believed between two looks.
-        in_bytes: whether *client* keeps nothing but bytes.
 
     Attributes:
         floor: as in :class:`DefaultInvalidationStrategy`; here, tokens decide.
@@ -170,24 +169,22 @@ class SharedInvalidationStrategy(RegionInvalidationStrategy):
 
     @classmethod
     def of(
-        cls, name: str, client: CacheClient, *, recheck: float = 1.0, in_bytes: bool = False
+        cls, name: str, client: CacheClient, *, recheck: float = 1.0
     ) -> SharedInvalidationStrategy:
         """The one strategy of the regions of this name that use *client* in this process."""
-        fresh = cls(name, client, recheck=recheck, in_bytes=in_bytes)
+        fresh = cls(name, client, recheck=recheck)
         attached = client.authority.attachments
         strategy: SharedInvalidationStrategy = attached.setdefault((_MARK, name), fresh)
         return strategy
 
-    def __init__(
-        self, name: str, client: CacheClient, *, recheck: float = 1.0, in_bytes: bool = False
-    ) -> None:
+    def __init__(self, name: str, client: CacheClient, *, recheck: float = 1.0) -> None:
         self.keys: Final[tuple[Key, Key]] = ((_MARK, name, "hard"), (_MARK, name, "soft"))
         self.horizon = -math.inf
         self.revision = ""
         self._client = client.authority
         self._clock = client.clock
         self._recheck = recheck
-        self._in_bytes = in_bytes
+        self._in_bytes = self._client.capabilities.bytes_only
         self._marks = tuple(_Mark.new(0.0) for _ in self.keys)
         self._last_hard: bool | None = None
         fork.register(self)

@@ -201,14 +201,18 @@ class Keeping:
         assert client is not None
 
         def fill() -> None:
-            ttl, keep = client.lives(patience)
-            claim.fill(client.kept(self._dumped(value)), ttl, keep=keep)
+            key: Any = claim.key
+            for one in self._dumped({key: value}).values():
+                ttl, keep = client.lives(patience)
+                claim.fill(client.kept(one), ttl, keep=keep)
 
         self.guarded(fill, None)
 
     def _write(self, values: Mapping[KeyType, CachedValue], patience: float) -> None:
         backend = self.backend
-        dumped = {key: self._dumped(value) for key, value in values.items()}
+        dumped = self._dumped(values)
+        if not dumped:
+            return
         if self.client is not None:
             self.client.put(dumped, patience)
         elif len(dumped) == 1:
@@ -222,11 +226,23 @@ class Keeping:
         else:
             backend.set_multi(dumped)
 
-    def _dumped(self, value: CachedValue) -> CachedValue | bytes:
-        if self._serializer is None:
-            return value
-        head = json.dumps(dict(value.metadata)).encode("ascii")
-        return head + _SEPARATOR + self._serializer(value.payload)
+    def _dumped(
+        self, values: Mapping[KeyType, CachedValue]
+    ) -> Mapping[KeyType, CachedValue | bytes]:
+        """*values* in the form that the backend keeps; without those that have none."""
+        serializer = self._serializer
+        if serializer is None:
+            return values
+        dumped: dict[KeyType, bytes] = {}
+        for key, value in values.items():
+            try:
+                head = json.dumps(dict(value.metadata)).encode("ascii")
+                dumped[key] = head + _SEPARATOR + serializer(value.payload)
+            except Exception as error:  # a serialiser is anybody's code
+                self._failed("a value is not kept", error)
+        # What was there before is not what was last set or made.
+        self.forget([key for key in values if key not in dumped])
+        return dumped
 
     def forget(self, keys: Sequence[KeyType]) -> None:
         """Delete *keys*."""

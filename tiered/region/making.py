@@ -9,6 +9,7 @@ from tiered.clients.base import CacheClient
 from tiered.region.api import BackendArguments, CacheBackend
 from tiered.region.arguments import check_arguments
 from tiered.region.backends.clients import ClientBackend, TieredBackend
+from tiered.region.config import coerce_string_conf
 from tiered.region.exception import ValidationError
 from tiered.region.loading import load_backend
 
@@ -28,7 +29,9 @@ def made_backend(
     Args:
         backend: a name, a client, a list of clients, or a backend.
         arguments: for it.
-        config, prefix: the same as settings; they come before *arguments*.
+        config, prefix: the same as settings, whose texts are read as numbers and so on unless
+            the backend's class has the argument's name in its set ``arguments_text``; they
+            come before *arguments*.
 
     Raises:
         PluginNotFound: no backend has that name.
@@ -37,6 +40,8 @@ def made_backend(
     if isinstance(backend, str):
         return _loaded(backend, arguments, config, prefix)
     given = dict(arguments or {})
+    if config:
+        given |= _arguments(coerce_string_conf(config), prefix or "")
     if isinstance(backend, CacheClient):
         return _of_ours(ClientBackend, {**given, "client": backend})
     if isinstance(backend, Sequence):
@@ -72,12 +77,28 @@ def _loaded(
     made: CacheBackend
     if config:
         start = prefix or ""
-        named = {
-            key.removeprefix(start): value for key, value in config.items() if key.startswith(start)
-        }
-        check_arguments(cls, named, lenient=lenient)
-        made = cls.from_config_dict(config, start)
+        read = _read(config, start, getattr(cls, "arguments_text", frozenset()))
+        check_arguments(cls, _arguments(read, start), lenient=lenient)
+        made = cls.from_config_dict(read, start)
     else:
         check_arguments(cls, arguments or {}, lenient=lenient)
         made = cls({} if arguments is None else arguments)
     return made
+
+
+def _read(config: Mapping[str, Any], prefix: str, texts: frozenset[str]) -> dict[str, Any]:
+    """*config* with its texts read, but for those that stay texts, such as a secret of digits."""
+    read = coerce_string_conf(config)
+    for name in texts:
+        told = config.get(prefix + name)
+        if isinstance(told, str) and read[prefix + name] is not None:
+            read[prefix + name] = told.strip()
+    return read
+
+
+def _arguments(config: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    return {
+        name.removeprefix(prefix): value
+        for name, value in config.items()
+        if name.startswith(prefix)
+    }

@@ -93,8 +93,9 @@ class MemcachedClient(CacheClient):
             are signed with the first and accepted from any.
         serializer: ``"pickle"`` (the default, needs *checksum_key*), ``"json"``,
             ``"raw"``, ``"msgpack"`` or ``"msgspec"``.
-        compress: ``True`` for zlib on values of a kilobyte and more, when it helps;
-            ``"zstd"``, ``"lz4"`` or ``False``.
+        compress: ``True`` for zlib on larger values, when it helps; ``"zstd"``, ``"lz4"`` or
+            ``False``.
+        compress_from: bytes of a serialised value from which on it is compressed.
         max_value_size: bytes that a serialised value may have.
         prefix: put before every key on the server, up to 64 printable characters;
             keeps applications apart that share servers and secrets.
@@ -124,6 +125,7 @@ class MemcachedClient(CacheClient):
         checksum_key: str | bytes | Sequence[str | bytes] | None = None,
         serializer: str = "pickle",
         compress: bool | str = True,
+        compress_from: int = 1024,
         max_value_size: int = 128 * 1024 * 1024,
         prefix: str = "",
         connect_timeout: float = 1.0,
@@ -143,6 +145,7 @@ class MemcachedClient(CacheClient):
             checksum_key=checksum_key,
             serializer=serializer,
             compress=compress,
+            compress_from=compress_from,
             max_value_size=max_value_size,
         )
         self._prefix = checked_prefix(prefix)
@@ -418,7 +421,15 @@ class MemcachedClient(CacheClient):
 
     @property
     def capabilities(self) -> Capabilities:
-        return Capabilities(shared=True, near=False, blocking=True, clearable=False, fenced=True)
+        return Capabilities(
+            shared=True,
+            near=False,
+            blocking=True,
+            clearable=False,
+            fenced=True,
+            bytes_only=self._codec.bytes_only,
+            authentic=self._codec.authentic,
+        )
 
     @property
     def concurrency(self) -> float:

@@ -19,10 +19,12 @@ from tiered.region.api import (
     CacheBackend,
     CachedValue,
     CacheMutex,
+    Deserializer,
     KeyType,
 )
 from tiered.region.arguments import checked_flag, checked_seconds
 from tiered.region.exception import ValidationError
+from tiered.region.serialization import executes, serialization
 from tiered.typing import Key
 
 __all__ = ["ClientBackend", "InprocBackend", "TieredBackend", "near_get"]
@@ -37,6 +39,9 @@ farthest one knows."""
 
 class ClientBackend(CacheBackend):
     """A region's values on a client of this package.
+
+    On a client that keeps nothing but bytes, values are pickled if it signs them, and JSON if
+    not; a region may have another serialiser.
 
     Args:
         arguments:
@@ -61,8 +66,6 @@ class ClientBackend(CacheBackend):
     arguments_known: ClassVar[frozenset[str]] = frozenset(
         {"client", "distributed_lock", "lock_timeout", "expire_time", "recheck"}
     )
-    in_bytes: ClassVar[bool] = False
-    """Whether the client keeps nothing but bytes."""
 
     def __init__(self, arguments: BackendArguments) -> None:
         self.client: Final = self.made_client(arguments)
@@ -74,6 +77,10 @@ class ClientBackend(CacheBackend):
         self.lock_timeout: Final = checked_seconds(arguments, "lock_timeout", 0) or _LOCK_TIMEOUT
         self.life: Final = self.life_of(arguments) or math.inf
         self.recheck: Final = checked_seconds(arguments, "recheck", 1.0)
+        if self.capabilities.bytes_only:
+            self.serializer, self.deserializer = serialization(
+                authentic=self.capabilities.authentic
+            )
 
     # -- For subclasses ----------------------------------------------------------
 
@@ -93,6 +100,15 @@ class ClientBackend(CacheBackend):
         return checked_seconds(arguments, "expire_time", 0)
 
     # -- For regions -------------------------------------------------------------
+
+    def check_deserializer(self, deserializer: Deserializer | None) -> None:
+        """Raises ``ValidationError`` if *deserializer* would execute what anybody may write."""
+        if not self.capabilities.authentic and executes(deserializer):
+            raise ValidationError(
+                f"deserializer {deserializer!r} executes what it reads, and whoever can reach the "
+                f"servers of {self!r} can write it; give a checksum_key to sign values with, or "
+                f"a deserializer that executes nothing, such as json.loads"
+            )
 
     @property
     def asks_each_time(self) -> bool:
