@@ -331,17 +331,45 @@ def test_no_two_functions_share_keys(functions: list[Any], arguments: list[str])
     assert len(keys) == 2
 
 
-@given(st.integers(100, 230), st.text("ab", max_size=2))
-def test_long_names_and_arguments_are_hashed_as_a_whole(length: int, end: str) -> None:
+def named(module: str, qualname: str, namespace: str | None, argument: str) -> str:
     function = made("x")
-    function.__qualname__ = "f" * length
-    generate = exact_key_generator("n", function, names=FunctionNames())
-    keys = {generate(argument + end) for argument in ("a", "b", "c" * 300, "c" * 301, "é" * 40)}
-    assert len(keys) == 5
+    function.__module__, function.__qualname__ = module, qualname
+    return exact_key_generator(namespace, function, names=FunctionNames())(argument)
+
+
+LONG = "x" * 300
+HASHED = named("m", "f", "s45:abcd", LONG)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (("m", "f", "s6:q", "b"), ("m", "f", None, "q|s1:b")),
+        (("m", "f|n", None, "a"), ("m", "f", "n", "a")),
+        (("m", "f", "%20", "a"), ("m", "f", " ", "a")),
+        (("m", "f", None, "%20"), ("m", "f", None, " x")),
+        (("m", "f", "", "a"), ("m", "f", None, "a")),
+        (("m:", "f", None, "a"), ("m", ":f", None, "a")),
+        (("m", "f", "s45:abcd", LONG), ("m", "f", None, HASHED.partition("s45:")[2])),
+        (("m", "f", None, LONG), ("m", "f", "s300", LONG)),
+        (("m", "f" * 160 + "a", None, LONG), ("m", "f" * 160 + "b", None, LONG)),
+    ],
+)
+def test_what_might_look_alike_does_not(one: tuple[Any, ...], other: tuple[Any, ...]) -> None:
+    assert named(*one) != named(*other)
+
+
+@given(st.integers(1, 230), st.text("ab", max_size=2))
+def test_long_names_and_arguments_are_hashed_as_a_whole(length: int, end: str) -> None:
+    arguments = ("a", "b", "c" * 300, "c" * 301, "é" * 40, "é" * 41)
+    keys = [
+        named("m m", name, "n", argument + end)
+        for name in ("f" * length, "f" * (length + 1))
+        for argument in arguments
+    ]
+    assert len(set(keys)) == len(keys)
     assert max(map(len, keys)) <= 200
-    longer = made("x")
-    longer.__qualname__ = "f" * (length + 1)
-    assert exact_key_generator("n", longer, names=FunctionNames())("a" + end) not in keys
+    assert all(key.isascii() and key.isprintable() and " " not in key for key in keys)
 
 
 def test_short_keys_can_be_read() -> None:
@@ -426,6 +454,7 @@ def test_to_str_gives_what_stands_for_each_argument() -> None:
     assert generate(Plain(), 5) == generate(Plain(), a=5) != generate(Plain(), 6)
     same = exact("*args, **kwargs", lambda value: "same")
     assert same(1) == same(2) != same(1, 2) != same(x=1) != same(y=1)
+    assert same(x=1, y=2) == same(y=1, x=2)
     of_class = exact_key_generator(None, Thing.of.__func__, lambda value: "same", names=names)  # type: ignore[attr-defined]
     assert of_class(Thing, 1) == of_class(Thing, 2) != of_class(Other, 1)
     with pytest.raises(KeyEncodingError, match="'a' of"):

@@ -141,6 +141,12 @@ def test_a_program_can_read_and_write(lookup: TemplateLookup, region: Region) ->
     assert region.kept["mine"] == "made"
 
 
+def test_a_part_can_be_written_before_it_was_shown(lookup: TemplateLookup) -> None:
+    lookup.put_string("page.html", PART)
+    lookup.get_template("page.html").cache.set("render_part", "one", region="short")
+    assert shown(lookup, PART, word="two") == "one"
+
+
 def test_a_part_that_names_no_region_is_told(lookup: TemplateLookup) -> None:
     with pytest.raises(ValidationError, match=r"cache_region; .*None, but \['long', 'short'\]"):
         shown(lookup, PART.replace('cache_region="short"', ""), word="")

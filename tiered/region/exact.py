@@ -204,7 +204,7 @@ def _head(namespace: str | None, fn: Callable[..., Any], names: FunctionNames) -
         raise TypeError(f"namespace must be a text or None, not {namespace!r}")
     module = getattr(fn, "__module__", None) or "?"
     qualname = getattr(fn, "__qualname__", type(fn).__qualname__)
-    head = f"{_printable(module)}:{_printable(qualname)}"
+    head = f"{_printable(module).replace(':', '%3A')}:{_printable(qualname)}"
     if namespace is not None:
         head += f"|{_printable(namespace)}"
     names.take(head, fn)
