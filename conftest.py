@@ -1,15 +1,20 @@
 """Runs the Python examples of the README and of the documentation.
 
-The examples name ``localhost:11211``, as their readers would, so that is where a server
-has to be: the one that answers there already, or one that is started for the examples.
+Each page is a module, named after its file, so that what it defines can be found by name, as a
+backend is. The examples name ``localhost:11211``, as their readers would, so that
+is where a server has to be: the one that answers there already, or one that is started for the
+examples.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
 
 import pytest
-from sybil import Sybil
+from sybil import Document, Sybil
 from sybil.parsers.markdown import PythonCodeBlockParser, SkipParser
 
 from tests.conftest import memcached as memcached  # noqa: PLC0414 - also for the examples
@@ -32,8 +37,19 @@ def usual_memcached(request: pytest.FixtureRequest) -> Iterator[None]:
         server.stop()
 
 
+class Page(Document):
+    """A page whose examples are the text of one module."""
+
+    def __init__(self, text: str, path: str) -> None:
+        super().__init__(text, path)
+        module = ModuleType(f"page_{Path(path).stem.replace('-', '_')}")
+        sys.modules[module.__name__] = module
+        self.namespace = module.__dict__
+
+
 pytest_collect_file = Sybil(
     parsers=[PythonCodeBlockParser(), SkipParser()],
     patterns=["README.md", "docs/**/*.md"],
     fixtures=["usual_memcached"],
+    document_types={".md": Page},
 ).pytest()
