@@ -140,6 +140,28 @@ def test_who_is_revoked_writes_nothing(side: Side, present: bool) -> None:
     assert side.take(b"theirs") is not None
 
 
+def test_a_claim_that_is_given_while_another_is_revoked_holds_nobody_up(
+    side: Side, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dialect = type(side.link.run(lambda link: link.dialect))
+    stub = dialect.stub
+    given: list[Lease] = []
+
+    def slow_stub(self: Any, stream: Any, key: bytes) -> bytes | None:
+        found: bytes | None = stub(self, stream, key)
+        if not given:
+            grant = leases.take(side.link, side.key, side.mark, b"theirs", LIFE)
+            assert grant is not None
+            given.append(side.lease_of(grant))
+        return found
+
+    monkeypatch.setattr(dialect, "stub", slow_stub)
+    side.revoke()
+    monkeypatch.undo()
+    side.give_back(given[0])
+    assert side.take() is not None
+
+
 def test_to_revoke_what_nobody_has_changes_nothing(side: Side, present: bool) -> None:
     side.revoke()
     assert side.value == (b"present" if present else None)

@@ -435,6 +435,31 @@ def test_keys_in_opposite_orders_do_not_deadlock(region: CacheRegion) -> None:
     assert all(sorted(answer) == sorted(key * 2 for key in keys) for answer in answers)
 
 
+def test_a_flight_that_another_one_begins_first_is_his(region: CacheRegion) -> None:
+    flights = region.core.flights
+    enter = flights.enter
+    one, joins = HeldUp("one"), []
+
+    def overtaken(key: Any) -> Any:
+        entered = enter(key)
+        flights.enter = enter  # type: ignore[method-assign]
+        joins.append(in_threads(lambda: region.get_or_create("a", one)))
+        assert one.began.wait(PATIENCE)
+        return entered
+
+    flights.enter = overtaken  # type: ignore[method-assign]
+    many = HeldUp(["B"])
+    join = in_threads(lambda: region.get_or_create_multi(["a", "b"], many))
+    assert many.began.wait(PATIENCE)
+    # What was begun before this delete is not kept, whoever has begun it.
+    region.delete("a")
+    one.go.set()
+    many.go.set()
+    assert join() == [["one", "B"]]
+    assert joins[0]() == ["one"]
+    assert region.get_multi(["a", "b"]) == [NO_VALUE, "B"]
+
+
 def test_an_error_leaves_none_of_the_locks(region: CacheRegion) -> None:
     with pytest.raises(OSError, match="the source is down"):
         region.get_or_create_multi(["a", "b"], lambda *keys: failing())
@@ -631,12 +656,20 @@ def test_a_region_without_a_backend_says_so() -> None:
         lambda: region.delete("k"),
         lambda: region.get_or_create("k", failing),
         lambda: region.get_or_create_multi(["k"], failing),
-        lambda: region.invalidate(),
         lambda: region.wrap(ProxyBackend),
         lambda: region.cache_on_arguments()(failing)(),
     ):
         with pytest.raises(RegionNotConfigured, match=r"'users' has no backend yet.*configure"):
             use()
+
+
+def test_an_invalidation_before_there_is_a_backend_counts(clock: ManualClock) -> None:
+    held = {"k": cached("from before", clock.wall()), "l": cached("later", clock.wall() + 1)}
+    region = make_region(clock=clock)
+    region.invalidate()
+    region.configure("memory", 10, {"cache_dict": held})
+    assert region.get_multi(["k", "l"]) == [NO_VALUE, "later"]
+    assert region.region_invalidator.was_hard_invalidated()
 
 
 def test_a_region_is_configured_once_unless_one_says_so(memory: CacheRegion) -> None:
@@ -647,6 +680,24 @@ def test_a_region_is_configured_once_unless_one_says_so(memory: CacheRegion) -> 
     memory.configure("memory", replace_existing_backend=True)
     assert memory.actual_backend is not previous
     assert memory.get("k") is NO_VALUE
+
+
+def test_settings(clock: ManualClock) -> None:
+    settings = {
+        "cache.backend": "dogpile.cache.memory",
+        "cache.expiration_time": " 10 ",
+        "cache.stale_if_error": "true",
+        "cache.arguments.some_option_of_theirs": "1",
+        "other.backend": "null",
+    }
+    region = make_region(clock=clock).configure_from_config(settings, "cache.")
+    assert region.expiration_time == 10
+    assert region.stale_if_error
+    region.set("k", "old")
+    clock.advance(11)
+    assert region.get_or_create("k", failing) == "old"
+    with pytest.raises(ValidationError, match=r"cache\.stale_if_error must be true or false"):
+        make_region().configure_from_config({**settings, "cache.stale_if_error": "x"}, "cache.")
 
 
 @pytest.mark.parametrize("wrong", ["10", float("nan"), object(), True, [1]])

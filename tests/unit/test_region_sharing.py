@@ -184,6 +184,18 @@ def test_a_hard_and_a_soft_invalidation_at_once_are_both_kept(cluster: Cluster) 
             region.get_or_create("k", failing, stale_if_error=True)
 
 
+def test_an_answer_from_before_an_invalidation_does_not_undo_it(clock: ManualClock) -> None:
+    region = Cluster(clock, tiers=False).region()
+    region.set("k", "old")
+    strategy = region.region_invalidator
+    ticket = strategy.ticket()
+    before = region.backend.find(strategy.keys)
+    region.invalidate()
+    strategy.adopt(before, ticket)  # of a thread that was asking meanwhile
+    found = region.backend.find(["k"])["k"].value
+    assert strategy.validity(found[1]).name == "HARD"
+
+
 def test_a_lost_revision_invalidates_and_brings_nothing_back(cluster: Cluster) -> None:
     ours, theirs = cluster.region(), cluster.region()
     ours.set("k", "old")

@@ -85,6 +85,7 @@ class ConfiguredRegion:
             clock or SYSTEM_CLOCK
         )
         self._own_invalidator = False
+        self._early: list[bool] = []  # invalidations before there was a backend
 
     # -- Configuration -----------------------------------------------------------
 
@@ -135,11 +136,29 @@ class ConfiguredRegion:
         self._attach(outermost, actual)
         self._expiration_time = expiration_time
         self.near.patience = patience
+        early, self._early = self._early, []
+        for hard in early:
+            self._invalidator.invalidate(hard)
         return self
+
+    def invalidate(self, hard: bool = True) -> None:
+        """Make invalid all that the region has made so far.
+
+        On a shared backend it is so in all processes, for regions of the same name.
+
+        Args:
+            hard: the values are as good as gone. Otherwise they are out of date: served to all
+                but the one who makes each anew; that needs an ``expiration_time``.
+        """
+        if self._core is None:
+            self._early.append(bool(hard))
+        else:
+            self._core.invalidate(hard)
 
     def configure_from_config(self, config_dict: Mapping[str, Any], prefix: str) -> Self:
         """:meth:`configure` from settings: ``<prefix>backend``, ``<prefix>expiration_time``,
-        ``<prefix>arguments.<name>``, ``<prefix>wrap`` and ``<prefix>replace_existing_backend``.
+        ``<prefix>arguments.<name>``, ``<prefix>wrap``, ``<prefix>replace_existing_backend`` and
+        ``<prefix>stale_if_error``.
 
         Texts are read as numbers, ``true``, ``false`` and ``None`` where they look so.
 
@@ -147,6 +166,10 @@ class ConfiguredRegion:
             ValidationError: there is no ``<prefix>backend``; and as of :meth:`configure`.
         """
         settings = configuration(config_dict, prefix)
+        rescues = settings.options.get("stale_if_error", self.stale_if_error)
+        if not isinstance(rescues, bool):
+            raise ValidationError(f"{prefix}stale_if_error must be true or false, not {rescues!r}")
+        self.stale_if_error = rescues
         return self.configure(
             settings.backend,
             expiration_time=settings.expiration_time,

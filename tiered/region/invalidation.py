@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import itertools
 import math
 import secrets
 import threading
@@ -187,6 +188,8 @@ class SharedInvalidationStrategy(RegionInvalidationStrategy):
         self._in_bytes = self._client.capabilities.bytes_only
         self._marks = tuple(_Mark.new(0.0) for _ in self.keys)
         self._last_hard: bool | None = None
+        self._tickets = itertools.count(1)
+        self._adopted = 0
         fork.register(self)
         self.after_fork()
         self._note(self._marks)
@@ -208,12 +211,24 @@ class SharedInvalidationStrategy(RegionInvalidationStrategy):
     def confirm(self) -> str:
         """The revision, confirmed with the server now."""
         with self._lock:
-            self.adopt(self._client.entries(self.keys))
+            ticket = self.ticket()
+            self.adopt(self._client.entries(self.keys), ticket)
             return self.revision
 
-    def adopt(self, found: Mapping[Key, Entry]) -> None:
-        """Take what was just read from the server for true, and make up what it has not."""
+    def ticket(self) -> int:
+        """To be drawn before the server is asked for :attr:`keys`."""
+        return next(self._tickets)
+
+    def adopt(self, found: Mapping[Key, Entry], ticket: int) -> None:
+        """Take what was just read from the server for true, and make up what it has not.
+
+        Of several answers, that to the latest question counts: who asked earlier may have been
+        answered before an invalidation that the others know of.
+        """
         with self._lock:
+            if ticket < self._adopted:
+                return
+            self._adopted = ticket
             marks = []
             for key, known in zip(self.keys, self._marks, strict=True):
                 held = found.get(key) or self._client.agree(key, self._stored(_Mark.new(0.0)))
@@ -239,6 +254,7 @@ class SharedInvalidationStrategy(RegionInvalidationStrategy):
             marks[at] = _Mark.new(self._clock.wall())
             self._client.decree(self.keys[at], self._stored(marks[at]))
             self._note(tuple(marks))
+            self._adopted = self.ticket()
             self._last_hard = bool(hard)
 
     def validity(self, metadata: MetaDataType) -> Validity:

@@ -136,8 +136,9 @@ class Keeping:
     ) -> list[CacheReturnType]:
         strategy = self._strategy()
         if isinstance(strategy, SharedInvalidationStrategy) and backend.asks_each_time:
+            ticket = strategy.ticket()
             found = backend.find([*strategy.keys, *keys], youngest=youngest)
-            strategy.adopt(found)
+            strategy.adopt(found, ticket)
         else:
             self._update(confirmed=youngest)
             found = backend.find(keys, youngest=youngest)

@@ -58,16 +58,19 @@ class _Batch:
     flights: dict[KeyType, Flight]
     flight: Flight = field(default_factory=Flight)
 
-    def begin(self) -> None:
-        """Lead all of it."""
+    def begin(self) -> dict[KeyType, Flight]:
+        """Lead all of it, but for the flights that another one has begun: those are given back."""
         self.flight.begin()
         batch = self.flight
+        # Who found a flight of ours in the table may have been faster than we were.
+        begun = {key: flight for key, flight in self.flights.items() if not flight.begin()}
+        self.flights = {key: self.flights[key] for key in self.flights if key not in begun}
         for flight in self.flights.values():
-            flight.begin()
             # Who asks for a key from within the creator would wait for himself.
             circles.follow(flight, batch)
             # The batch may end without a word to the flights: a task that never ran.
             flight.alive = lambda: not (batch.ended or batch.lost)
+        return begun
 
     def land(self, key: KeyType, outcome: Outcome) -> None:
         self.flights[key].land(outcome)
@@ -131,8 +134,10 @@ class ManyCreation:
                 answers[key] = one.payload
             else:
                 theirs.append((key, flight))
-        if ours:
-            outcome = yield from self._led(_Batch(order, ours))
+        batch = _Batch(order, ours)
+        theirs += batch.begin().items()
+        if batch.flights:
+            outcome = yield from self._led(batch)
             if outcome.error is not None:
                 return outcome.error
             answers |= outcome.value
@@ -180,7 +185,6 @@ class ManyCreation:
 
     def _led(self, batch: _Batch) -> Steps[Outcome]:
         """Have *batch* made, in the caller's thread or a task of its own."""
-        batch.begin()
         call = BoundCall(batch.flight, (), {})
         steps = landed(self._flights, batch.flight, batch.flight, self._batch(batch), self._guarded)
         outcome: Outcome | None

@@ -100,17 +100,6 @@ class CacheRegion(ConfiguredRegion):
         """:meth:`delete` each of *keys*."""
         self.core.forget(self.mangled_all(keys))
 
-    def invalidate(self, hard: bool = True) -> None:
-        """Make invalid all that the region has made so far.
-
-        On a shared backend it is so in all processes, for regions of the same name.
-
-        Args:
-            hard: the values are as good as gone. Otherwise they are out of date: served to all
-                but the one who makes each anew; that needs an ``expiration_time``.
-        """
-        self.core.invalidate(hard)
-
     def key_is_locked(self, key: KeyType) -> bool:
         """Whether the value of *key* is being made just now."""
         return self.core.is_locked(self.mangled(key))

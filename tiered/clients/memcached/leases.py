@@ -119,8 +119,11 @@ def revoke(connection: Connection, key: bytes, mark_key: bytes) -> None:
     """End whatever lease there is on *key*, and leave its value."""
     dialect, stream = connection.dialect, connection.stream
     stub = dialect.stub(stream, key)
-    if stub is not None:
-        dialect.delete(stream, key, stub)
-    else:
+    if stub is None:
         dialect.delete(stream, mark_key)
         dialect.renumber(stream, key)  # this is what the holder's fill depends on
+        # The stub of a claim that was given just now has another token now, too: its holder
+        # could not give it back, and it would keep everybody waiting until it ends by itself.
+        stub = dialect.stub(stream, key)
+    if stub is not None:
+        dialect.delete(stream, key, stub)
