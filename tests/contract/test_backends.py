@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -20,6 +21,7 @@ from tiered.clients.null import NullCacheClient
 from tiered.dogpile import KeyReentrantMutex, ThreadMutex
 from tiered.region.api import BackendArguments, BackendFormatted, BackendSetType, KeyType
 from tiered.region.backends.file import FileLock
+from tiered.region.backends.memcached import MemcachedBackend, PyMemcacheBackend
 from tiered.region.backends.memory import MemoryBackend
 from tiered.region.backends.null import NullBackend
 from tiered.region.proxy import ProxyBackend
@@ -272,6 +274,71 @@ class TestTinyTiers(OnMemcached, BackendContract):
 
     def configured(self) -> Any:
         return [InprocCacheClient(1), self.client]
+
+
+# -- On memcached, by name -------------------------------------------------------------
+
+
+class ByName:
+    """For the backends that make clients of their own, one for each region."""
+
+    more: ClassVar[Mapping[str, Any]] = {}
+    arguments: Mapping[str, Any]
+
+    @pytest.fixture(autouse=True)
+    def _server(
+        self, memcached: PrivateMemcached, monkeypatch: pytest.MonkeyPatch
+    ) -> Iterator[None]:
+        self.arguments = {
+            "url": memcached.address,
+            "checksum_key": SECRET,
+            "prefix": unique_prefix(),
+            **self.more,
+        }
+        with contextlib.ExitStack() as clients:
+            made_client = MemcachedBackend.made_client
+
+            def closed(backend: MemcachedBackend, arguments: BackendArguments) -> CacheClient:
+                return clients.enter_context(made_client(backend, arguments))
+
+            for cls in (MemcachedBackend, PyMemcacheBackend):
+                monkeypatch.setattr(cls, "made_client", closed)
+            yield
+
+
+class TestMemcachedByName(ByName, BackendContract):
+    backend = "memcached"
+
+
+class TestMemcachedByDogpileCachesName(ByName, BackendContract):
+    backend = "dogpile.cache.pymemcache"
+    more: ClassVar[Mapping[str, Any]] = {"not_known_at_all": True, "socket_keepalive": None}
+
+
+class TestLockingMemcachedByName(ByName, BackendContract):
+    backend = "memcached"
+    more: ClassVar[Mapping[str, Any]] = {"distributed_lock": True, "memcached_expire_time": 3600}
+
+
+class TestWrappedMemcachedByName(ByName, BackendContract):
+    backend = "memcached"
+    config_args = WRAPPED
+
+
+class TestMemcachedOfJson(ByName, BackendContract):
+    backend = "memcached"
+    more: ClassVar[Mapping[str, Any]] = {"distributed_lock": True, "checksum_key": None}
+
+
+class TestMemcachedMutexesByName(ByName, BackendMutexContract):
+    backend = "memcached"
+    more: ClassVar[Mapping[str, Any]] = {"distributed_lock": True}
+
+
+class TestWrappedMemcachedMutexesByName(ByName, BackendMutexContract):
+    backend = "memcached"
+    config_args = WRAPPED
+    more: ClassVar[Mapping[str, Any]] = {"distributed_lock": True}
 
 
 # -- What the contracts are for --------------------------------------------------------
