@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import contextlib
+import threading
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,7 +18,12 @@ from tiered.clients.base import CacheClient
 from tiered.clients.inproc import InprocCacheClient
 from tiered.clients.memcached import MemcachedClient
 from tiered.clients.null import NullCacheClient
+from tiered.dogpile import KeyReentrantMutex, ThreadMutex
+from tiered.region.api import BackendArguments, BackendFormatted, BackendSetType, KeyType
 from tiered.region.backends.file import FileLock
+from tiered.region.backends.memcached import MemcachedBackend, PyMemcacheBackend
+from tiered.region.backends.memory import MemoryBackend
+from tiered.region.backends.null import NullBackend
 from tiered.region.proxy import ProxyBackend
 from tiered.testing import BackendContract, BackendMutexContract
 
@@ -133,6 +140,9 @@ class TestDBMWithALockOfAUser(OnAFile, BackendContract):
 class TestMutexesOfOneLockOfAFile(OnAFile, BackendMutexContract):
     more: ClassVar[Mapping[str, Any]] = {"lock_factory": OfAUser}
     one_lock = True
+
+
+# -- Over clients ----------------------------------------------------------------------
 
 
 class TestInproc(BackendContract):
@@ -264,3 +274,147 @@ class TestTinyTiers(OnMemcached, BackendContract):
 
     def configured(self) -> Any:
         return [InprocCacheClient(1), self.client]
+
+
+# -- On memcached, by name -------------------------------------------------------------
+
+
+class ByName:
+    """For the backends that make clients of their own, one for each region."""
+
+    more: ClassVar[Mapping[str, Any]] = {}
+    arguments: Mapping[str, Any]
+
+    @pytest.fixture(autouse=True)
+    def _server(
+        self, memcached: PrivateMemcached, monkeypatch: pytest.MonkeyPatch
+    ) -> Iterator[None]:
+        self.arguments = {
+            "url": memcached.address,
+            "checksum_key": SECRET,
+            "prefix": unique_prefix(),
+            **self.more,
+        }
+        with contextlib.ExitStack() as clients:
+            made_client = MemcachedBackend.made_client
+
+            def closed(backend: MemcachedBackend, arguments: BackendArguments) -> CacheClient:
+                return clients.enter_context(made_client(backend, arguments))
+
+            for cls in (MemcachedBackend, PyMemcacheBackend):
+                monkeypatch.setattr(cls, "made_client", closed)
+            yield
+
+
+class TestMemcachedByName(ByName, BackendContract):
+    backend = "memcached"
+
+
+class TestMemcachedByDogpileCachesName(ByName, BackendContract):
+    backend = "dogpile.cache.pymemcache"
+    more: ClassVar[Mapping[str, Any]] = {"not_known_at_all": True, "socket_keepalive": None}
+
+
+class TestLockingMemcachedByName(ByName, BackendContract):
+    backend = "memcached"
+    more: ClassVar[Mapping[str, Any]] = {"distributed_lock": True, "memcached_expire_time": 3600}
+
+
+class TestWrappedMemcachedByName(ByName, BackendContract):
+    backend = "memcached"
+    config_args = WRAPPED
+
+
+class TestMemcachedOfJson(ByName, BackendContract):
+    backend = "memcached"
+    more: ClassVar[Mapping[str, Any]] = {"distributed_lock": True, "checksum_key": None}
+
+
+class TestMemcachedMutexesByName(ByName, BackendMutexContract):
+    backend = "memcached"
+    more: ClassVar[Mapping[str, Any]] = {"distributed_lock": True}
+
+
+class TestWrappedMemcachedMutexesByName(ByName, BackendMutexContract):
+    backend = "memcached"
+    config_args = WRAPPED
+    more: ClassVar[Mapping[str, Any]] = {"distributed_lock": True}
+
+
+# -- What the contracts are for --------------------------------------------------------
+
+
+class Faulty(MemoryBackend):
+    """Has the faults that it is told to have."""
+
+    def __init__(self, arguments: BackendArguments) -> None:
+        super().__init__({})
+        self.fault = arguments["fault"]
+        self.mutex = KeyReentrantMutex.factory(threading.Lock())
+
+    def get(self, key: KeyType) -> BackendFormatted:
+        if self.fault == "fails" and key not in self.cache:
+            raise LookupError(key)
+        return super().get(key[:40] if self.fault == "mixes up keys" else key)
+
+    def set(self, key: KeyType, value: BackendSetType) -> None:
+        if self.fault == "cuts values" and isinstance(value, bytes):
+            value = value[:1000]
+        super().set(key[:40] if self.fault == "mixes up keys" else key, value)
+
+    def delete(self, key: KeyType) -> None:
+        if self.fault != "keeps all":
+            super().delete(key)
+
+    def delete_multi(self, keys: Iterable[KeyType]) -> None:
+        for key in keys:
+            if self.fault != "knows nothing of many":
+                self.delete(key)
+
+    def get_mutex(self, key: KeyType) -> Any:
+        if self.fault == "keeps nobody out":
+            return NullBackend({}).get_mutex(key)
+        if self.fault == "has many mutexes":
+            return ThreadMutex()
+        return self.mutex(key)
+
+
+class OfFaults(BackendContract, BackendMutexContract):
+    def __init__(self, fault: str) -> None:
+        self.fault = fault
+
+    def configured(self) -> Any:
+        return Faulty({"fault": self.fault})
+
+
+@pytest.mark.parametrize(
+    ("fault", "test"),
+    [
+        ("fails", "what_is_not_there_is_no_value"),
+        ("mixes up keys", "many_bytes_come_back_in_the_order_of_the_keys"),
+        ("cuts values", "bytes_come_back"),
+        ("keeps all", "bytes_that_are_deleted_are_gone_and_no_others"),
+        ("knows nothing of many", "bytes_that_are_deleted_are_gone_and_no_others"),
+        ("keeps nobody out", "it_is_held_once"),
+        ("has many mutexes", "all_mutexes_of_a_key_are_one"),
+    ],
+)
+def test_faults_are_found(fault: str, test: str) -> None:
+    def run(fault: str) -> None:
+        suite = OfFaults(fault)
+        getattr(suite, f"test_{test}")(suite.make_region().backend, "k" * 40)
+
+    run("none")
+    with pytest.raises((AssertionError, LookupError)):
+        run(fault)
+
+
+def test_a_suite_says_why_it_cannot_run() -> None:
+    class Unavailable(BackendContract):
+        def unavailable(self) -> str:
+            return "no server"
+
+    assert Unavailable().reason_to_skip("test_bytes_come_back") == "no server"
+    assert TestNull().reason_to_skip("test_bytes_come_back") == "the backend keeps nothing"
+    assert TestNull().reason_to_skip("test_a_creator_gets_its_arguments") is None
+    assert TestMemory().reason_to_skip("test_bytes_come_back") is None

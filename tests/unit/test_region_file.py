@@ -72,8 +72,8 @@ def test_values_of_any_kind_of_file(of_a_kind: DBMBackend) -> None:
     assert backend.get_serialized("a") is NO_VALUE
     backend.delete("a")
     backend.set_serialized("a", b"x\0\xff")
-    backend.set_serialized_multi({"b": b"1", "é\n": b"v" * 3000})
-    assert backend.get_serialized_multi(["a", "no", "b", "é\n"]) == [
+    backend.set_serialized_multi({"b": b"1", "é\n\udc80": b"v" * 3000})
+    assert backend.get_serialized_multi(["a", "no", "b", "é\n\udc80"]) == [
         b"x\0\xff",
         NO_VALUE,
         b"1",
@@ -422,6 +422,16 @@ def test_it_is_the_lock_that_dogpile_cache_uses(path: Path) -> None:
         ours.release_read_lock()
     with ours.write():
         assert not theirs.acquire_read_lock(False)
+
+
+def test_locks_of_dogpile_cache_can_be_used(path: Path) -> None:
+    their: Any = pytest.importorskip("dogpile.cache.backends.file")
+    backend = DBMBackend({"filename": path, "lock_factory": their.FileLock})
+    backend.set_serialized("k", b"v")
+    assert backend.get_serialized("k") == b"v"
+    with mutex(backend, "k"), mutex(backend, "l"):
+        assert together(lambda _: mutex(backend, "m").acquire(False), 1) == [False]
+    assert mutex(backend, "m").acquire(False)
 
 
 def test_a_file_of_dogpile_caches_is_read(path: Path) -> None:

@@ -97,7 +97,7 @@ class DBMBackend(BytesBackend):
             self._is_there()
             with dbm.open(self.filename, "c", 0o600) as file:
                 for key, value in mapping.items():
-                    file[key.encode()] = value
+                    file[_name(key)] = value
 
     def delete(self, key: KeyType) -> None:
         self.delete_multi([key])
@@ -109,7 +109,7 @@ class DBMBackend(BytesBackend):
             with dbm.open(self.filename, "w") as file:
                 for key in keys:
                     try:
-                        del file[key.encode()]
+                        del file[_name(key)]
                     except KeyError:
                         pass  # it is not there, as it shall be
 
@@ -119,9 +119,13 @@ class DBMBackend(BytesBackend):
         return dbm.whichdb(self.filename) is not None
 
 
+def _name(key: KeyType) -> bytes:
+    return key.encode("utf-8", "surrogatepass")
+
+
 def _found(file: Any, key: KeyType) -> SerializedReturnType:
     try:
-        value: bytes = file[key.encode()]  # not all kinds have a get()
+        value: bytes = file[_name(key)]  # not all kinds have a get()
     except KeyError:
         return NO_VALUE
     return value

@@ -82,13 +82,17 @@ class BackendKit:
             self.configured(), **{"arguments": self.arguments, **self.config_args, **config}
         )
 
+    def reason_to_skip(self, test: str) -> str | None:
+        """Why the test of that name does not apply; ``None`` if it does."""
+        if not self.keeps and test not in _FOR_ALL:
+            return "the backend keeps nothing"
+        return self.unavailable()
+
     # -- Fixtures --------------------------------------------------------------
 
     @pytest.fixture(autouse=True)
     def _can_run(self, request: pytest.FixtureRequest) -> None:
-        if not self.keeps and request.function.__name__ not in _FOR_ALL:
-            pytest.skip("the backend keeps nothing")
-        reason = self.unavailable()
+        reason = self.reason_to_skip(request.function.__name__)
         if reason is not None:
             pytest.skip(reason)
 
