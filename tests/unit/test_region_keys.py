@@ -13,7 +13,7 @@ import sys
 import weakref
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import given
@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 from tiered.errors import KeyEncodingError
 from tiered.keys.canonical import canonical
+from tiered.region import NO_VALUE, CacheRegion, make_region
 from tiered.region import keys as ours
 from tiered.region.exact import FunctionNames, exact_key_generator, exact_multi_key_generator
 
@@ -587,3 +588,75 @@ def test_a_module_that_is_loaded_again_keeps_its_keys(
 def test_the_safe_characters_stand_for_themselves() -> None:
     text = "".join(sorted({*string.printable} - {*string.whitespace} - {*"|#%"}))
     assert canonical(text).decode() in exact("x")(text)
+
+
+# -- In a region -----------------------------------------------------------------------
+
+
+def exact_region() -> CacheRegion:
+    return make_region(
+        function_key_generator=exact_key_generator,
+        function_multi_key_generator=exact_multi_key_generator,
+    ).configure("memory")
+
+
+def decorated(region: CacheRegion, number: int) -> Any:
+    """A closure: the same name each time."""
+
+    @region.cache_on_arguments()
+    def inner(a: Any, b: Any = 0) -> Any:
+        return [number, a, b]
+
+    return inner
+
+
+def test_a_region_with_exact_keys() -> None:
+    function = decorated(exact_region(), 1)
+    assert function("1") == [1, "1", 0]
+    assert function(1) == function(b=0, a=1.0) == function(True) == [1, 1, 0]
+    assert function(1) is function(b=0, a=1.0)
+    function.invalidate(a=1)
+    assert function.get(1, 0) is NO_VALUE
+    assert function.get("1")
+
+
+def test_a_region_refuses_another_function_of_one_name() -> None:
+    region = exact_region()
+    decorated(region, 1)
+    with pytest.raises(ValueError, match="namespace"):
+        decorated(region, 2)
+    # Made again with all that is around it, as by who makes an application twice.
+    assert decorated(exact_region(), 2)(1) == [2, 1, 0]
+
+
+def test_many_exact_keys_in_a_region() -> None:
+    region = exact_region()
+
+    def make(number: int) -> Any:
+        @region.cache_multi_on_arguments()
+        def inner(*ids: Any) -> list[Any]:
+            return [(number, one) for one in ids]
+
+        return inner
+
+    function = make(1)
+    assert function(1, "1", 1.0) == [(1, 1), (1, "1"), (1, 1)]
+    with pytest.raises(ValueError, match="namespace"):
+        make(2)
+
+
+def test_methods_in_a_region_with_exact_keys() -> None:
+    class Account(NamedTuple):
+        number: int
+
+    region = exact_region()
+
+    def balance(self: Account) -> int:
+        return self.number
+
+    Account.balance = region.cache_on_arguments()(balance)  # type: ignore[attr-defined]
+    assert [Account(n).balance() for n in (1, 2, 1)] == [1, 2, 1]  # type: ignore[attr-defined]
+    assert Plain().method(1) == 1
+    method = region.cache_on_arguments()(Plain.method)
+    with pytest.raises(KeyEncodingError, match="'self'"):
+        method(Plain(), 1)

@@ -19,6 +19,7 @@ from tiered.region.api import (
 from tiered.region.backends.clients import ClientBackend
 from tiered.region.config import configuration
 from tiered.region.core import RegionCore
+from tiered.region.exact import FunctionNames
 from tiered.region.exception import (
     RegionAlreadyConfigured,
     RegionNotConfigured,
@@ -52,6 +53,7 @@ class ConfiguredRegion:
 
     Attributes:
         near: what the calls of decorated functions read.
+        function_names: what the keys of its functions begin with, where they are exact.
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class ConfiguredRegion:
         self.async_creation_runner = async_creation_runner
         self.stale_if_error = stale_if_error
         self.near: Final = Near()
+        self.function_names: Final = FunctionNames()
         self._user_defined_key_mangler = key_mangler
         self._user_defined_serializer = serializer
         self._user_defined_deserializer = deserializer

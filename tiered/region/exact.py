@@ -14,11 +14,12 @@ it. An address in memory would be another key in each process, and one day the k
 object. ``cls`` is the class, by its module and qualified name.
 
 *Functions of one name.* Closures and lambdas may bear the name of another function, whose
-values would be wrong for them. The second one is refused; give it a namespace.
+values would be wrong for them. In one region, the second one is refused; give it a namespace.
 """
 
 from __future__ import annotations
 
+import functools
 import inspect
 import itertools
 import string
@@ -36,7 +37,12 @@ from tiered.keys.identity import function_identity
 from tiered.region.api import KeyType
 from tiered.typing import Key
 
-__all__ = ["FunctionNames", "exact_key_generator", "exact_multi_key_generator"]
+__all__ = [
+    "FunctionNames",
+    "exact_key_generator",
+    "exact_multi_key_generator",
+    "generator_with_names",
+]
 
 StandIn: TypeAlias = Callable[[Any], Key]
 
@@ -100,7 +106,8 @@ def exact_key_generator(
         to_str: gives what stands for an argument: a text, or anything with a canonical form. It
             is asked for every argument, ``self`` included, ``cls`` not. ``None``, and ``str``,
             which is the default of regions, for the argument itself.
-        names: those that are taken already.
+        names: those that are taken already; a region gives its own, and without one they are
+            those of this process.
 
     Raises:
         ValueError: another function has the same name and namespace.
@@ -164,6 +171,13 @@ def exact_multi_key_generator(
             raise
 
     return generate_keys
+
+
+def generator_with_names(generator: Callable[..., Any], names: FunctionNames) -> Callable[..., Any]:
+    """*generator*; where it is one of this module, taking names from *names*."""
+    if generator in (exact_key_generator, exact_multi_key_generator):
+        return functools.partial(generator, names=names)
+    return generator
 
 
 class _Arguments:

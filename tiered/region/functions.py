@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from tiered.keys.call import BoundCall, CallShape
 from tiered.region.api import KeyType, ValuePayload
 from tiered.region.creation import Order
+from tiered.region.exact import generator_with_names
 from tiered.region.freshness import patience_source
 from tiered.region.keeping import VALUE_VERSION
 from tiered.region.keys import function_key_generator
@@ -97,7 +98,8 @@ def cache_decorator(
     patience = patience_source(expiration_time)
 
     def decorate(function: Callable[..., Any]) -> Any:
-        make_key = made_key_generator(key_generator, namespace, function, to_str)
+        generator = generator_with_names(key_generator, region.function_names)
+        make_key = made_key_generator(generator, namespace, function, to_str)
         plain = key_generator is function_key_generator and to_str is str
         calls = _Calls(
             region,

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from tiered.region.api import NO_VALUE, KeyType, ValuePayload
+from tiered.region.exact import generator_with_names
 from tiered.region.freshness import patience_source
 from tiered.region.functions import hang
 from tiered.steps.effects import Steps
@@ -41,7 +42,8 @@ def cache_multi_decorator(
     patience = patience_source(expiration_time)
 
     def decorate(function: Callable[..., Any]) -> Any:
-        make_keys = key_generator(namespace, function, to_str=to_str)
+        generator = generator_with_names(key_generator, region.function_names)
+        make_keys = generator(namespace, function, to_str=to_str)
         calls = _ManyCalls(
             region,
             function,
