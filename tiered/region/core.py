@@ -185,4 +185,11 @@ class RegionCore:
 
 
 def _called(creator: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    return creator(*args, **kwargs)
+    made = creator(*args, **kwargs)
+    if inspect.iscoroutine(made):  # which nobody but the first caller could await
+        made.close()
+        raise TypeError(
+            f"the creator {creator!r} returned a coroutine; use the region's operations for event "
+            f"loops, such as await region.aio.get_or_create(key, creator)"
+        )
+    return made

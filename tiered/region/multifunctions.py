@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from tiered.region.api import NO_VALUE, KeyType, ValuePayload
 from tiered.region.freshness import patience_source
 from tiered.region.functions import hang
+from tiered.region.keys import check_namespace
 from tiered.steps.effects import Steps
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ def cache_multi_decorator(
     Args:
         awaitable: the decorated function is a coroutine function, whatever the function is.
     """
+    check_namespace(namespace)
     patience = patience_source(expiration_time)
 
     def decorate(function: Callable[..., Any]) -> Any:
