@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
@@ -45,6 +46,11 @@ class Page(Document):
         module = ModuleType(f"page_{Path(path).stem.replace('-', '_')}")
         sys.modules[module.__name__] = module
         self.namespace = module.__dict__
+        self.namespace["installed"] = _installed  # for examples that are skipped without it
+
+
+def _installed(package: str) -> bool:
+    return find_spec(package) is not None
 
 
 pytest_collect_file = Sybil(

@@ -780,6 +780,21 @@ def test_the_clock_of_the_client_counts(clock: ManualClock) -> None:
     assert region.get("k", -1) == 1
 
 
+def test_a_decorator_without_its_call_is_refused(memory: CacheRegion) -> None:
+    for decorate in (memory.cache_on_arguments, memory.cache_multi_on_arguments):
+        with pytest.raises(TypeError, match=r"with parentheses, such as @region\."):
+            decorate(lambda x: x)
+
+
+def test_a_coroutine_is_no_value(memory: CacheRegion) -> None:
+    async def create() -> int:
+        return 1
+
+    with pytest.raises(TypeError, match=r"await region\.aio\.get_or_create"):
+        memory.get_or_create("k", create)
+    assert memory.get("k") is NO_VALUE
+
+
 def test_stats(memory: CacheRegion) -> None:
     memory.get("k")
     memory.get_or_create("k", lambda: 1)

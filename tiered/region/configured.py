@@ -197,8 +197,8 @@ class ConfiguredRegion:
         self._core = core = RegionCore(
             backend,
             actual,
-            serializer=self._user_defined_serializer or actual.serializer,
-            deserializer=self._user_defined_deserializer or actual.deserializer,
+            serializer=self._user_defined_serializer,
+            deserializer=self._user_defined_deserializer,
             strategy=self._invalidator,
             clock=clock,
             pool=default_pool(),

@@ -9,6 +9,7 @@ from typing import Any, Final
 from tiered.concurrency.flight import Flights
 from tiered.concurrency.pool import WorkerPool
 from tiered.region.api import CacheBackend, CachedValue, Deserializer, KeyType, Serializer
+from tiered.region.backends.clients import ClientBackend
 from tiered.region.backends.memory import MemoryBackend
 from tiered.region.backends.null import NullBackend
 from tiered.region.creation import Creation
@@ -33,7 +34,7 @@ class RegionCore:
     Args:
         backend: the outermost one.
         actual: the innermost one.
-        serializer, deserializer: of payloads.
+        serializer, deserializer: of payloads; ``None`` for the backend's own.
         strategy: what ``invalidate()`` means.
         clock: the source of time.
         pool: for what an event loop cannot wait for.
@@ -58,6 +59,11 @@ class RegionCore:
     ) -> None:
         self.backend: Final = backend
         self._clock = clock
+        if serializer or deserializer or backend is actual or not isinstance(actual, ClientBackend):
+            serializer = serializer or actual.serializer
+            deserializer = deserializer or actual.deserializer
+        # Else the proxies see values, as around dogpile.cache's memcached backends, and the
+        # backend makes bytes of them by itself.
         self.follow(strategy)
         self.flights: Final = Flights()
         reports = Reports("tiered.region", clock)
@@ -179,4 +185,11 @@ class RegionCore:
 
 
 def _called(creator: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    return creator(*args, **kwargs)
+    made = creator(*args, **kwargs)
+    if inspect.iscoroutine(made):  # which nobody but the first caller could await
+        made.close()
+        raise TypeError(
+            f"the creator {creator!r} returned a coroutine; use the region's operations for event "
+            f"loops, such as await region.aio.get_or_create(key, creator)"
+        )
+    return made

@@ -20,7 +20,7 @@ from tiered.region.creation import Order
 from tiered.region.exact import generator_with_names
 from tiered.region.freshness import patience_source
 from tiered.region.keeping import VALUE_VERSION
-from tiered.region.keys import function_key_generator
+from tiered.region.keys import check_namespace, function_key_generator
 
 if TYPE_CHECKING:
     from tiered.region.region import CacheRegion
@@ -95,6 +95,7 @@ def cache_decorator(
     Args:
         awaitable: the decorated function is a coroutine function, whatever the function is.
     """
+    check_namespace(namespace)
     patience = patience_source(expiration_time)
 
     def decorate(function: Callable[..., Any]) -> Any:

@@ -6,7 +6,6 @@ raises is counted, logged once per interval, and looks like a miss.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, TypeVar
@@ -24,6 +23,7 @@ from tiered.region.api import (
 )
 from tiered.region.backends.clients import ClientBackend, given
 from tiered.region.invalidation import RegionInvalidationStrategy, SharedInvalidationStrategy
+from tiered.region.serialization import dumped, is_metadata, parsed
 from tiered.stats.reports import Reports
 from tiered.steps.counting import CallCounters
 from tiered.typing import Clock
@@ -34,8 +34,6 @@ T = TypeVar("T")
 
 VALUE_VERSION: Final = 2
 """Of what is noted with a value; dogpile.cache's number for the same form."""
-
-_SEPARATOR: Final = b"|"
 
 
 class Keeping:
@@ -153,19 +151,15 @@ class Keeping:
         """*value* if it is one of a region's; else it is not there."""
         if isinstance(value, (bytes, bytearray, memoryview)) and self._deserializer is not None:
             return self._parsed(bytes(value), self._deserializer)
-        if isinstance(value, tuple) and len(value) == 2 and _is_metadata(value[1]):
+        if isinstance(value, tuple) and len(value) == 2 and is_metadata(value[1]):
             return value if type(value) is CachedValue else CachedValue(*value)
         if value is not None and type(value).__name__ != "NoValue":  # dogpile's own says so too
             self._failed("a foreign value is a miss", ValueError(type(value).__name__))
         return NO_VALUE
 
     def _parsed(self, data: bytes, deserializer: Deserializer) -> CacheReturnType:
-        head, _, body = data.partition(_SEPARATOR)
         try:
-            metadata = json.loads(head)
-            if not _is_metadata(metadata):
-                raise ValueError("no region wrote it")
-            return CachedValue(deserializer(body), metadata)
+            return parsed(data, deserializer)
         except CantDeserializeException:
             return NO_VALUE
         except Exception as error:
@@ -211,21 +205,21 @@ class Keeping:
 
     def _write(self, values: Mapping[KeyType, CachedValue], patience: float) -> None:
         backend = self.backend
-        dumped = self._dumped(values)
-        if not dumped:
+        kept = self._dumped(values)
+        if not kept:
             return
         if self.client is not None:
-            self.client.put(dumped, patience)
-        elif len(dumped) == 1:
-            for key, one in dumped.items():
+            self.client.put(kept, patience)
+        elif len(kept) == 1:
+            for key, one in kept.items():
                 if isinstance(one, bytes):
                     backend.set_serialized(key, one)
                 else:
                     backend.set(key, one)
         elif self._serializer is not None:
-            backend.set_serialized_multi(dumped)  # type: ignore[arg-type]  # bytes, all of them
+            backend.set_serialized_multi(kept)  # type: ignore[arg-type]  # bytes, all of them
         else:
-            backend.set_multi(dumped)
+            backend.set_multi(kept)
 
     def _dumped(
         self, values: Mapping[KeyType, CachedValue]
@@ -234,16 +228,15 @@ class Keeping:
         serializer = self._serializer
         if serializer is None:
             return values
-        dumped: dict[KeyType, bytes] = {}
+        made: dict[KeyType, bytes] = {}
         for key, value in values.items():
             try:
-                head = json.dumps(dict(value.metadata)).encode("ascii")
-                dumped[key] = head + _SEPARATOR + serializer(value.payload)
+                made[key] = dumped(value, serializer)
             except Exception as error:  # a serialiser is anybody's code
                 self._failed("a value is not kept", error)
         # What was there before is not what was last set or made.
-        self.forget([key for key in values if key not in dumped])
-        return dumped
+        self.forget([key for key in values if key not in made])
+        return made
 
     def forget(self, keys: Sequence[KeyType]) -> None:
         """Delete *keys*."""
@@ -251,10 +244,3 @@ class Keeping:
             self.guarded(lambda: self.backend.delete(keys[0]), None)
         elif keys:
             self.guarded(lambda: self.backend.delete_multi(keys), None)
-
-
-def _is_metadata(value: object) -> bool:
-    if not isinstance(value, Mapping):
-        return False
-    made = value.get("ct")
-    return isinstance(made, (int, float)) and math.isfinite(made)

@@ -19,6 +19,7 @@ from tiered.region.api import KeyManglerType, KeyType
 from tiered.region.exact import exact_key_generator, exact_multi_key_generator
 
 __all__ = [
+    "check_namespace",
     "exact_key_generator",
     "exact_multi_key_generator",
     "function_key_generator",
@@ -111,6 +112,15 @@ def length_conditional_mangler(length: int, mangler: KeyManglerType) -> KeyMangl
         return key if len(key) < length else mangler(key)
 
     return mangle
+
+
+def check_namespace(namespace: Any) -> None:
+    """Raises ``TypeError`` if it is a function: the decorator was written without its call."""
+    if inspect.isroutine(namespace):
+        raise TypeError(
+            f"namespace must be a text or None, not {namespace!r}; write the decorator with "
+            f"parentheses, such as @region.cache_on_arguments()"
+        )
 
 
 class _Named(NamedTuple):

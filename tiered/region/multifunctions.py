@@ -11,6 +11,7 @@ from tiered.region.api import NO_VALUE, KeyType, ValuePayload
 from tiered.region.exact import generator_with_names
 from tiered.region.freshness import patience_source
 from tiered.region.functions import hang
+from tiered.region.keys import check_namespace
 from tiered.steps.effects import Steps
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ def cache_multi_decorator(
     Args:
         awaitable: the decorated function is a coroutine function, whatever the function is.
     """
+    check_namespace(namespace)
     patience = patience_source(expiration_time)
 
     def decorate(function: Callable[..., Any]) -> Any:

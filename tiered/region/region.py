@@ -1,4 +1,7 @@
-"""The region: a backend, for how long values are good, and how they are made."""
+"""The region: a backend, for how long values are good, and how they are made.
+
+Programs import what they give to a region from here too.
+"""
 
 from __future__ import annotations
 
@@ -20,12 +23,20 @@ from tiered.region.configured import ConfiguredRegion
 from tiered.region.creation import Order
 from tiered.region.freshness import ExpirationTime, patience_of
 from tiered.region.functions import FunctionKeyGenerator, cache_decorator
+from tiered.region.invalidation import DefaultInvalidationStrategy, RegionInvalidationStrategy
+from tiered.region.loading import register_backend
 from tiered.region.many import ManyOrder
 from tiered.region.multifunctions import FunctionMultiKeyGenerator, cache_multi_decorator
 from tiered.region.typed import RegionDecorator
 from tiered.steps.counting import CallStats
 
-__all__ = ["CacheRegion", "make_region"]
+__all__ = [
+    "CacheRegion",
+    "DefaultInvalidationStrategy",
+    "RegionInvalidationStrategy",
+    "make_region",
+    "register_backend",
+]
 
 
 class CacheRegion(ConfiguredRegion):

@@ -1,15 +1,24 @@
-"""Serialisers for regions on clients that keep bytes, and which deserialisers may be used there."""
+"""Values as bytes: their form, serialisers for clients that keep bytes, and which deserialisers
+may be used there.
+
+The form is dogpile.cache's: the metadata as JSON, ``|``, the serialised payload.
+"""
 
 from __future__ import annotations
 
 import functools
+import json
+import math
+from collections.abc import Mapping
 from typing import Any, Final
 
 from tiered.codec.serialize import JsonSerializer, PickleSerializer
 from tiered.errors import UnserializableValue
-from tiered.region.api import Deserializer, Serializer, ValuePayload
+from tiered.region.api import CachedValue, Deserializer, Serializer, ValuePayload
 
-__all__ = ["executes", "serialization"]
+__all__ = ["dumped", "executes", "is_metadata", "parsed", "serialization"]
+
+_SEPARATOR: Final = b"|"
 
 _PICKLE: Final = PickleSerializer()
 _JSON: Final = JsonSerializer()
@@ -23,6 +32,34 @@ _EXECUTING: Final = {
     "yaml": {"unsafe_load"},
 }
 """By package: functions that run what the bytes name that they read, or crash on some bytes."""
+
+
+def dumped(value: CachedValue, serializer: Serializer) -> bytes:
+    """*value* as bytes. Raises what *serializer* raises."""
+    head = json.dumps(dict(value.metadata)).encode("ascii")
+    return head + _SEPARATOR + serializer(value.payload)
+
+
+def parsed(data: bytes, deserializer: Deserializer) -> CachedValue:
+    """Undoes :func:`dumped`.
+
+    Raises:
+        ValueError: *data* are not of that form.
+        Exception: what *deserializer* raises.
+    """
+    head, _, body = data.partition(_SEPARATOR)
+    metadata = json.loads(head)
+    if not is_metadata(metadata):
+        raise ValueError("no region wrote it")
+    return CachedValue(deserializer(body), metadata)
+
+
+def is_metadata(value: object) -> bool:
+    """Whether *value* is what a region notes with its values."""
+    if not isinstance(value, Mapping):
+        return False
+    made = value.get("ct")
+    return isinstance(made, (int, float)) and math.isfinite(made)
 
 
 def serialization(*, authentic: bool) -> tuple[Serializer, Deserializer]:

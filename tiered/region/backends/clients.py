@@ -11,6 +11,7 @@ from tiered.clients.inproc import InprocCacheClient
 from tiered.clients.tiered import TieredInclusiveClient
 from tiered.dogpile.mutexes import ClaimMutex
 from tiered.entry import Entry
+from tiered.errors import UnserializableValue
 from tiered.region.api import (
     NO_VALUE,
     BackendArguments,
@@ -21,10 +22,12 @@ from tiered.region.api import (
     CacheMutex,
     Deserializer,
     KeyType,
+    SerializedReturnType,
 )
 from tiered.region.arguments import checked_flag, checked_seconds
 from tiered.region.exception import ValidationError
-from tiered.region.serialization import executes, serialization
+from tiered.region.serialization import dumped, executes, parsed, serialization
+from tiered.stats.reports import Reports
 from tiered.typing import Key
 
 __all__ = ["ClientBackend", "InprocBackend", "TieredBackend", "near_get"]
@@ -41,7 +44,7 @@ class ClientBackend(CacheBackend):
     """A region's values on a client of this package.
 
     On a client that keeps nothing but bytes, values are pickled if it signs them, and JSON if
-    not; a region may have another serialiser.
+    not; a region may have another serialiser. Proxies see the values themselves, unless it has.
 
     Args:
         arguments:
@@ -77,6 +80,7 @@ class ClientBackend(CacheBackend):
         self.lock_timeout: Final = checked_seconds(arguments, "lock_timeout", 0) or _LOCK_TIMEOUT
         self.life: Final = self.life_of(arguments) or math.inf
         self.recheck: Final = checked_seconds(arguments, "recheck", 1.0)
+        self._reports = Reports("tiered.region", self.clock)
         if self.capabilities.bytes_only:
             self.serializer, self.deserializer = serialization(
                 authentic=self.capabilities.authentic
@@ -164,19 +168,44 @@ class ClientBackend(CacheBackend):
         return cast(CacheMutex, ClaimMutex(self.client, key, self.lock_timeout))
 
     def get(self, key: KeyType) -> BackendFormatted:
-        entry = self.client.entry(key)
-        return NO_VALUE if entry is None else given(entry.value)
+        return self.get_multi([key])[0]
 
     def get_multi(self, keys: Iterable[KeyType]) -> Sequence[BackendFormatted]:
+        return [self._read(value) for value in self.get_serialized_multi(keys)]
+
+    def get_serialized(self, key: KeyType) -> SerializedReturnType:
+        return self.get_serialized_multi([key])[0]
+
+    def get_serialized_multi(self, keys: Iterable[KeyType]) -> Sequence[SerializedReturnType]:
         wanted = list(keys)
         found = self.client.entries(wanted)
         return [given(found[key].value) if key in found else NO_VALUE for key in wanted]
 
     def set(self, key: KeyType, value: BackendSetType) -> None:
-        self.put({key: value}, math.inf)
+        self.set_multi({key: value})
 
     def set_multi(self, mapping: Mapping[KeyType, BackendSetType]) -> None:
-        self.put(mapping, math.inf)
+        try:
+            self.put({key: self._written(value) for key, value in mapping.items()}, math.inf)
+        except UnserializableValue:
+            self.delete_multi(mapping)  # what was there before is not what was last set
+            raise
+
+    def _written(self, value: BackendSetType) -> BackendSetType:
+        if self.serializer is None or not isinstance(value, CachedValue):
+            return value
+        return dumped(value, self.serializer)
+
+    def _read(self, value: Any) -> Any:
+        if self.deserializer is None or not isinstance(value, bytes):
+            return value
+        try:
+            return parsed(value, self.deserializer)
+        except Exception as error:  # whatever is in it, it is no reason to lose the other keys
+            self._reports.warn(
+                "read", "a value that cannot be read is a miss: %r (%r)", error, self
+            )
+            return NO_VALUE
 
     def delete(self, key: KeyType) -> None:
         self.client.delete(key)
