@@ -757,6 +757,7 @@ def test_proxies_see_everything(clock: ManualClock) -> None:
     assert region.get("k") == 1
     assert seen[-2:] == ["outer get", "class get"]
     assert type(region.actual_backend).__name__ == "MemoryBackend"
+    assert make_region().configure("memory", wrap=Noting).backend.name == "class"  # type: ignore[attr-defined]
     region.wrap(Noting("latest"))
     del seen[:]
     assert region.get("k") == 1

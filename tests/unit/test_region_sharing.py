@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from typing import Any
 
@@ -11,7 +12,13 @@ from tests.fakes import FailingClient, RemoteFake
 from tests.regions import PATIENCE, HeldUp, in_threads
 from tiered.clients.inproc import InprocCacheClient
 from tiered.clients.tiered import TieredInclusiveClient
-from tiered.region import NO_VALUE, CacheRegion, SharedInvalidationStrategy, make_region
+from tiered.region import (
+    NO_VALUE,
+    CacheRegion,
+    ProxyBackend,
+    SharedInvalidationStrategy,
+    make_region,
+)
 from tiered.testing import ManualClock
 
 
@@ -87,6 +94,43 @@ def test_while_one_process_creates_the_others_get_the_old_value(cluster: Cluster
     creator.go.set()
     assert join() == ["new"]
     assert theirs.get_or_create("k", failing) == "new"
+
+
+class Noting(ProxyBackend):
+    """Writes down what is set through it."""
+
+    def __init__(self) -> None:
+        self.noted: list[str] = []
+
+    def set(self, key: str, value: Any) -> None:
+        self.noted.append(key)
+        super().set(key, value)
+
+
+@pytest.mark.parametrize("loop", [False, True])
+def test_proxies_see_fills_that_are_refused_all_the_same(cluster: Cluster, loop: bool) -> None:
+    ours, theirs = (cluster.region(expiration=10**9) for _ in range(2))
+    proxy = Noting()
+    ours.wrap(proxy)
+    creator = HeldUp("from before")
+
+    def ask() -> Any:
+        if loop:
+            return asyncio.run(ours.aio.get_or_create("k", creator))
+        return ours.get_or_create("k", creator)
+
+    join = in_threads(ask)
+    assert creator.began.wait(PATIENCE)
+    assert theirs.key_is_locked("k")
+    theirs.delete("k")
+    creator.go.set()
+    assert join() == ["from before"]
+    assert proxy.noted == ["k"]
+    assert theirs.get("k") is NO_VALUE
+    assert ours.get_or_create_multi(["k", "l"], lambda *keys: list(keys)) == ["k", "l"]
+    assert proxy.noted == ["k", "k", "l"]
+    assert theirs.get_multi(["k", "l"]) == ["k", "l"]
+    assert not ours.key_is_locked("k")
 
 
 def test_a_holder_that_died_is_replaced(cluster: Cluster) -> None:
@@ -215,6 +259,17 @@ def test_regions_of_other_names_are_left_alone(cluster: Cluster) -> None:
     posts.invalidate()
     cluster.clock.advance(1)
     assert users.get("k") == "user"
+
+
+def test_a_value_of_a_region_of_another_name_is_judged_by_its_time(cluster: Cluster) -> None:
+    users, posts = cluster.region("users"), cluster.region("posts")
+    users.set("k", "of users")
+    assert posts.get("k") == "of users"
+    assert posts.get_or_create("k", failing) == "of users"
+    cluster.clock.advance(1)
+    posts.invalidate()
+    assert posts.get("k") is NO_VALUE
+    assert users.get("k") == "of users"
 
 
 def test_regions_of_one_name_in_one_process_hear_at_once(cluster: Cluster) -> None:

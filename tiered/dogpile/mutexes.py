@@ -231,6 +231,15 @@ class ClaimMutex(BaseMutex):
             self._holds.remove(hold)
         return hold.claim.release()
 
+    @property
+    def claim(self) -> Claim | None:
+        """The claim that was taken last and is held by this object, if there is one.
+
+        For who has something to write under it; it is given back by :meth:`release` all the same.
+        """
+        with self._own:
+            return self._holds[-1].claim if self._holds else None
+
     def locked(self) -> bool:
         claim = self._client.claim(self._claimed, min(self.ttl, _PROBE))
         if claim is None:

@@ -99,7 +99,7 @@ class ConfiguredRegion:
         arguments: BackendArguments | None = None,
         _config_argument_dict: Mapping[str, Any] | None = None,
         _config_prefix: str | None = None,
-        wrap: Sequence[ProxyBackend | type[ProxyBackend]] = (),
+        wrap: ProxyBackend | type[ProxyBackend] | Sequence[ProxyBackend | type[ProxyBackend]] = (),
         replace_existing_backend: bool = False,
         region_invalidator: RegionInvalidationStrategy | None = None,
     ) -> Self:
@@ -134,7 +134,8 @@ class ConfiguredRegion:
         elif not self._own_invalidator:
             self._invalidator = self._invalidator_for(actual)
         outermost = actual
-        for proxy in reversed(list(wrap or ())):
+        given = [wrap] if isinstance(wrap, (type, ProxyBackend)) else list(wrap or ())
+        for proxy in reversed(given):
             outermost = _wrapped(proxy, outermost)
         self._attach(outermost, actual)
         self._expiration_time = expiration_time

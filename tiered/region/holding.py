@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import threading
 import weakref
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, cast
 
 from tiered.clients.base import Claim
 from tiered.concurrency.flight import Flight, Flights
+from tiered.dogpile.mutexes import ClaimMutex
 from tiered.region.api import CachedValue, CacheMutex, KeyType
+from tiered.region.backends.clients import filling
 from tiered.region.keeping import Keeping
 
 __all__ = ["HandedOver", "Hold", "Holder", "InOneThread", "holder_of"]
@@ -16,6 +18,10 @@ __all__ = ["HandedOver", "Hold", "Holder", "InOneThread", "holder_of"]
 
 class Hold(Protocol):
     """The right to make a value, for now."""
+
+    @property
+    def claims(self) -> bool:
+        """Whether a write is refused where the right has ended: then each is one of its own."""
 
     def write(self, value: CachedValue, patience: float) -> None:
         """Keep what was made, if the right still holds."""
@@ -33,6 +39,8 @@ class Holder(Protocol):
 
 class _Free:
     """Of a backend that keeps nobody apart: the flights of the process do."""
+
+    claims = False
 
     def __init__(self, key: KeyType, keeping: Keeping) -> None:
         self._key = key
@@ -66,6 +74,20 @@ class _Mutexed(_Free):
         self._keeping.guarded(self._mutex.release, None)
 
 
+class _ProxiedClaim(_Mutexed):
+    """Of a client behind proxies: they see the write, and it is the fill of the claim."""
+
+    claims = True
+
+    def __init__(self, key: KeyType, keeping: Keeping, mutex: ClaimMutex) -> None:
+        super().__init__(key, keeping, cast(CacheMutex, mutex))
+        self._claims = mutex
+
+    def write(self, value: CachedValue, patience: float) -> None:
+        with filling(self._claims.claim):
+            super().write(value, patience)
+
+
 class _Claiming:
     """Of a client: the claim on the key itself, in one step with the write."""
 
@@ -84,6 +106,8 @@ class _Claiming:
 
 
 class _Claimed:
+    claims = True
+
     def __init__(self, claim: Claim, keeping: Keeping) -> None:
         self._claim = claim
         self._keeping = keeping
@@ -98,6 +122,8 @@ class _Claimed:
 
 class _Unkept:
     """Where no claim could be asked for: nothing is known of deletes either."""
+
+    claims = True
 
     def write(self, value: CachedValue, patience: float) -> None:
         pass
@@ -121,6 +147,8 @@ def holder_of(key: KeyType, keeping: Keeping, *, one_thread: bool = False) -> Ho
     mutex = keeping.guarded(lambda: keeping.backend.get_mutex(key), None)
     if mutex is None:
         return _Free(key, keeping)
+    if isinstance(mutex, ClaimMutex):
+        return _ProxiedClaim(key, keeping, mutex)
     return _Mutexed(key, keeping, InOneThread(mutex) if one_thread else mutex)
 
 

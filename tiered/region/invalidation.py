@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import hashlib
 import itertools
 import math
 import secrets
@@ -146,9 +147,10 @@ class SharedInvalidationStrategy(RegionInvalidationStrategy):
     """For regions on a shared client: who invalidates one does so in every process.
 
     Beside the data lie two revisions of the region, random tokens: one that a hard and one
-    that a soft invalidation renews. A value is stamped with both as they were when its
-    computation began, so that no clock of any host decides what is older. A lost token is
-    made up anew: that invalidates the region, but brings nothing back.
+    that a soft invalidation renews. A value is stamped with the region and with both, as they
+    were when its computation began, so that no clock of any host decides what is older; only of
+    a value from a region of another name, its time is all that is known. A lost token is made
+    up anew: that invalidates the region, but brings nothing back.
 
     Who hears of it, and when: this process and readers that ask a server anyway, at once; who
     has a near tier, within *recheck* seconds.
@@ -182,6 +184,7 @@ class SharedInvalidationStrategy(RegionInvalidationStrategy):
         self.keys: Final[tuple[Key, Key]] = ((_MARK, name, "hard"), (_MARK, name, "soft"))
         self.horizon = -math.inf
         self.revision = ""
+        self._region = hashlib.blake2b(name.encode(), digest_size=4).hexdigest()
         self._client = client.authority
         self._clock = client.clock
         self._recheck = recheck
@@ -239,7 +242,7 @@ class SharedInvalidationStrategy(RegionInvalidationStrategy):
 
     def _note(self, marks: tuple[_Mark, ...]) -> None:
         self._marks = marks
-        self.revision = ".".join(mark.token for mark in marks)
+        self.revision = ".".join((self._region, *(mark.token for mark in marks)))
 
     def _stored(self, mark: _Mark) -> str | bytes:
         text = mark.text()
@@ -259,15 +262,15 @@ class SharedInvalidationStrategy(RegionInvalidationStrategy):
 
     def validity(self, metadata: MetaDataType) -> Validity:
         """What became of a value with *metadata*."""
-        stamped = metadata.get("rv")
-        revision = self.revision
+        stamped, revision = metadata.get("rv"), self.revision
         if stamped == revision:
             return Validity.VALID
-        if not isinstance(stamped, str):  # made by somebody who does not know of revisions
+        region, hard, _ = revision.split(".")
+        parts = stamped.split(".") if isinstance(stamped, str) else []
+        if len(parts) != len(revision.split(".")) or parts[0] != region:
+            # Made in a region of another name, or by somebody who does not know of revisions.
             return _by_time(self, metadata["ct"])
-        if stamped.partition(".")[0] == revision.partition(".")[0]:
-            return Validity.SOFT
-        return Validity.HARD
+        return Validity.SOFT if parts[1] == hard else Validity.HARD
 
     def is_hard_invalidated(self, timestamp: float) -> bool:
         return timestamp < self._marks[0].made

@@ -90,12 +90,14 @@ class Keeping:
         try:
             return operation()
         except Exception as error:
-            self._failed("the backend failed", error)
+            self._failed("the backend failed", repr(error))
             return fallback
 
-    def _failed(self, what: str, error: Exception) -> None:
+    def _failed(self, what: str, error: object, *keys: object) -> None:
+        """Count it, and log *what* has become of *keys*, once per interval."""
         self._counters.errors += 1
-        self._reports.warn((what, type(error).__name__), f"{what}: %r (%r)", error, self.backend)
+        told = f"{what} ({', '.join(map(repr, keys))})" if keys else what
+        self._reports.warn(what, "%s in %r: %s", told, self.backend, error)
 
     # -- Reading -----------------------------------------------------------------
 
@@ -124,10 +126,10 @@ class Keeping:
             values = [backend.get_serialized(keys[0])]
         else:
             values = backend.get_serialized_multi(keys)
-        found = [self._loaded(value) for value in values]
-        if len(found) != len(keys):
-            raise ValueError(f"get_multi of {len(keys)} keys gave {len(found)} values")
-        return found
+        given_for = list(values)
+        if len(given_for) != len(keys):
+            raise ValueError(f"get_multi of {len(keys)} keys gave {len(given_for)} values")
+        return [self._loaded(key, value) for key, value in zip(keys, given_for, strict=True)]
 
     def _found(
         self, backend: ClientBackend, keys: Sequence[KeyType], youngest: bool
@@ -140,30 +142,32 @@ class Keeping:
         else:
             self._update(confirmed=youngest)
             found = backend.find(keys, youngest=youngest)
-        return [self._loaded(given(found[key].value)) if key in found else NO_VALUE for key in keys]
+        return [
+            self._loaded(key, given(found[key].value)) if key in found else NO_VALUE for key in keys
+        ]
 
     def _update(self, *, confirmed: bool) -> None:
         strategy = self._strategy()
         if isinstance(strategy, SharedInvalidationStrategy):
             self.guarded(strategy.confirm if confirmed else strategy.current, "")
 
-    def _loaded(self, value: Any) -> CacheReturnType:
+    def _loaded(self, key: KeyType, value: Any) -> CacheReturnType:
         """*value* if it is one of a region's; else it is not there."""
         if isinstance(value, (bytes, bytearray, memoryview)) and self._deserializer is not None:
-            return self._parsed(bytes(value), self._deserializer)
+            return self._parsed(key, bytes(value), self._deserializer)
         if isinstance(value, tuple) and len(value) == 2 and is_metadata(value[1]):
             return value if type(value) is CachedValue else CachedValue(*value)
         if value is not None and type(value).__name__ != "NoValue":  # dogpile's own says so too
-            self._failed("a foreign value is a miss", ValueError(type(value).__name__))
+            self._failed("a value of no region is a miss", f"it is a {type(value).__name__}", key)
         return NO_VALUE
 
-    def _parsed(self, data: bytes, deserializer: Deserializer) -> CacheReturnType:
+    def _parsed(self, key: KeyType, data: bytes, deserializer: Deserializer) -> CacheReturnType:
         try:
             return parsed(data, deserializer)
         except CantDeserializeException:
             return NO_VALUE
         except Exception as error:
-            self._failed("a value that cannot be read is a miss", error)
+            self._failed("a value that cannot be read is a miss", repr(error), key)
             return NO_VALUE
 
     # -- Writing -----------------------------------------------------------------
@@ -233,7 +237,7 @@ class Keeping:
             try:
                 made[key] = dumped(value, serializer)
             except Exception as error:  # a serialiser is anybody's code
-                self._failed("a value is not kept", error)
+                self._failed("a value is not kept", repr(error), key)
         # What was there before is not what was last set or made.
         self.forget([key for key in values if key not in made])
         return made

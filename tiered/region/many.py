@@ -314,12 +314,11 @@ class ManyCreation:
                 if gates.enter_context(batch.flights[key].publishing())
                 and (order.wanted is None or order.wanted(value.payload))
             }
-            client = self._keeping.client
-            if client is None or not client.distributed_lock:
-                self._keeping.write(kept, order.patience)
-                return
+            together = {key: value for key, value in kept.items() if not holds[key].claims}
+            self._keeping.write(together, order.patience)
             for key, value in kept.items():
-                holds[key].write(value, order.patience)
+                if holds[key].claims:
+                    holds[key].write(value, order.patience)
 
 
 def _release(holds: Mapping[KeyType, Hold]) -> None:

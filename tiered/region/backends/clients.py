@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, ClassVar, Final, cast
 
 from tiered.clients.base import ANY, CacheClient, Claim, Search
@@ -30,7 +32,7 @@ from tiered.region.serialization import dumped, executes, parsed, serialization
 from tiered.stats.reports import Reports
 from tiered.typing import Key
 
-__all__ = ["ClientBackend", "InprocBackend", "TieredBackend", "near_get"]
+__all__ = ["ClientBackend", "InprocBackend", "TieredBackend", "filling", "near_get"]
 
 _LOCK_TIMEOUT: Final = 10.0
 """Seconds, as for functions that are decorated with ``cached``."""
@@ -38,6 +40,19 @@ _LOCK_TIMEOUT: Final = 10.0
 _YOUNGEST: Final = Search(ttl_skip=math.inf, farthest=True)
 """Asks all tiers: another process may have made a newer value than the nearest one has, and the
 farthest one knows."""
+
+
+_filled: ContextVar[Claim | None] = ContextVar("tiered.region.filled", default=None)
+
+
+@contextmanager
+def filling(claim: Claim | None) -> Iterator[None]:
+    """What is set meanwhile for the key of *claim*, through whatever proxies, is its fill."""
+    token = _filled.set(claim)
+    try:
+        yield
+    finally:
+        _filled.reset(token)
 
 
 class ClientBackend(CacheBackend):
@@ -139,6 +154,10 @@ class ClientBackend(CacheBackend):
     def put(self, mapping: Mapping[KeyType, BackendSetType], patience: float) -> None:
         """Keep values that are out of date after *patience* seconds."""
         ttl, keep = self.lives(patience)
+        claim = _filled.get()
+        if claim is not None and len(mapping) == 1 and claim.key in mapping:
+            claim.fill(self.kept(mapping[cast(KeyType, claim.key)]), ttl, keep=keep)
+            return
         if self.distributed_lock and not self.capabilities.fenced:
             for key in mapping:
                 self.client.revoke(key)  # what is being made for the key is older than this
