@@ -11,6 +11,7 @@ import pytest
 from tests.fakes import FailingClient, RemoteFake
 from tests.regions import PATIENCE, HeldUp, in_threads
 from tiered.clients.inproc import InprocCacheClient
+from tiered.clients.namespace import NamespaceWrapper
 from tiered.clients.tiered import TieredInclusiveClient
 from tiered.region import (
     NO_VALUE,
@@ -345,6 +346,25 @@ def test_a_hit_in_a_near_tier_asks_no_server(clock: ManualClock) -> None:
     assert region.stats.near_hits == 1
     clock.advance(1)
     assert double(2) == 4  # the server cannot be asked; what was right is right
+
+
+def test_revisions_are_proposed_once_also_where_keys_have_other_names(clock: ManualClock) -> None:
+    class Asked(RemoteFake):
+        proposals = 0
+
+        def agree(self, key: Any, proposal: Any) -> Any:
+            self.proposals += 1
+            return super().agree(key, proposal)
+
+    server = Asked(InprocCacheClient(100, clock=clock))
+    region = make_region("users").configure(NamespaceWrapper("n", server))
+    region.set("k", 1)
+    known = server.proposals
+    assert region.get("k") == 1
+    assert region.get_or_create("k", failing) == 1
+    assert server.proposals == known
+    make_region("users").configure(NamespaceWrapper("n", server)).invalidate()
+    assert region.get("k") is NO_VALUE
 
 
 def test_a_server_that_fails_keeps_nobody_from_the_value(clock: ManualClock) -> None:

@@ -233,6 +233,9 @@ class SharedInvalidationStrategy(RegionInvalidationStrategy):
                 return
             self._adopted = ticket
             marks = []
+            if any(key not in found for key in self.keys):
+                # A client that has other names for its keys does not bring them along.
+                found = {**self._client.entries(self.keys), **found}
             for key, known in zip(self.keys, self._marks, strict=True):
                 held = found.get(key) or self._client.agree(key, self._stored(_Mark.new(0.0)))
                 # If nobody answers, what was right when we last could ask.
