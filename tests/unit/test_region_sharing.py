@@ -254,6 +254,42 @@ def test_a_lost_revision_invalidates_and_brings_nothing_back(cluster: Cluster) -
     assert ours.get("k") == "new"
 
 
+class Deaf(RemoteFake):
+    """A client whose server takes no writes, for a while."""
+
+    deaf = False
+    raises = False
+
+    def store(self, key: Any, *args: Any, **options: Any) -> bool:
+        if self.deaf:
+            if self.raises:
+                raise OSError("no connection")
+            return False
+        return super().store(key, *args, **options)
+
+
+@pytest.mark.parametrize("raises", [False, True])
+@pytest.mark.parametrize("hard", [True, False])
+def test_an_invalidation_that_the_server_has_not_heard_is_told_later(
+    clock: ManualClock, hard: bool, raises: bool
+) -> None:
+    server = InprocCacheClient(100, clock=clock)
+    deaf = Deaf(server)
+    ours, theirs = (make_region("users").configure(one, 10) for one in (deaf, RemoteFake(server)))
+    ours.set("k", "old")
+    deaf.deaf, deaf.raises = True, raises
+    ours.invalidate(hard=hard)
+    for _ in range(3):
+        assert ours.get("k") is NO_VALUE
+        assert theirs.get("k") == "old"
+        clock.advance(1)
+    deaf.deaf = False
+    assert ours.get("k") is NO_VALUE
+    assert theirs.get("k") is NO_VALUE
+    theirs.set("k", "new")
+    assert ours.get("k") == "new"
+
+
 def test_regions_of_other_names_are_left_alone(cluster: Cluster) -> None:
     users, posts = cluster.region("users"), cluster.region("posts")
     users.set("k", "user")

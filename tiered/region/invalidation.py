@@ -15,6 +15,7 @@ from tiered.clients.base import CacheClient, Entry
 from tiered.clock import SYSTEM_CLOCK
 from tiered.concurrency import fork
 from tiered.region.api import MetaDataType
+from tiered.stats.reports import Reports
 from tiered.typing import Clock, Key
 
 __all__ = [
@@ -153,7 +154,8 @@ class SharedInvalidationStrategy(RegionInvalidationStrategy):
     up anew: that invalidates the region, but brings nothing back.
 
     Who hears of it, and when: this process and readers that ask a server anyway, at once; who
-    has a near tier, within *recheck* seconds.
+    has a near tier, within *recheck* seconds. While no server answers, an invalidation holds
+    in this process, which tells the servers as soon as it can.
 
     Args:
         name: of the region; regions of one name on the same servers are one.
@@ -190,7 +192,9 @@ class SharedInvalidationStrategy(RegionInvalidationStrategy):
         self._recheck = recheck
         self._in_bytes = self._client.capabilities.bytes_only
         self._marks = tuple(_Mark.new(0.0) for _ in self.keys)
+        self._owed: dict[int, _Mark] = {}  # what the server has not been told yet
         self._last_hard: bool | None = None
+        self._reports = Reports("tiered.region", self._clock)
         self._tickets = itertools.count(1)
         self._adopted = 0
         fork.register(self)
@@ -240,6 +244,9 @@ class SharedInvalidationStrategy(RegionInvalidationStrategy):
                 held = found.get(key) or self._client.agree(key, self._stored(_Mark.new(0.0)))
                 # If nobody answers, what was right when we last could ask.
                 marks.append(known if held is None else _Mark.read(held.value))
+            for at in list(self._owed):
+                marks[at] = self._owed[at]
+                self._tell(at)
             self._note(tuple(marks))
             self.horizon = self._clock.monotonic() + self._recheck
 
@@ -257,11 +264,27 @@ class SharedInvalidationStrategy(RegionInvalidationStrategy):
         with self._lock:
             at = 0 if hard else 1
             marks = list(self._marks)
-            marks[at] = _Mark.new(self._clock.wall())
-            self._client.decree(self.keys[at], self._stored(marks[at]))
+            marks[at] = self._owed[at] = _Mark.new(self._clock.wall())
+            self._tell(at)
             self._note(tuple(marks))
             self._adopted = self.ticket()
             self._last_hard = bool(hard)
+
+    def _tell(self, at: int) -> None:
+        """Tell the server of the invalidation that is owed to it, and see whether it has heard."""
+        key, mark = self.keys[at], self._owed[at]
+        try:
+            self._client.decree(key, self._stored(mark))
+            held = self._client.entry(key)
+            heard = held is not None and _Mark.read(held.value) == mark
+        except Exception:  # of a client that raises where others are silent
+            heard = False
+        if heard:
+            del self._owed[at]
+        else:
+            self._reports.warn(
+                "owed", "%r has not heard of an invalidation yet; it is told later", self._client
+            )
 
     def validity(self, metadata: MetaDataType) -> Validity:
         """What became of a value with *metadata*."""
