@@ -28,6 +28,8 @@ __all__ = [
     "putting_with_timedelta",
     "putting_with_ttl",
     "three_arguments",
+    "two_arguments",
+    "with_creator",
 ]
 
 Loop = Callable[[Any, Sequence[Any]], Any]
@@ -52,6 +54,22 @@ def one_argument(call: Any, keys: Sequence[Any]) -> None:
     """``f(key)``."""
     for key in keys:
         call(key)
+
+
+def two_arguments(call: Any, keys: Sequence[Any]) -> None:
+    """``f(key, "abc")``."""
+    for key in keys:
+        call(key, "abc")
+
+
+def with_creator(call: Any, keys: Sequence[Any]) -> None:
+    """``get_or_create(key, creator)``."""
+    for key in keys:
+        call(key, _value)
+
+
+def _value() -> str:
+    return VALUE
 
 
 def three_arguments(call: Any, keys: Sequence[Any]) -> None:

@@ -9,10 +9,12 @@ from typing import Any
 from bench.peers import peer
 from bench.servers import pair
 
-__all__ = ["Call", "Create", "awaited", "distributed", "threaded"]
+__all__ = ["Call", "Create", "Make", "awaited", "distributed", "threaded"]
 
 Call = Callable[[int], Any]
 Create = Callable[[int], Any]
+Make = Callable[[Create, str], dict[str, Call]]
+"""From a creator and a server's address to contenders, by name."""
 
 
 def threaded(create: Create) -> dict[str, Call]:
