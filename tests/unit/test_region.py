@@ -803,3 +803,18 @@ def test_stats(memory: CacheRegion) -> None:
     memory.get_multi(["k", "l"])
     stats = memory.stats
     assert (stats.hits, stats.misses, stats.computations) == (2, 3, 1)
+
+
+def test_functions_that_are_gone_leave_their_hits_and_nothing_else(memory: CacheRegion) -> None:
+    for _ in range(10):
+
+        @memory.cache_on_arguments()
+        def answer() -> int:
+            return 42
+
+        answer()
+        answer()
+        del answer
+    gc.collect()
+    assert memory.stats.near_hits == 19
+    assert len(memory._hit_counts) == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Self
 
@@ -83,7 +84,8 @@ class ConfiguredRegion:
         self._core: RegionCore | None = None
         self._expiration_time: ExpirationTime = None
         self._counters = CallCounters()
-        self._hit_counts: list[Callable[[], int]] = []
+        self._hit_counts: dict[weakref.ref[Any], Callable[[], int]] = {}
+        self._past_hits = 0  # of functions that are gone
         self._invalidator: RegionInvalidationStrategy = DefaultInvalidationStrategy(
             clock or SYSTEM_CLOCK
         )

@@ -185,7 +185,7 @@ class _Calls:
         )
         call: Callable[..., Any]
         call = shape.build(body, scope, preamble=_PREAMBLE, coroutine=awaits)
-        self._region.count_hits(counts[0])
+        self._region.count_hits(call, counts[0])
         return call
 
     def _own_patience(self) -> float:

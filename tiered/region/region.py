@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -271,11 +272,17 @@ class CacheRegion(ConfiguredRegion):
     @property
     def stats(self) -> CallStats:
         """A frozen snapshot of what was counted."""
-        return self._counters.snapshot(sum(count() for count in self._hit_counts))
+        counts = list(self._hit_counts.values())
+        return self._counters.snapshot(self._past_hits + sum(count() for count in counts))
 
-    def count_hits(self, count: Callable[[], int]) -> None:
-        """Let :attr:`stats` have the hits that *count* tells."""
-        self._hit_counts.append(count)
+    def count_hits(self, call: Callable[..., Any], count: Callable[[], int]) -> None:
+        """Let :attr:`stats` have the hits of *call* that *count* tells."""
+        counts = self._hit_counts
+
+        def gone(reference: weakref.ref[Any]) -> None:
+            self._past_hits += counts.pop(reference)()
+
+        counts[weakref.ref(call, gone)] = count
 
     # -- Shared by the faces -----------------------------------------------------
 
