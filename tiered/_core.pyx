@@ -26,6 +26,7 @@ The parts, in the order of their dependence:
 ``awaited.pxi``     a call of a cached coroutine function
 ``entrance.pxi``    the objects that stand where a function stood
 ``remote.pxi``      what each value from a server passes through
+``region.pxi``      what the calls of a region's functions look into
 ==================  ====================================================================
 """
 
@@ -40,3 +41,4 @@ include "compiled/door.pxi"
 include "compiled/awaited.pxi"
 include "compiled/entrance.pxi"
 include "compiled/remote.pxi"
+include "compiled/region.pxi"

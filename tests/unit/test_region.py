@@ -818,3 +818,34 @@ def test_functions_that_are_gone_leave_their_hits_and_nothing_else(memory: Cache
     gc.collect()
     assert memory.stats.near_hits == 19
     assert len(memory._hit_counts) == 0
+
+
+def test_what_is_asked_for_together_goes_through_the_methods_for_many() -> None:
+    seen: list[str] = []
+
+    class Many(ProxyBackend):
+        def get_multi(self, keys: Any) -> Any:
+            seen.append("get_multi")
+            return super().get_multi(keys)
+
+        def set_multi(self, mapping: Any) -> None:
+            seen.append("set_multi")
+            super().set_multi(mapping)
+
+        def delete_multi(self, keys: Any) -> None:
+            seen.append("delete_multi")
+            super().delete_multi(keys)
+
+    region = make_region().configure("memory", wrap=[Many])
+    region.set_multi({"k": 1})
+    assert region.get_multi(["k"]) == [1]
+    region.delete_multi(["k"])
+    assert seen == ["set_multi", "get_multi", "delete_multi"]
+    del seen[:]
+    assert region.get_or_create_multi(["k"], lambda *keys: [2]) == [2]
+    assert seen == ["get_multi", "get_multi", "set_multi"]
+    del seen[:]
+    region.set("k", 3)
+    assert region.get("k") == 3
+    region.delete("k")
+    assert seen == []

@@ -62,10 +62,12 @@ cdef extern from *:
     #define TIERED_OWN_CLOCK 1
     static inline double tiered_exact_time(void) { return tiered_clock(CLOCK_MONOTONIC); }
     static inline double tiered_coarse_time(void) { return tiered_clock(CLOCK_MONOTONIC_COARSE); }
+    static inline double tiered_wall_time(void) { return tiered_clock(CLOCK_REALTIME); }
     #else
     #define TIERED_OWN_CLOCK 0
     static inline double tiered_exact_time(void) { return 0.0; }
     static inline double tiered_coarse_time(void) { return 0.0; }
+    static inline double tiered_wall_time(void) { return 0.0; }
     #endif
 
     static inline PyObject **tiered_items(PyObject *tuple)
@@ -144,6 +146,7 @@ cdef extern from *:
     const int OWN_CLOCK "TIERED_OWN_CLOCK"
     double exact_time "tiered_exact_time"() noexcept
     double coarse_time "tiered_coarse_time"() noexcept
+    double wall_time "tiered_wall_time"() noexcept
     PyObject** items_of "tiered_items"(PyObject*) noexcept
     int same_text "tiered_same_text"(PyObject*, PyObject*) noexcept
     int plainly_equal "tiered_plainly_equal"(PyObject*, PyObject*, int depth) noexcept

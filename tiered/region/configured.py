@@ -37,7 +37,7 @@ from tiered.region.keys import function_key_generator as default_key_generator
 from tiered.region.keys import function_multi_key_generator as default_multi_key_generator
 from tiered.region.making import made_backend
 from tiered.region.multifunctions import FunctionMultiKeyGenerator
-from tiered.region.near import Near
+from tiered.region.near import attach, follow, near_nothing
 from tiered.region.proxy import ProxyBackend
 from tiered.steps.counting import CallCounters
 from tiered.typing import Clock
@@ -75,7 +75,7 @@ class ConfiguredRegion:
         self.function_multi_key_generator = function_multi_key_generator
         self.async_creation_runner = async_creation_runner
         self.stale_if_error = stale_if_error
-        self.near: Final = Near()
+        self.near: Final = near_nothing()
         self.function_names: Final = FunctionNames()
         self._user_defined_key_mangler = key_mangler
         self._user_defined_serializer = serializer
@@ -214,8 +214,8 @@ class ConfiguredRegion:
             self.near.mangle = _mangler(self._user_defined_key_mangler)
         # What a proxy or a serialiser would see must not pass them by.
         plain = backend is actual and core.keeping.keeps_as_it_is
-        self.near.attach(actual if plain else None, clock)
-        self.near.follow(self._invalidator)
+        attach(self.near, actual if plain else None, clock)
+        follow(self.near, self._invalidator)
         if previous is not None:
             previous.flights.supersede_all()
 
@@ -308,7 +308,7 @@ class ConfiguredRegion:
         self._invalidator, self._own_invalidator = strategy, True
         if self._core is not None:
             self._core.follow(strategy)
-            self.near.follow(strategy)
+            follow(self.near, strategy)
 
 
 def _wrapped(proxy: Any, backend: CacheBackend) -> CacheBackend:

@@ -133,7 +133,7 @@ class RegionCore:
 
     # -- Changes -----------------------------------------------------------------
 
-    def put(self, payloads: Mapping[KeyType, Any], patience: float) -> None:
+    def put(self, payloads: Mapping[KeyType, Any], patience: float, *, many: bool = False) -> None:
         """Keep *payloads*, in place of what is being made for their keys."""
         if not payloads:
             return
@@ -141,13 +141,13 @@ class RegionCore:
         def put() -> None:
             metadata = self.keeping.stamp(self.keeping.revision(confirmed=True))
             values = {key: CachedValue(one, metadata) for key, one in payloads.items()}
-            self.keeping.write(values, patience)
+            self.keeping.write(values, patience, many=many)
 
         self._change(list(payloads), put)
 
-    def forget(self, keys: Sequence[KeyType]) -> None:
+    def forget(self, keys: Sequence[KeyType], *, many: bool = False) -> None:
         """Delete *keys*; what is being made for them will not be kept."""
-        self._change(keys, lambda: self.keeping.forget(keys))
+        self._change(keys, lambda: self.keeping.forget(keys, many=many))
 
     def _change(self, keys: Iterable[KeyType], change: Callable[[], None]) -> None:
         for key in keys:

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from inspect import Parameter
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+from tiered.acceleration import core
 from tiered.keys.call import BoundCall, CallShape
 from tiered.region.api import KeyType, ValuePayload
 from tiered.region.creation import Order
@@ -21,6 +22,7 @@ from tiered.region.exact import generator_with_names
 from tiered.region.freshness import patience_source
 from tiered.region.keeping import VALUE_VERSION
 from tiered.region.keys import check_namespace, function_key_generator
+from tiered.sentinels import MISSING
 
 if TYPE_CHECKING:
     from tiered.region.region import CacheRegion
@@ -58,6 +60,14 @@ try:
             return _tiered_cached[0]
 except Exception:
     pass  # a mangler that fails, a foreign value: settle it
+return {wait}_tiered_settle(_tiered_name, {args}, {kwargs})
+"""
+
+_FOUND: Final = """\
+_tiered_name = {key}
+_tiered_payload = _tiered_find(_tiered_name)
+if _tiered_payload is not _tiered_nothing:
+    return _tiered_payload
 return {wait}_tiered_settle(_tiered_name, {args}, {kwargs})
 """
 
@@ -160,30 +170,36 @@ class _Calls:
         """The call itself; *prefix* of its keys, where the default generator makes them."""
         shape = self._shape
         key = None if prefix is None else _default_key(self._function, prefix)
-        counts: list[Callable[[], int]] = []
+        sources = {
+            "key": key or f"_tiered_keymaker(*{shape.args}, **{shape.kwargs})",
+            "args": shape.args,
+            "kwargs": shape.kwargs,
+            "wait": "await " if awaits else "",
+        }
         scope: dict[str, Any] = {
-            "_tiered_near": self._region.near,
             "_tiered_settle": self._asettle if awaits else self._settle,
             "_tiered_keymaker": self._make_key,
+        }
+        near, own = self._region.near, callable(expiration_time)
+        fixed = None if own or expiration_time is None else self._own_patience()
+        call: Callable[..., Any]
+        if core is not None:
+            look = core.Look(near, fixed, self._own_patience if own else None, MISSING)
+            scope |= {"_tiered_find": look.find, "_tiered_nothing": MISSING}
+            call = shape.build(_FOUND.format(**sources), scope, coroutine=awaits)
+            self._region.count_hits(call, lambda: look.hits)
+            return call
+        counts: list[Callable[[], int]] = []
+        scope |= {
+            "_tiered_near": near,
             "_tiered_own": self._own_patience,
+            "_tiered_patience": fixed,
             "_tiered_expose": counts.append,
         }
+        patience = "_tiered_own()" if own else "_tiered_patience"
         if expiration_time is None:
             patience = "_tiered_near.patience"
-        elif callable(expiration_time):
-            patience = "_tiered_own()"
-        else:
-            patience = "_tiered_patience"
-            scope["_tiered_patience"] = self._own_patience()
-        body = _HIT.format(
-            key=key or f"_tiered_keymaker(*{shape.args}, **{shape.kwargs})",
-            patience=patience,
-            version=VALUE_VERSION,
-            args=shape.args,
-            kwargs=shape.kwargs,
-            wait="await " if awaits else "",
-        )
-        call: Callable[..., Any]
+        body = _HIT.format(**sources, patience=patience, version=VALUE_VERSION)
         call = shape.build(body, scope, preamble=_PREAMBLE, coroutine=awaits)
         self._region.count_hits(call, counts[0])
         return call
@@ -193,15 +209,14 @@ class _Calls:
         return self._region.near.patience if given is None else given
 
     def _settle(self, key: KeyType, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        core = self._region.core
-        return core.blocking.run(core.creation.answer(self._order(key, args, kwargs))).get()
+        parts = self._region.core
+        return parts.blocking.run(parts.creation.answer(self._order(key, args, kwargs))).get()
 
     async def _asettle(self, key: KeyType, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        core = self._region.core
+        parts = self._region.core
         order = self._order(key, args, kwargs)
         order.loop = asyncio.get_running_loop()
-        steps = core.aio_creation.answer(order)
-        return await core.awaiting.get(steps)
+        return await parts.awaiting.get(parts.aio_creation.answer(order))
 
     def _order(self, key: KeyType, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Order:
         region = self._region

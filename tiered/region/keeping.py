@@ -103,7 +103,7 @@ class Keeping:
 
     def read(self, key: KeyType, *, youngest: bool = False) -> CacheReturnType:
         """What is kept for *key*; of several tiers, the nearest, or the *youngest*."""
-        return self.guarded(lambda: self._read((key,), youngest)[0], NO_VALUE)
+        return self.guarded(lambda: self._read((key,), youngest, many=False)[0], NO_VALUE)
 
     def read_many(
         self, keys: Sequence[KeyType], *, youngest: bool = False
@@ -112,20 +112,25 @@ class Keeping:
         if not keys:
             return []
         nothing: list[CacheReturnType] = [NO_VALUE for _ in keys]
-        return self.guarded(lambda: self._read(keys, youngest), nothing)
+        return self.guarded(lambda: self._read(keys, youngest, many=True), nothing)
 
-    def _read(self, keys: Sequence[KeyType], youngest: bool) -> list[CacheReturnType]:
+    # What is asked for together is asked for by the backend's methods for many, also where it is
+    # one: a proxy may have an eye on these only.
+
+    def _read(
+        self, keys: Sequence[KeyType], youngest: bool, *, many: bool
+    ) -> list[CacheReturnType]:
         if self.client is not None:
             return self._found(self.client, keys, youngest)
         self._update(confirmed=youngest)
         backend = self.backend
         values: Iterable[Any]
         if self._deserializer is None:
-            values = [backend.get(keys[0])] if len(keys) == 1 else backend.get_multi(keys)
-        elif len(keys) == 1:
-            values = [backend.get_serialized(keys[0])]
-        else:
+            values = backend.get_multi(keys) if many else [backend.get(keys[0])]
+        elif many:
             values = backend.get_serialized_multi(keys)
+        else:
+            values = [backend.get_serialized(keys[0])]
         given_for = list(values)
         if len(given_for) != len(keys):
             raise ValueError(f"get_multi of {len(keys)} keys gave {len(given_for)} values")
@@ -188,11 +193,13 @@ class Keeping:
             metadata["rv"] = revision
         return metadata
 
-    def write(self, values: Mapping[KeyType, CachedValue], patience: float) -> None:
+    def write(
+        self, values: Mapping[KeyType, CachedValue], patience: float, *, many: bool = False
+    ) -> None:
         """Keep *values*, which are out of date after *patience* seconds."""
         if not values:
             return
-        self.guarded(lambda: self._write(values, patience), None)
+        self.guarded(lambda: self._write(values, patience, many), None)
 
     def fill(self, claim: Claim, value: CachedValue, patience: float) -> None:
         """Keep what was made under *claim*, if that still holds."""
@@ -207,14 +214,14 @@ class Keeping:
 
         self.guarded(fill, None)
 
-    def _write(self, values: Mapping[KeyType, CachedValue], patience: float) -> None:
+    def _write(self, values: Mapping[KeyType, CachedValue], patience: float, many: bool) -> None:
         backend = self.backend
         kept = self._dumped(values)
         if not kept:
             return
         if self.client is not None:
             self.client.put(kept, patience)
-        elif len(kept) == 1:
+        elif not many:
             for key, one in kept.items():
                 if isinstance(one, bytes):
                     backend.set_serialized(key, one)
@@ -242,9 +249,10 @@ class Keeping:
         self.forget([key for key in values if key not in made])
         return made
 
-    def forget(self, keys: Sequence[KeyType]) -> None:
+    def forget(self, keys: Sequence[KeyType], *, many: bool = False) -> None:
         """Delete *keys*."""
-        if len(keys) == 1:
-            self.guarded(lambda: self.backend.delete(keys[0]), None)
-        elif keys:
+        if many and keys:
             self.guarded(lambda: self.backend.delete_multi(keys), None)
+        else:
+            for key in keys:
+                self.guarded(lambda key=key: self.backend.delete(key), None)  # type: ignore[misc]

@@ -315,7 +315,7 @@ class ManyCreation:
                 and (order.wanted is None or order.wanted(value.payload))
             }
             together = {key: value for key, value in kept.items() if not holds[key].claims}
-            self._keeping.write(together, order.patience)
+            self._keeping.write(together, order.patience, many=True)
             for key, value in kept.items():
                 if holds[key].claims:
                     holds[key].write(value, order.patience)

@@ -102,7 +102,8 @@ class CacheRegion(ConfiguredRegion):
     def set_multi(self, mapping: Mapping[KeyType, ValuePayload]) -> None:
         """:meth:`set` each of *mapping*; all get one creation time."""
         core = self.core
-        core.put({self.mangled(key): mapping[key] for key in mapping}, self.near.patience)
+        values = {self.mangled(key): mapping[key] for key in mapping}
+        core.put(values, self.near.patience, many=True)
 
     def delete(self, key: KeyType) -> None:
         """Forget *key*; what is being made for it reaches who waits, but is not kept."""
@@ -110,7 +111,7 @@ class CacheRegion(ConfiguredRegion):
 
     def delete_multi(self, keys: Iterable[KeyType]) -> None:
         """:meth:`delete` each of *keys*."""
-        self.core.forget(self.mangled_all(keys))
+        self.core.forget(self.mangled_all(keys), many=True)
 
     def key_is_locked(self, key: KeyType) -> bool:
         """Whether the value of *key* is being made just now."""

@@ -32,7 +32,7 @@ from tiered.region.serialization import dumped, executes, parsed, serialization
 from tiered.stats.reports import Reports
 from tiered.typing import Key
 
-__all__ = ["ClientBackend", "InprocBackend", "TieredBackend", "filling", "near_get"]
+__all__ = ["ClientBackend", "InprocBackend", "TieredBackend", "filling", "near_get", "near_store"]
 
 _LOCK_TIMEOUT: Final = 10.0
 """Seconds, as for functions that are decorated with ``cached``."""
@@ -309,3 +309,11 @@ def near_get(client: CacheClient) -> Callable[[Any, Any], Any] | None:
         return entry.value if entry is not None and entry.deadline > now() else default
 
     return get
+
+
+def near_store(client: CacheClient) -> Any:
+    """The compiled store that :func:`near_get` looks into, or ``None``."""
+    if type(client) is TieredInclusiveClient:
+        return near_store(client.clients[0])
+    path = client.hot_path() if type(client) is InprocCacheClient else None
+    return None if path is None else path.store
