@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
+from tiered.region import make_region
 from tiered.region.exception import ValidationError
+from tiered.testing import ManualClock
 
 pytest.importorskip("mako")
 
@@ -145,6 +147,16 @@ def test_a_part_can_be_written_before_it_was_shown(lookup: TemplateLookup) -> No
     lookup.put_string("page.html", PART)
     lookup.get_template("page.html").cache.set("render_part", "one", region="short")
     assert shown(lookup, PART, word="two") == "one"
+
+
+def test_a_region_itself() -> None:
+    clock = ManualClock()
+    real = make_region(clock=clock).configure("memory")
+    lookup = TemplateLookup(cache_impl="tiered", cache_args={"regions": {"short": real}})
+    part = PART.replace("cached", 'cache_timeout="60" cached')
+    came = [shown(lookup, part, word="one"), shown(lookup, part, word="two")]
+    clock.advance(61)
+    assert [*came, shown(lookup, part, word="three")] == ["one", "one", "three"]
 
 
 def test_a_part_that_names_no_region_is_told(lookup: TemplateLookup) -> None:

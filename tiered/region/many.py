@@ -103,8 +103,6 @@ class ManyCreation:
 
     def _made_for_itself(self, order: ManyOrder) -> Steps[Outcome]:
         names = list(order.names.values())
-        if not names:
-            return Outcome({})
         call = BoundCall(None, (order.creator, *names), {})
         outcome = yield from self._creation.computed(call, None)
         if outcome.error is None:

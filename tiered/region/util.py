@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tiered.dogpile import KeyReentrantMutex
 from tiered.region.config import coerce_string_conf
 from tiered.region.keys import (
     exact_key_generator,
@@ -16,6 +17,7 @@ from tiered.region.keys import (
 )
 
 __all__ = [
+    "KeyReentrantMutex",
     "coerce_string_conf",
     "exact_key_generator",
     "exact_multi_key_generator",
