@@ -77,13 +77,19 @@ class CacheRegion(ConfiguredRegion):
             expiration_time: in place of the region's.
             ignore_expiration: take what there is, however old, and invalidated or not.
         """
-        return self._got(key, expiration_time, ignore_expiration).payload
+        hit = self.hit(key, math.inf if ignore_expiration else self.patience(expiration_time))
+        if hit is not None:
+            return hit.payload
+        return self.found([key], expiration_time, ignore_expiration)[0].payload
 
     def get_value_metadata(
         self, key: KeyType, expiration_time: ExpirationTime = None, ignore_expiration: bool = False
     ) -> CachedValue | None:
         """The value of *key* with its metadata, as of :meth:`get`; ``None`` if there is none."""
-        found = self._got(key, expiration_time, ignore_expiration)
+        hit = self.hit(key, math.inf if ignore_expiration else self.patience(expiration_time))
+        if hit is not None:
+            return hit
+        found = self.found([key], expiration_time, ignore_expiration)[0]
         return None if found is NO_VALUE else found
 
     def get_multi(
@@ -93,7 +99,8 @@ class CacheRegion(ConfiguredRegion):
         ignore_expiration: bool = False,
     ) -> list[ValuePayload | NoValueType]:
         """:meth:`get` of each of *keys*, in their order."""
-        return [one.payload for one in self.found(keys, expiration_time, ignore_expiration)]
+        found = self.found(keys, expiration_time, ignore_expiration, many=True)
+        return [one.payload for one in found]
 
     def set(self, key: KeyType, value: ValuePayload) -> None:
         """Keep *value*, in place of what is being made for *key*."""
@@ -348,15 +355,22 @@ class CacheRegion(ConfiguredRegion):
 
     def hit(self, key: KeyType, patience: float) -> CachedValue | None:
         """The value of *key*, if a good one is in the memory of this process."""
-        hit = self.near.hit(self.mangled(key), patience)
+        near = self.near
+        mangle = near.mangle
+        hit = near.hit(key if mangle is None else mangle(key), patience)
         if hit is not None:
             self._counters.far_hits += 1
         return hit
 
     def found(
-        self, keys: Iterable[KeyType], expiration_time: ExpirationTime, ignoring: bool
+        self,
+        keys: Iterable[KeyType],
+        expiration_time: ExpirationTime,
+        ignoring: bool,
+        *,
+        many: bool = False,
     ) -> list[CacheReturnType]:
-        """What ``get_multi`` finds for *keys*, with its metadata."""
+        """What ``get`` finds for *keys*, with its metadata; *many* are asked for together."""
         keeping, freshness = self.core.keeping, self.core.freshness
         patience = math.inf if ignoring else self.patience(expiration_time)
 
@@ -364,7 +378,7 @@ class CacheRegion(ConfiguredRegion):
             return one is not NO_VALUE and (ignoring or freshness.is_served(one, patience))
 
         wanted = self.mangled_all(keys)
-        found = keeping.read_many(wanted)
+        found = keeping.read_many(wanted) if many else [keeping.read(key) for key in wanted]
         missing = [at for at, one in enumerate(found) if not served(one)]
         if missing and keeping.has_copies:
             again = keeping.read_many([wanted[at] for at in missing], youngest=True)
@@ -375,12 +389,6 @@ class CacheRegion(ConfiguredRegion):
         self._counters.misses += misses
         self._counters.far_hits += len(answers) - misses
         return answers
-
-    def _got(
-        self, key: KeyType, expiration_time: ExpirationTime, ignoring: bool
-    ) -> CacheReturnType:
-        hit = self.hit(key, math.inf if ignoring else self.patience(expiration_time))
-        return self.found([key], expiration_time, ignoring)[0] if hit is None else hit
 
     def __repr__(self) -> str:
         backend = "not configured" if self._core is None else repr(self._core.backend)
