@@ -135,6 +135,7 @@ def test_what_json_cannot_say_reaches_the_caller_and_is_not_kept(
     for locked in (False, True):
         options = {"checksum_key": None, "distributed_lock": locked}
         region = setup._replace(options=options, name=f"{locked}").region()
+        region.delete("k")
         assert region.get_or_create("k", lambda: (1, 2)) == (1, 2)
         assert region.get("k") is NO_VALUE
         assert region.stats.errors == 1
