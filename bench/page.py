@@ -56,6 +56,11 @@ _SECTIONS = {
         "Tiers",
         "Memory in front of memcached. The pairs made by hand pickle values and sign nothing.",
     ),
+    "region": (
+        "Regions",
+        "Beside `dogpile.cache` with its backend in memory: what a hit costs. The tiers are memory "
+        "in front of what stands for a server.",
+    ),
 }
 
 
@@ -71,8 +76,11 @@ def render(found: Mapping[str, Data], date: str) -> str:
             parts += _measured(found[name]["sections"], pure)
         if name == "stores" and "hit_ratio" in found:
             parts += _hit_ratios(found["hit_ratio"])
-    if "stampede" in found:
-        parts += _stampede(found["stampede"])
+        if name == "region" and name in found:
+            parts += _crowds(found[name], "The processes use `distributed_lock`.")
+        if name == "tiers" and "stampede" in found:
+            parts.append("## Stampede\n")
+            parts += _crowds(found["stampede"])
     return "\n".join(parts)
 
 
@@ -155,11 +163,12 @@ def _hit_ratios(data: Data) -> list[str]:
     return parts
 
 
-def _stampede(data: Data) -> list[str]:
+def _crowds(data: Data, words: str = "") -> list[str]:
     creator = data["creator"]
     parts = [
-        "## Stampede\n\nOne cold key, asked for by many at a time, and a creator of "
-        f"{creator * 1000:.0f} ms: how often it runs, and how long its callers wait.\n"
+        f"One cold key, asked for by many at a time, and a creator of {creator * 1000:.0f} ms: how "
+        f"often it runs, and how long its callers wait. {words}".rstrip()
+        + "\n"
     ]
     crowds: dict[str, list[Data]] = {}
     for line in data["lines"]:

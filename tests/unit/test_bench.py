@@ -256,6 +256,14 @@ def _found() -> dict[str, Any]:
                 {"crowd": "64 threads", "name": "tiered", "calls": 1, "p50": 0.0512, "p99": 0.06}
             ],
         },
+        "region": {
+            **common,
+            "sections": {"a region's hit": _section("dogpile.cache memory", "tiered memory")},
+            "creator": 0.05,
+            "lines": [
+                {"crowd": "32 tasks", "name": "tiered inproc", "calls": 2, "p50": 0.1, "p99": 0.2}
+            ],
+        },
     }
 
 
@@ -271,6 +279,8 @@ def test_the_page_has_all_that_was_measured() -> None:
         "| policy | 5 % (1) |",
         "| tiered lru | 0.250 |",
         "| tiered | 1 | 51.2 | 60.0 |",
+        "| tiered memory | 50 | 1.25 |",
+        "| tiered inproc | 2 | 100.0 | 200.0 |",
     ):
         assert row in text
     assert text.index("| theine | 0.800 |") < text.index("| tiered lru | 0.700 |")
@@ -296,7 +306,7 @@ def test_the_pure_run_is_left_out_where_there_is_no_core(
     monkeypatch.setattr(report, "run", run)
     monkeypatch.setattr("tiered.accelerated", False)
     found = report.collect(tmp_path, rounds=2)
-    assert list(found) == ["hit_path", "stores", "hit_ratio", "tiers", "stampede"]
+    assert list(found) == ["hit_path", "stores", "hit_ratio", "tiers", "stampede", "region"]
     assert ("hit_ratio", ["--rounds", "2", str(tmp_path)], {}) in ran
 
     ran.clear()

@@ -98,7 +98,8 @@ def _framed(letter: bytes, body: bytes) -> bytes:
 
 
 def _text(value: str) -> bytes:
-    return _framed(b"s", value.encode("utf-8", "surrogatepass"))
+    data = value.encode("utf-8", "surrogatepass")
+    return b"s%d:%b" % (len(data), data)
 
 
 def _int(value: int) -> bytes:
@@ -142,6 +143,15 @@ def _complex(value: complex) -> bytes:
 
 
 def _tuple(value: tuple[Any, ...]) -> bytes:
+    try:
+        parts = [_ENCODERS[type(part)](part) for part in value]
+    except (KeyError, _Refusal):
+        parts = _parts(value)
+    return b"t%d:%b" % (len(parts), b"".join(parts))
+
+
+def _parts(value: tuple[Any, ...]) -> list[bytes]:
+    """The same for any tuple: for objects of unusual classes, and to tell what is refused."""
     parts = []
     for index, part in enumerate(value):
         try:
@@ -149,7 +159,7 @@ def _tuple(value: tuple[Any, ...]) -> bytes:
         except _Refusal as refusal:
             refusal.path.append(f"[{index}]")
             raise
-    return b"t%d:%b" % (len(parts), b"".join(parts))
+    return parts
 
 
 def _set(value: frozenset[Any]) -> bytes:

@@ -52,6 +52,7 @@ _LONGEST_HEAD: Final = 150
 """Characters of the readable part of a hashed key."""
 _SAFE: Final = "".join(sorted(set(string.punctuation) - set("%|#")))
 """What stands for itself in a key besides letters and digits; ``|`` and ``#`` divide its parts."""
+_PLAIN: Final = (string.ascii_letters + string.digits + _SAFE).encode()
 
 
 class FunctionNames:
@@ -227,6 +228,8 @@ def _head(namespace: str | None, fn: Callable[..., Any], names: FunctionNames) -
 
 def _printable(text: str | bytes) -> str:
     data = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
+    if not data.translate(None, _PLAIN):
+        return data.decode("ascii")  # as it is: in a third of the time
     return quote_from_bytes(data, _SAFE)
 
 

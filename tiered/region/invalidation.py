@@ -252,7 +252,9 @@ class SharedInvalidationStrategy(RegionInvalidationStrategy):
 
     def _note(self, marks: tuple[_Mark, ...]) -> None:
         self._marks = marks
-        self.revision = ".".join((self._region, *(mark.token for mark in marks)))
+        revision = ".".join((self._region, *(mark.token for mark in marks)))
+        if revision != self.revision:
+            self.revision = revision  # else the same object, which is compared at once
 
     def _stored(self, mark: _Mark) -> str | bytes:
         text = mark.text()
