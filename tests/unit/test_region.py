@@ -496,6 +496,96 @@ def test_many_that_ask_for_their_own(region: CacheRegion) -> None:
     assert region.get_or_create_multi(["a", "b"], creator) == ["a", "b"]
 
 
+def test_the_creator_of_many_may_raise_anything(region: CacheRegion) -> None:
+    def creator(*keys: str) -> Any:
+        raise StopIteration(5)
+
+    @region.cache_multi_on_arguments()
+    def function(*keys: str) -> Any:
+        raise StopIteration(5)
+
+    for call in (lambda: region.get_or_create_multi(["a"], creator), lambda: function("a")):
+        with pytest.raises(StopIteration) as ended:
+            call()
+        assert ended.value.value == 5
+
+
+def test_many_while_the_mangler_is_changed(memory: CacheRegion) -> None:
+    def creator(*keys: str) -> Any:
+        memory.key_mangler = str.upper
+        return keys
+
+    assert memory.get_or_create_multi(["a", "b"], creator) == ["a", "b"]
+    memory.key_mangler = None
+
+    @memory.cache_multi_on_arguments()
+    def function(*keys: str) -> Any:
+        return creator(*keys)
+
+    assert function("c") == ["c"]
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_nothing_is_locked_while_somebody_says_what_is_wanted(
+    region: CacheRegion, many: bool
+) -> None:
+    asked = []
+
+    def wanted(value: Any) -> bool:
+        asked.append(value)
+        in_threads(lambda: region.delete("a"))()
+        return True
+
+    if many:
+        region.get_or_create_multi(["a", "b"], lambda *keys: keys, should_cache_fn=wanted)
+        assert region.get("b") == "b"
+    else:
+        region.get_or_create("a", lambda: "a", should_cache_fn=wanted)
+    assert asked
+    assert region.get("a") is NO_VALUE
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_who_waits_gets_what_the_leader_s_should_cache_fn_raised(
+    region: CacheRegion, many: bool
+) -> None:
+    creator = HeldUp(["A"])
+    all_in = entered(region, 5)
+
+    def wanted(_value: Any) -> bool:
+        raise OSError("no")
+
+    def ask() -> Any:
+        if many:
+            return region.get_or_create_multi(["a"], creator, should_cache_fn=wanted)
+        return region.get_or_create("a", creator, should_cache_fn=wanted)
+
+    join = in_threads(*[ask] * 5)
+    assert all_in.wait(PATIENCE)
+    creator.go.set()
+    assert [type(answer) for answer in join()] == [OSError] * 5
+    assert creator.calls == 1
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_a_backend_that_asks_for_what_it_is_to_keep(clock: ManualClock, many: bool) -> None:
+    class Asking(DictBackend):
+        def set(self, key: str, value: Any) -> None:
+            if key not in seen:
+                seen[key] = None
+                seen[key] = region.get_or_create(key, lambda: "for itself")
+            super().set(key, value)
+
+    seen: dict[str, Any] = {}
+    region = make_region(clock=clock).configure(Asking({}), 10)
+    if many:
+        join = in_threads(lambda: region.get_or_create_multi(["a", "b"], lambda *keys: keys))
+    else:
+        join = in_threads(lambda: [region.get_or_create("a", lambda: "a")])
+    assert join()[0][0] == "a"
+    assert set(seen.values()) == {"for itself"}
+
+
 def test_what_is_not_wanted_is_returned_and_not_kept(region: CacheRegion) -> None:
     assert region.get_or_create("k", lambda: None, should_cache_fn=lambda one: one is not None) is (
         None

@@ -124,7 +124,7 @@ def test_functions_around_functions_have_the_keys_that_they_have_with_dogpile(na
 
     told = made("*args")
     told.__signature__ = inspect.signature(inner)  # type: ignore[attr-defined]
-    for function in (wrapper, told, Thing(1).method, Thing.of):
+    for function in (wrapper, told):
         one, other = (getattr(module, name)(None, function) for module in (theirs, ours))
         for args in ((), (1,), (1, 2), (1, 2, 3)):
             expected = outcome(lambda: one(*args))  # noqa: B023
@@ -660,3 +660,35 @@ def test_methods_in_a_region_with_exact_keys() -> None:
     method = region.cache_on_arguments()(Plain.method)
     with pytest.raises(KeyEncodingError, match="'self'"):
         method(Plain(), 1)
+
+
+def around(function: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        return function(*args, **kwargs)
+
+    return wrapper
+
+
+@pytest.mark.parametrize(
+    "generator",
+    [ours.function_key_generator, ours.kwarg_function_key_generator],
+    ids=["positional", "keyword"],
+)
+@pytest.mark.parametrize("function", [Thing(1).method, Thing.of, Thing], ids=repr)
+def test_what_is_bound_already_is_no_argument(generator: Generator, function: Any) -> None:
+    region = make_region(function_key_generator=generator).configure("memory")
+    cached = region.cache_on_arguments()(function)
+    assert [cached(1), cached(2)] == [function(1), function(2)]
+    assert [cached.get(1), cached.get(2)] == [function(1), function(2)]
+    cached.invalidate(1)
+    assert [cached.get(1), cached.get(2)] == [NO_VALUE, function(2)]
+
+
+def test_what_hangs_on_a_wrapped_method_has_its_keys() -> None:
+    region = make_region().configure("memory")
+    method = region.cache_on_arguments()(around(Thing.method))
+    assert (method(Thing(1), 2), method.get(Thing(1), 2)) == (2, 2)
+    assert list(region.backend.cache) == [f"{__name__}:method|{Thing(1)} 2"]  # type: ignore[attr-defined]
+    method.invalidate(Thing(1), 2)
+    assert method.get(Thing(1), 2) is NO_VALUE

@@ -158,7 +158,7 @@ class AsyncRegion:
         wanted: Sequence[KeyType] = list(keys)
         order = region.many_order(wanted, creator, expiration_time, should_cache_fn, stale_if_error)
         made = await core.awaiting.get(core.aio_many.answer(order))
-        return [made[region.mangled(key)] for key in wanted]
+        return order.payloads(made, wanted)
 
     # -- Functions ---------------------------------------------------------------
 

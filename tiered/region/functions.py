@@ -21,7 +21,7 @@ from tiered.region.creation import Order
 from tiered.region.exact import generator_with_names
 from tiered.region.freshness import patience_source
 from tiered.region.keeping import VALUE_VERSION
-from tiered.region.keys import check_namespace, function_key_generator
+from tiered.region.keys import check_namespace, function_key_generator, skipped_arguments
 from tiered.sentinels import MISSING
 
 if TYPE_CHECKING:
@@ -301,9 +301,7 @@ def _default_key(function: Callable[..., Any], prefix: str) -> str | None:
     kinds = {parameter.kind for parameter in parameters}
     if not kinds <= {Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD}:
         return None
-    names = [parameter.name for parameter in parameters]
-    if names and names[0] in ("self", "cls"):
-        names = names[1:]
+    names = [parameter.name for parameter in parameters][skipped_arguments(function) :]
     literal = prefix.replace("{", "{{").replace("}", "}}")
     # A quoted literal's prefix and the fields in one: the same as " ".join(map(str, ...)).
     return "f" + repr(literal + " ".join(f"{{{name}!s}}" for name in names))

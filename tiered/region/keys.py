@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 from collections.abc import Callable
+from inspect import Parameter
 from typing import Any, NamedTuple
 
 from tiered.region.api import KeyManglerType, KeyType
@@ -27,6 +28,7 @@ __all__ = [
     "kwarg_function_key_generator",
     "length_conditional_mangler",
     "sha1_mangle_key",
+    "skipped_arguments",
 ]
 
 
@@ -123,6 +125,18 @@ def check_namespace(namespace: Any) -> None:
         )
 
 
+def skipped_arguments(fn: Callable[..., Any]) -> int:
+    """How many of the first arguments of *fn* are in none of its keys: ``self``, or ``cls``."""
+    return int([one.name for one in _by_position(fn)][:1] in (["self"], ["cls"]))
+
+
+def _by_position(fn: Callable[..., Any]) -> list[Parameter]:
+    # The function's own parameters, whatever it wraps. What is bound already is no argument.
+    parameters = inspect.signature(fn, follow_wrapped=False).parameters.values()
+    positional = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
+    return [one for one in parameters if one.kind in positional]
+
+
 class _Named(NamedTuple):
     """What of a function is in its keys."""
 
@@ -149,15 +163,12 @@ class _Named(NamedTuple):
         prefix = f"{fn.__module__}:{name}|"
         if namespace is not None:
             prefix += f"{namespace!s}|"
-        # The function's own parameters, whatever it wraps, and with ``self`` where it is bound.
-        spec = inspect.getfullargspec(fn)
-        defaults = spec.defaults or ()
-        with_default = spec.args[len(spec.args) - len(defaults) :]
+        parameters = _by_position(fn)
         return cls(
             prefix,
-            int(spec.args[:1] in (["self"], ["cls"])),
-            spec.args,
-            dict(zip(with_default, defaults, strict=True)),
+            skipped_arguments(fn),
+            [one.name for one in parameters],
+            {one.name: one.default for one in parameters if one.default is not Parameter.empty},
         )
 
     def refusal(self, kwargs: dict[str, Any]) -> ValueError:

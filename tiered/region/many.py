@@ -9,7 +9,7 @@ whatever the order of the keys, and nobody makes what another one has just made.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,16 +33,27 @@ class ManyOrder:
     """What a caller wants, as in :class:`tiered.region.creation.Order`.
 
     Attributes:
-        names: each key as the backend knows it, to the name that the caller knows it by; in
-            the order in which the creator is to be given them.
+        keys: each key as the caller knows it, to the one that the backend knows it by; in the
+            order in which the creator is to be given them.
         creator: ``creator(*names)`` makes their values, in that order.
+        names: the other way round.
     """
 
-    names: dict[KeyType, KeyType]
+    keys: dict[KeyType, KeyType]
     creator: Callable[..., Sequence[ValuePayload]]
     patience: float
     wanted: Callable[[ValuePayload], bool] | None = None
     stale_if_error: bool = False
+    names: dict[KeyType, KeyType] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.names = {key: name for name, key in self.keys.items()}
+
+    def payloads(
+        self, answers: Mapping[KeyType, ValuePayload], asked: Iterable[KeyType]
+    ) -> list[ValuePayload]:
+        """Of *answers*, by backend key, those to what was *asked* for, in that order."""
+        return [answers[self.keys[name]] for name in asked]
 
 
 @dataclass(slots=True, eq=False)
@@ -52,11 +63,13 @@ class _Batch:
     Attributes:
         flight: of the batch itself, which its caller waits for.
         flights: of the keys.
+        failure: of the creator, where no old values stand in.
     """
 
     order: ManyOrder
     flights: dict[KeyType, Flight]
     flight: Flight = field(default_factory=Flight)
+    failure: Outcome | None = None
 
     def begin(self) -> dict[KeyType, Flight]:
         """Lead all of it, but for the flights that another one has begun: those are given back."""
@@ -209,11 +222,16 @@ class ManyCreation:
         try:
             for pause in pauses():
                 pending = yield from self._turn(batch, holders, pending, answers)
+                if batch.failure is not None:
+                    return batch.failure
                 if not pending:
                     return Outcome(answers)
                 yield Pause(pause)
         except Exception as error:
-            return Outcome(error=error)
+            failure = Outcome(error=error)
+            for key in batch.flights:
+                batch.land(key, failure)
+            return failure
         finally:
             for key, flight in batch.flights.items():
                 # One that has not landed is abandoned: its waiters compete for a new one.
@@ -288,35 +306,40 @@ class ManyCreation:
                     batch.land(key, Outcome(Found(stale[key], made=False)))
                 else:
                     batch.land(key, outcome)
-            if not rescues:
-                raise outcome.error
+            batch.failure = None if rescues else outcome
             return
         metadata = self._keeping.stamp(revision)
         made = {
             key: CachedValue(payload, metadata)
             for key, payload in zip(keys, outcome.value, strict=True)
         }
-        yield Ask(lambda: self._written(batch, made, holds))
+        kept = {
+            key: value
+            for key, value in made.items()
+            if order.wanted is None or order.wanted(value.payload)
+        }
+        yield Ask(lambda: self._write(batch, kept, holds))
         for key, value in made.items():
             answers[key] = value.payload
             batch.land(key, Outcome(Found(value, made=True)))
 
-    def _written(
-        self, batch: _Batch, made: Mapping[KeyType, CachedValue], holds: Mapping[KeyType, Hold]
+    def _write(
+        self, batch: _Batch, values: Mapping[KeyType, CachedValue], holds: Mapping[KeyType, Hold]
     ) -> None:
-        order = batch.order
+        patience = batch.order.patience
         with contextlib.ExitStack() as gates:
+            # As in Flight.publish: what a backend asks for meanwhile, it would wait for.
+            gates.enter_context(batch.flight.computing())
             kept = {
                 key: value
-                for key, value in made.items()
+                for key, value in values.items()
                 if gates.enter_context(batch.flights[key].publishing())
-                and (order.wanted is None or order.wanted(value.payload))
             }
             together = {key: value for key, value in kept.items() if not holds[key].claims}
-            self._keeping.write(together, order.patience, many=True)
+            self._keeping.write(together, patience, many=True)
             for key, value in kept.items():
                 if holds[key].claims:
-                    holds[key].write(value, order.patience)
+                    holds[key].write(value, patience)
 
 
 def _release(holds: Mapping[KeyType, Hold]) -> None:

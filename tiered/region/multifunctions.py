@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from tiered.concurrency.outcome import Outcome
 from tiered.region.api import NO_VALUE, KeyType, ValuePayload
 from tiered.region.exact import generator_with_names
 from tiered.region.freshness import patience_source
@@ -92,8 +93,8 @@ class _ManyCalls:
         """The object that a method belongs to, if it is one, and the arguments that are keys."""
         return args[: self._before], args[self._before :]
 
-    def _answer(self, core: Any, many: Any, args: tuple[Any, ...], **kwargs: Any) -> Steps[Any]:
-        """The outcome of a call, with payloads by backend key; and how to read it."""
+    def _answer(self, core: Any, many: Any, args: tuple[Any, ...], **kwargs: Any) -> Steps[Outcome]:
+        """What a call comes to."""
         owner, asked = self._split(args)
         names = list(self._make_keys(*args, **kwargs))
         argument_of = dict(zip(names, asked, strict=True))
@@ -111,16 +112,14 @@ class _ManyCalls:
         given = self._patience()
         if given is not None:
             order.patience = given
-        outcome = yield from many.answer(order)
-        made = outcome.get()
-        values = [made[self._region.mangled(name)] for name in names]
+        outcome: Outcome = yield from many.answer(order)
+        if outcome.error is not None:
+            return outcome
+        values = order.payloads(outcome.value, names)
         if not self._asdict:
-            return values
-        return {
-            argument: value
-            for argument, value in zip(asked, values, strict=True)
-            if value is not NO_VALUE
-        }
+            return Outcome(values)
+        pairs = zip(asked, values, strict=True)
+        return Outcome({argument: value for argument, value in pairs if value is not NO_VALUE})
 
     def _listed(self, made: Any, wanted: Sequence[Any]) -> Any:
         """What the function returned, as one value for each of *wanted*."""
@@ -147,7 +146,7 @@ class _ManyCalls:
 
         def call(*args: Any, **kwargs: Any) -> Any:
             core = region.core
-            return core.blocking.run(self._answer(core, core.many, args, **kwargs))
+            return core.blocking.run(self._answer(core, core.many, args, **kwargs)).get()
 
         def put(mapping: Mapping[Any, Any]) -> None:
             """Keep the values of *mapping*, by argument."""
@@ -175,7 +174,7 @@ class _ManyCalls:
 
         async def call(*args: Any, **kwargs: Any) -> Any:
             core = region.core
-            return await core.awaiting.run(self._answer(core, core.aio_many, args, **kwargs))
+            return await core.awaiting.get(self._answer(core, core.aio_many, args, **kwargs))
 
         async def put(mapping: Mapping[Any, Any]) -> None:
             """Keep the values of *mapping*, by argument."""

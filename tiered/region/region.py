@@ -128,7 +128,7 @@ class CacheRegion(KeptRegion):
         wanted = list(keys)
         order = self.many_order(wanted, creator, expiration_time, should_cache_fn, stale_if_error)
         made = core.blocking.run(core.many.answer(order)).get()
-        return [made[self.mangled(key)] for key in wanted]
+        return order.payloads(made, wanted)
 
     # -- Functions ---------------------------------------------------------------
 
@@ -271,7 +271,7 @@ class CacheRegion(KeptRegion):
     ) -> ManyOrder:
         """What a caller of :meth:`get_or_create_multi` wants."""
         return ManyOrder(
-            {self.mangled(key): key for key in _sorted(dict.fromkeys(keys))},
+            {key: self.mangled(key) for key in _sorted(dict.fromkeys(keys))},
             creator,
             self.patience(expiration_time),
             wanted,
