@@ -212,7 +212,13 @@ class OnMemcached(OnAClient):
             yield
 
     def make_client(self) -> CacheClient:
-        return MemcachedClient([self.server.address], checksum_key=SECRET, prefix=unique_prefix())
+        return MemcachedClient(
+            [self.server.address],
+            checksum_key=SECRET,
+            prefix=unique_prefix(),
+            timeout=10,
+            connect_timeout=10,
+        )
 
 
 class TestMemcachedClient(OnMemcached, BackendContract):
@@ -293,6 +299,8 @@ class ByName:
             "url": memcached.address,
             "checksum_key": SECRET,
             "prefix": unique_prefix(),
+            "timeout": 10,
+            "connect_timeout": 10,
             **self.more,
         }
         with contextlib.ExitStack() as clients:

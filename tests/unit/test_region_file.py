@@ -8,13 +8,14 @@ import multiprocessing
 import os
 import stat
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.fakes import together
+from tiered.clock import SYSTEM_CLOCK
 from tiered.dogpile import FileMutex, KeyReentrantMutex, ReadWriteMutex
 from tiered.region.api import NO_VALUE, CacheMutex
 from tiered.region.backends.file import AbstractFileLock, DBMBackend, FileLock
@@ -115,6 +116,44 @@ def test_the_file_is_made_when_it_is_needed_for_its_owner_only(path: Path) -> No
         pass
     assert dbm.whichdb(str(path))
     assert {file.stat().st_mode & 0o777 for file in path.parent.iterdir()} == {0o600}
+
+
+def test_it_stays_so_whatever_is_done(
+    of_a_kind: DBMBackend, path: Path, umask_of_a_group: None
+) -> None:
+    of_a_kind.set_serialized_multi({"a": b"1", "b": b"2"})
+    of_a_kind.delete("a")
+    of_a_kind.set_serialized("c", b"3")
+    of_a_kind.delete_multi(["b"])
+    assert of_a_kind.get_serialized("c") == b"3"
+    assert {file.stat().st_mode & 0o777 for file in path.parent.iterdir()} == {0o600}
+
+
+@pytest.fixture
+def umask_of_a_group() -> Iterator[None]:
+    before = os.umask(0o002)
+    yield
+    os.umask(before)
+
+
+def test_files_are_opened_one_at_a_time(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    inside, clashes = threading.Lock(), []
+    usual = dbm.open
+
+    def watched(*args: Any) -> Any:
+        alone = inside.acquire(False)
+        clashes.append(not alone)
+        for _ in range(20):  # whoever can get in, gets in now
+            SYSTEM_CLOCK.sleep(0)
+        if alone:
+            inside.release()
+        return usual(*args)
+
+    backend = DBMBackend({"filename": path})
+    backend.set_serialized("k", b"v")
+    monkeypatch.setattr(dbm, "open", watched)
+    assert together(lambda _: backend.get_serialized("k"), 4) == [b"v"] * 4
+    assert clashes == [False] * 4
 
 
 def test_a_relative_path_is_of_the_folder_of_now(

@@ -11,6 +11,7 @@ import cachetools
 import pytest
 
 from tests.fakes import together
+from tiered.clock import SYSTEM_CLOCK
 from tiered.region.api import NO_VALUE, BackendArguments, CacheBackend, CachedValue, CacheMutex
 from tiered.region.arguments import check_arguments
 from tiered.region.backends.memory import MemoryBackend, MemoryPickleBackend
@@ -57,7 +58,7 @@ class Unsafe(dict[str, Any]):
             return default
         try:
             for _ in range(20):
-                threading.Event().wait(0)  # whoever can get in, gets in now
+                SYSTEM_CLOCK.sleep(0)  # whoever can get in, gets in now
             return super().get(key, default)
         finally:
             self.inside.release()

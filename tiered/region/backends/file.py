@@ -5,9 +5,12 @@ from __future__ import annotations
 import dbm
 import os
 import stat
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, ClassVar, Final
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any, ClassVar, Final, Literal
 
+from tiered.concurrency import fork
 from tiered.dogpile.mutexes import FileMutex
 from tiered.dogpile.reentrant import KeyReentrantMutex
 from tiered.region.api import (
@@ -27,6 +30,25 @@ _SUFFIXES: Final = ("", ".db", ".dat", ".dir", ".pag", "-wal", "-shm", "-journal
 """What the kinds of dbm add to the name of the files that they read."""
 
 _OTHERS: Final = stat.S_IWGRP | stat.S_IWOTH
+
+
+class _Opening:
+    """A lock for ``dbm.open``, which is not made for threads.
+
+    It finds its modules step by step when it is first used; and ``dbm.dumb`` changes the umask
+    of the process for a moment: of two at a time, one would take the other's for the real one.
+    """
+
+    def __init__(self) -> None:
+        fork.register(self)
+        self.after_fork()
+
+    def after_fork(self) -> None:
+        """A new one: whoever held it is not in this process."""
+        self.lock = threading.Lock()
+
+
+_opening: Final = _Opening()
 
 
 class DBMBackend(BytesBackend):
@@ -86,7 +108,7 @@ class DBMBackend(BytesBackend):
         with self._lock.read():
             if not self._is_there():
                 return [NO_VALUE for _ in keys]
-            with dbm.open(self.filename, "r") as file:
+            with self._opened("r") as file:
                 return [_found(file, key) for key in keys]
 
     def set_serialized(self, key: KeyType, value: bytes) -> None:
@@ -95,7 +117,7 @@ class DBMBackend(BytesBackend):
     def set_serialized_multi(self, mapping: Mapping[KeyType, bytes]) -> None:
         with self._lock.write():
             self._is_there()
-            with dbm.open(self.filename, "c", 0o600) as file:
+            with self._opened("c") as file:
                 for key, value in mapping.items():
                     file[_name(key)] = value
 
@@ -106,12 +128,19 @@ class DBMBackend(BytesBackend):
         with self._lock.write():
             if not self._is_there():
                 return
-            with dbm.open(self.filename, "w") as file:
+            with self._opened("w") as file:
                 for key in keys:
                     try:
                         del file[_name(key)]
                     except KeyError:
                         pass  # it is not there, as it shall be
+
+    @contextmanager
+    def _opened(self, flag: Literal["r", "w", "c"]) -> Iterator[Any]:
+        with ExitStack() as until_closed:
+            with _opening.lock:
+                file = until_closed.enter_context(dbm.open(self.filename, flag, 0o600))
+            yield file
 
     def _is_there(self) -> bool:
         """Whether there is a file yet. Raises ``ValidationError`` if it cannot be trusted."""
