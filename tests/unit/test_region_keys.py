@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from tiered.errors import KeyEncodingError
 from tiered.keys.canonical import canonical
 from tiered.region import NO_VALUE, CacheRegion, make_region
+from tiered.region import exact as exact_keys
 from tiered.region import keys as ours
 from tiered.region.exact import FunctionNames, exact_key_generator, exact_multi_key_generator
 
@@ -358,6 +359,32 @@ HASHED = named("m", "f", "s45:abcd", LONG)
 )
 def test_what_might_look_alike_does_not(one: tuple[Any, ...], other: tuple[Any, ...]) -> None:
     assert named(*one) != named(*other)
+
+
+USUAL = st.one_of(
+    st.integers(),
+    st.integers(-(10**19), 10**19),
+    st.sampled_from([10**18, -(10**18), 10**18 - 1, 10**700, True]),
+    st.text(st.characters(codec="utf-8"), max_size=6),
+    st.text(string.printable, max_size=6),
+    st.text("ab", max_size=60),
+    st.floats(allow_nan=False),
+)
+
+
+@given(st.one_of(USUAL, st.lists(st.one_of(USUAL, st.tuples(USUAL)), max_size=5).map(tuple)))
+def test_what_is_usual_is_written_as_all_else_is(key: Any) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        quick = exact_keys._key("m:f", key)
+        patch.setattr(exact_keys, "_LARGE", 0)
+        patch.setattr(exact_keys, "_written", lambda _: "")
+        assert exact_keys._key("m:f", key) == quick
+
+
+def test_numbers_that_python_does_not_write_have_keys() -> None:
+    huge = 10**5000
+    for parameters, rest in (("a", ()), ("a, b", ("x",))):
+        assert exact(parameters)(huge, *rest) != exact(parameters)(huge + 1, *rest)
 
 
 @given(st.integers(1, 230), st.text("ab", max_size=2))

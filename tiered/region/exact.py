@@ -22,6 +22,7 @@ from __future__ import annotations
 import functools
 import inspect
 import itertools
+import re
 import string
 import weakref
 from collections.abc import Callable, Iterable, Iterator
@@ -52,7 +53,19 @@ _LONGEST_HEAD: Final = 150
 """Characters of the readable part of a hashed key."""
 _SAFE: Final = "".join(sorted(set(string.punctuation) - set("%|#")))
 """What stands for itself in a key besides letters and digits; ``|`` and ``#`` divide its parts."""
+_LARGE: Final = 10**18
+"""Of larger numbers, the canonical form may be another one."""
 _PLAIN: Final = (string.ascii_letters + string.digits + _SAFE).encode()
+_PLAIN_TEXT: Final = re.compile(f"[{re.escape(_PLAIN.decode())}]*").fullmatch
+
+
+_KEY: Final = """\
+try:
+    return _tiered_write(_tiered_head, {key})
+except _tiered_refused:
+    _tiered_explain{call}
+    raise
+"""
 
 
 class FunctionNames:
@@ -120,23 +133,24 @@ def exact_key_generator(
     head = _head(namespace, fn, names)
     arguments = _Arguments(fn, to_str)
     shape = CallShape.of(fn)
-    bind = shape.binder()
 
-    if arguments.as_they_are:
-        make = shape.keymaker()
-    else:
+    def explain(*args: Any, **kwargs: Any) -> None:
+        _check(head, arguments.of(BoundCall(None, args, kwargs)))
 
-        def make(*args: Any, **kwargs: Any) -> Key:
-            return tuple(arguments.of(bind(*args, **kwargs)))
+    def stand_ins(*args: Any, **kwargs: Any) -> Key:
+        return tuple(arguments.of(BoundCall(None, args, kwargs)))
 
-    def generate_key(*args: Any, **kwargs: Any) -> KeyType:
-        key = make(*args, **kwargs)
-        try:
-            return _key(head, key)
-        except KeyEncodingError:
-            _check(head, arguments.of(bind(*args, **kwargs)))
-            raise
-
+    call = f"(*{shape.args}, **{shape.kwargs})"
+    key = shape.key if arguments.as_they_are else f"_tiered_stand_ins{call}"
+    scope = {
+        "_tiered_write": _key,
+        "_tiered_head": head,
+        "_tiered_stand_ins": stand_ins,
+        "_tiered_refused": KeyEncodingError,
+        "_tiered_explain": explain,
+    }
+    generate_key: Callable[..., KeyType]
+    generate_key = shape.build(_KEY.format(key=key, call=call), scope)
     return generate_key
 
 
@@ -233,7 +247,10 @@ def _printable(text: str | bytes) -> str:
     return quote_from_bytes(data, _SAFE)
 
 
-def _key(head: str, key: Key) -> KeyType:
+def _key(head: str, key: Any) -> KeyType:
+    body = f"i{key};" if type(key) is int and -_LARGE < key < _LARGE else _written(key)
+    if body and len(head) + len(body) < _LONGEST and _PLAIN_TEXT(body):
+        return f"{head}|{body}"
     name = canonical(key)
     if len(head) + len(name) < _LONGEST:
         whole = f"{head}|{_printable(name)}"
@@ -241,6 +258,27 @@ def _key(head: str, key: Key) -> KeyType:
             return whole
     digest = blake2b(b"%d:%b%b" % (len(head), head.encode(), name), digest_size=20)
     return f"{head[:_LONGEST_HEAD]}#{digest.hexdigest()}"
+
+
+def _written(key: Any) -> str:
+    """The canonical form of ASCII text, and of several such and numbers; "" for all else.
+
+    Most arguments are such, and this takes half of the time.
+    """
+    if type(key) is str:
+        return f"s{len(key)}:{key}"
+    if type(key) is not tuple:
+        return ""
+    parts = f"t{len(key)}:"
+    for part in key:
+        kind = type(part)
+        if kind is int and -_LARGE < part < _LARGE:
+            parts += f"i{part};"
+        elif kind is str:
+            parts += f"s{len(part)}:{part}"
+        else:
+            return ""
+    return parts
 
 
 def _check(head: str, arguments: Iterable[tuple[str, Any]]) -> None:
