@@ -26,6 +26,7 @@ from tiered.clients.tiered import TieredInclusiveClient
 from tiered.region import (
     NO_VALUE,
     CacheRegion,
+    DefaultInvalidationStrategy,
     DogpileCacheException,
     ProxyBackend,
     RegionAlreadyConfigured,
@@ -939,3 +940,55 @@ def test_what_is_asked_for_together_goes_through_the_methods_for_many() -> None:
     assert region.get("k") == 3
     region.delete("k")
     assert seen == []
+
+
+def test_what_was_invalidated_stays_so_in_the_next_backend(clock: ManualClock) -> None:
+    values: dict[str, Any] = {}
+    region = make_region(clock=clock).configure("memory", arguments={"cache_dict": values})
+    region.set("k", "old")
+    region.invalidate()
+    region.configure("memory", arguments={"cache_dict": values}, replace_existing_backend=True)
+    assert region.get("k") is NO_VALUE
+    assert region.get_or_create("k", lambda: "new") == "new"
+
+
+def test_a_configuration_that_fails_changes_nothing(memory: CacheRegion) -> None:
+    strategy = memory.region_invalidator
+    wrong: Any = object()
+    with pytest.raises(TypeError, match="ProxyBackend"):
+        memory.configure(
+            "null",
+            wrap=[wrong],
+            replace_existing_backend=True,
+            region_invalidator=DefaultInvalidationStrategy(),
+        )
+    assert memory.region_invalidator is strategy
+    assert memory.get_or_create("k", lambda: 1) == memory.get("k") == 1
+
+
+@pytest.mark.parametrize("backend", ["memory", "memory_pickle", "inproc"])
+@pytest.mark.parametrize("later", [False, True], ids=["configured", "wrapped"])
+def test_proxies_that_were_written_for_dogpile(
+    clock: ManualClock, backend: str, later: bool
+) -> None:
+    theirs = pytest.importorskip("dogpile.cache.proxy")
+
+    class Noting(theirs.ProxyBackend):  # type: ignore[misc, name-defined]
+        def get(self, key: str) -> Any:
+            seen.append(key)
+            return self.proxied.get(key)
+
+        def get_serialized(self, key: str) -> Any:
+            seen.append(key)
+            return self.proxied.get_serialized(key)
+
+    seen: list[str] = []
+    region = make_region(clock=clock)
+    if later:
+        region.configure(backend_of(backend, clock)).wrap(Noting)
+    else:
+        region.configure(backend_of(backend, clock), wrap=Noting())
+    assert region.get_or_create("k", lambda: 1) == region.get("k") == 1
+    assert set(seen) == {"k"}
+    assert not hasattr(region.actual_backend, "proxied")
+    assert region.stats.errors == 0

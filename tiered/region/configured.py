@@ -131,14 +131,14 @@ class ConfiguredRegion:
         actual = made_backend(backend, arguments, _config_argument_dict, _config_prefix)
         if isinstance(actual, ClientBackend):
             actual.check_deserializer(self._user_defined_deserializer)
+        outermost = actual
+        given = [wrap] if isinstance(wrap, type) or hasattr(wrap, "wrap") else list(wrap or ())
+        for proxy in reversed(given):
+            outermost = _wrapped(proxy, outermost)
         if region_invalidator is not None:
             self._invalidator, self._own_invalidator = region_invalidator, True
         elif not self._own_invalidator:
             self._invalidator = self._invalidator_for(actual)
-        outermost = actual
-        given = [wrap] if isinstance(wrap, (type, ProxyBackend)) else list(wrap or ())
-        for proxy in reversed(given):
-            outermost = _wrapped(proxy, outermost)
         self._attach(outermost, actual)
         self._expiration_time = expiration_time
         self.near.patience = patience
@@ -228,7 +228,10 @@ class ConfiguredRegion:
             return SharedInvalidationStrategy.of(
                 self.name or "", actual.client, recheck=actual.recheck
             )
-        return DefaultInvalidationStrategy(self._clock_for(actual))
+        clock, known = self._clock_for(actual), self._invalidator
+        if isinstance(known, DefaultInvalidationStrategy) and known.clock is clock:
+            return known  # the values may be where they were, and are as invalid as they were
+        return DefaultInvalidationStrategy(clock)
 
     @property
     def core(self) -> RegionCore:
@@ -312,10 +315,15 @@ class ConfiguredRegion:
 
 
 def _wrapped(proxy: Any, backend: CacheBackend) -> CacheBackend:
-    made = proxy() if isinstance(proxy, type) else proxy
-    if not isinstance(made, ProxyBackend):
+    made: Any = proxy() if isinstance(proxy, type) else proxy
+    if isinstance(made, ProxyBackend):
+        return made.wrap(backend)
+    if not all(callable(getattr(made, name, None)) for name in ("wrap", "get", "set", "delete")):
         raise TypeError(f"{proxy!r} is no ProxyBackend: derive it from tiered.region.ProxyBackend")
-    return made.wrap(backend)
+    # One that was written for dogpile.cache, whose own wrap() takes no backends but its own.
+    made.proxied = backend
+    outermost: CacheBackend = made
+    return outermost
 
 
 def _mangler(mangler: Any) -> KeyManglerType | None:

@@ -78,6 +78,7 @@ class DefaultInvalidationStrategy(RegionInvalidationStrategy):
     """For regions whose values no other process sees: two times, one of each kind.
 
     Attributes:
+        clock: tells the time.
         floor: values from before this time are invalid, in one way or the other.
 
     Threads: safe.
@@ -87,7 +88,7 @@ class DefaultInvalidationStrategy(RegionInvalidationStrategy):
     horizon: Final = None
 
     def __init__(self, clock: Clock = SYSTEM_CLOCK) -> None:
-        self._clock = clock
+        self.clock: Final = clock
         self._hard = -math.inf
         self._soft = -math.inf
         self._last_hard: bool | None = None
@@ -96,7 +97,7 @@ class DefaultInvalidationStrategy(RegionInvalidationStrategy):
     def invalidate(self, hard: bool = True) -> None:
         # The very next instant, so that a value of this one is invalid; and never back, though
         # the clock be set back: what is made from now on is stamped with the floor at least.
-        floor = math.nextafter(max(self._clock.wall(), self.floor), math.inf)
+        floor = math.nextafter(max(self.clock.wall(), self.floor), math.inf)
         if hard:
             self._hard = floor
         else:
