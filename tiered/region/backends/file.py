@@ -35,8 +35,10 @@ _OTHERS: Final = stat.S_IWGRP | stat.S_IWOTH
 class _Opening:
     """A lock for ``dbm.open``, which is not made for threads.
 
-    It finds its modules step by step when it is first used; and ``dbm.dumb`` changes the umask
-    of the process for a moment: of two at a time, one would take the other's for the real one.
+    It finds its modules step by step when it is first used. ``dbm.dumb`` changes the umask of the
+    process for a moment: of two at a time, one would take the other's for the real one. And it
+    parses its index as Python, which now and then is a ``SystemError`` when two threads do it,
+    before Python 3.12.2 and 3.11.8.
     """
 
     def __init__(self) -> None:
