@@ -25,11 +25,12 @@ from __future__ import annotations
 from tiered.testing.backends.creating import CreatingTests
 from tiered.testing.backends.kit import BackendKit
 from tiered.testing.backends.mutexes import BackendMutexContract
+from tiered.testing.backends.sharing import SharingTests
 from tiered.testing.backends.storing import StoringTests
 from tiered.testing.backends.valuing import ValuingTests
 
 __all__ = ["BackendContract", "BackendKit", "BackendMutexContract"]
 
 
-class BackendContract(StoringTests, ValuingTests, CreatingTests):
+class BackendContract(StoringTests, ValuingTests, CreatingTests, SharingTests):
     """Inherit, say which backend, and run with pytest."""

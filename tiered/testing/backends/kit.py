@@ -18,7 +18,15 @@ from tiered.region.region import CacheRegion
 from tiered.testing.clock import ManualClock
 from tiered.typing import Clock
 
-__all__ = ["JSON", "BackendKit", "Making", "Running", "even_if_nothing_is_kept", "in_threads"]
+__all__ = [
+    "JSON",
+    "BackendKit",
+    "Making",
+    "Running",
+    "even_if_nothing_is_kept",
+    "in_threads",
+    "nothing_is_locked",
+]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -203,3 +211,11 @@ def in_threads(work: Callable[[int], Any], count: int = 1) -> list[Any]:
     with Running(begin, count) as running:
         pass
     return running.outcomes
+
+
+def nothing_is_locked(region: CacheRegion, *keys: KeyType) -> None:
+    """Assert that nobody makes any of *keys*, nor holds what keeps others from it."""
+    assert not any(map(region.key_is_locked, keys))
+    for key in keys:
+        mutex = region.backend.get_mutex(region.mangled(key))
+        assert mutex is None or not mutex.locked()
