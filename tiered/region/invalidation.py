@@ -252,7 +252,8 @@ class SharedInvalidationStrategy(RegionInvalidationStrategy):
                 # If nobody answers, what was right when we last could ask.
                 marks.append(known if held is None else _Mark.read(held.value))
             for at in list(self._owed):
-                marks[at] = self._owed[at]
+                # Another one: if it was heard after all, others may have invalidated since.
+                marks[at] = self._owed[at] = _Mark.new(self._clock.wall())
                 self._tell(at)
             self._note(tuple(marks))
             self.horizon = self._clock.monotonic() + self._recheck
