@@ -18,12 +18,13 @@ from bench.soak_servers import lasting_port
 from tests.conftest import SECRET, unique_prefix
 from tests.fakes import together
 from tests.integration.peers import Raw
+from tests.integration.proxy import Proxy
 from tests.integration.regions import Cluster, Setup, crowds, eventually
 from tests.integration.test_fork import in_child
 from tiered import InprocCacheClient, MemcachedClient
 from tiered.cli.demo.server import PrivateMemcached
 from tiered.codec.values import Header, ValueCodec
-from tiered.region import NO_VALUE, CacheRegion, make_region
+from tiered.region import NO_VALUE, CacheRegion, SharedInvalidationStrategy, make_region
 from tiered.testing import ManualClock
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
@@ -366,6 +367,44 @@ def test_a_server_that_is_killed_and_started_again(
         assert errors(region) == known
     finally:
         server.stop()
+
+
+@pytest.mark.parametrize("hard", [True, False])
+@pytest.mark.parametrize("near", [False, True])
+def test_an_invalidation_that_a_server_has_missed_is_not_lost(
+    memcached: PrivateMemcached,
+    second_memcached: PrivateMemcached,
+    clock: ManualClock,
+    near: bool,
+    hard: bool,
+) -> None:
+    with Proxy(memcached.address) as one, Proxy(second_memcached.address) as other:
+        proxies = {proxy.address: proxy for proxy in (one, other)}
+        prefix = unique_prefix()
+
+        def region() -> CacheRegion:
+            client = MemcachedClient(list(proxies), checksum_key=SECRET, prefix=prefix, clock=clock)
+            tiers: Any = [InprocCacheClient(100, clock=clock), client] if near else client
+            return make_region("r").configure(tiers, 1000, {"recheck": 1})
+
+        reader, changer = region(), region()
+        strategy = changer.region_invalidator
+        assert isinstance(strategy, SharedInvalidationStrategy)
+        mark = strategy.keys[0 if hard else 1]
+        home = proxies[str(dict(far(changer).explain(mark).detail)["server"])]
+        keys = [f"key {number}" for number in range(10)]
+        reader.set_multi(dict.fromkeys(keys, "old"))
+        assert reader.get_multi(keys) == ["old"] * 10
+        home.refuse()
+        clock.advance(0.1)  # of two revisions, the younger is right
+        changer.invalidate(hard)
+        far(changer).close()  # it does not tell the server any more
+        home.listen()
+        assert region().get_multi(keys) == [NO_VALUE] * 10
+        clock.advance(2)
+        assert reader.get_multi(keys) == [NO_VALUE] * 10
+        clock.advance(2)
+        assert reader.get_multi(keys) == [NO_VALUE] * 10
 
 
 # -- Bytes that somebody else has written ----------------------------------------------

@@ -241,6 +241,30 @@ def test_an_answer_from_before_an_invalidation_does_not_undo_it(clock: ManualClo
     assert strategy.validity(found[1]).name == "HARD"
 
 
+def test_an_invalidation_that_another_one_overtakes_does_not_come_back(clock: ManualClock) -> None:
+    server = InprocCacheClient(100, clock=clock)
+
+    class Overtaken(RemoteFake):
+        def decree(self, key: Any, value: Any) -> None:
+            super().decree(key, value)
+            meanwhile.pop()()  # before it is looked whether the server has heard
+
+    ours, theirs = (
+        make_region("users").configure(client) for client in (Overtaken(server), RemoteFake(server))
+    )
+
+    def overtake() -> None:
+        theirs.set("k", "between the two")
+        assert theirs.get("k") == "between the two"
+        theirs.invalidate()
+
+    meanwhile: list[Any] = [lambda: None, overtake]
+    ours.invalidate()
+    assert ours.get("another") is NO_VALUE  # what the server has not heard, it is told
+    assert theirs.get("k") is NO_VALUE
+    assert ours.get("k") is NO_VALUE
+
+
 def test_a_lost_revision_invalidates_and_brings_nothing_back(cluster: Cluster) -> None:
     ours, theirs = cluster.region(), cluster.region()
     ours.set("k", "old")

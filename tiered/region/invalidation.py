@@ -29,6 +29,9 @@ __all__ = [
 _MARK: Final = "tiered.region"
 """First part of the keys under which revisions are stored."""
 
+_COMPARED_FOR: Final = 1.0
+"""Seconds between two comparisons of what several servers have for a revision."""
+
 
 class Validity(enum.Enum):
     """What has become of a value through invalidations of its region."""
@@ -156,7 +159,8 @@ class SharedInvalidationStrategy(RegionInvalidationStrategy):
 
     Who hears of it, and when: this process and readers that ask a server anyway, at once; who
     has a near tier, within *recheck* seconds. While no server answers, an invalidation holds
-    in this process, which tells the servers as soon as it can.
+    in this process, which tells the servers as soon as it can; one that only some servers have
+    heard of reaches all processes within a second of the others' return.
 
     Args:
         name: of the region; regions of one name on the same servers are one.
@@ -198,6 +202,7 @@ class SharedInvalidationStrategy(RegionInvalidationStrategy):
         self._reports = Reports("tiered.region", self._clock)
         self._tickets = itertools.count(1)
         self._adopted = 0
+        self._compared_until = -math.inf
         fork.register(self)
         self.after_fork()
         self._note(self._marks)
@@ -233,6 +238,7 @@ class SharedInvalidationStrategy(RegionInvalidationStrategy):
         Of several answers, that to the latest question counts: who asked earlier may have been
         answered before an invalidation that the others know of.
         """
+        found = {**found, **self._compared()}
         with self._lock:
             if ticket < self._adopted:
                 return
@@ -246,10 +252,25 @@ class SharedInvalidationStrategy(RegionInvalidationStrategy):
                 # If nobody answers, what was right when we last could ask.
                 marks.append(known if held is None else _Mark.read(held.value))
             for at in list(self._owed):
-                marks[at] = self._owed[at]
+                # Another one: if it was heard after all, others may have invalidated since.
+                marks[at] = self._owed[at] = _Mark.new(self._clock.wall())
                 self._tell(at)
             self._note(tuple(marks))
             self.horizon = self._clock.monotonic() + self._recheck
+
+    def _compared(self) -> dict[Key, Entry]:
+        """Once in a while, what all servers agree on; else nothing.
+
+        The server that is asked usually may have been out of reach for an invalidation that
+        another one has heard of, and who invalidated may be gone.
+        """
+        with self._lock:
+            now = self._clock.monotonic()
+            if now < self._compared_until:
+                return {}
+            self._compared_until = now + _COMPARED_FOR
+        held = {key: self._client.agree(key, self._stored(_Mark.new(0.0))) for key in self.keys}
+        return {key: entry for key, entry in held.items() if entry is not None}
 
     def _note(self, marks: tuple[_Mark, ...]) -> None:
         self._marks = marks
