@@ -376,3 +376,40 @@ def test_who_is_cancelled_while_he_takes_a_mutex_does_not_keep_it(
     assert not region.key_is_locked("k")
     region.delete("k")
     assert region.get_or_create("k", lambda: "new") == "new"
+
+
+@pytest.mark.parametrize("many", [False, True])
+@pytest.mark.parametrize("through", [False, True], ids=["directly", "through a thread"])
+def test_a_plain_call_does_not_wait_for_the_loop_that_it_stops(
+    region: CacheRegion, many: bool, through: bool
+) -> None:
+    def plain(key: str, creator: Any) -> Any:
+        if many:
+            return region.get_or_create_multi([key], lambda *keys: [creator()])[0]
+        return region.get_or_create(key, creator)
+
+    async def main() -> Any:
+        held = Held(["made"] if many else "made")
+        ask: Any = region.aio.get_or_create_multi if many else region.aio.get_or_create
+        task = asyncio.ensure_future(ask(["k"] if many else "k", held))
+        await held.began.wait()
+        works: list[Any] = []
+        if through:
+            waits = entered(region, 2)
+            works = [lambda: plain("j", lambda: plain("k", lambda: "by himself"))]
+        join = in_threads(*works)
+        if through:
+            assert await asyncio.to_thread(waits.wait, PATIENCE)
+        made = plain("j" if through else "k", lambda: "by itself")
+        held.go.set()
+        await task
+        return made, await asyncio.to_thread(join)
+
+    ((made, others),) = in_threads(lambda: asyncio.run(main()))()
+    # Of two, the one who closes the circle calls through.
+    assert (made, others) in (
+        [("by itself", ["made"]), ("by himself", ["by himself"])]
+        if through
+        else [("by itself", [])]
+    )
+    assert region.get("k") == "made"
