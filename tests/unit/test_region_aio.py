@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.fakes import RemoteFake
-from tests.regions import PATIENCE, HeldUp, MutexBackend, entered, in_threads
+from tests.regions import PATIENCE, DictBackend, HeldUp, MutexBackend, entered, in_threads
 from tiered.clients.inproc import InprocCacheClient
 from tiered.region import NO_VALUE, CacheRegion, make_region
 from tiered.testing import ManualClock
@@ -323,3 +323,93 @@ async def test_functions_of_many(region: CacheRegion) -> None:
     assert await load.refresh(3, 1) == {1: 2}
     await load.invalidate(1)
     assert await load.get(1) == [NO_VALUE]
+
+
+class SlowMutexBackend(DictBackend):
+    """With one mutex, which is taken no sooner than it is let."""
+
+    def __init__(self) -> None:
+        super().__init__({})
+        self.asked, self.let, self.released = (threading.Event() for _ in range(3))
+        self._lock = threading.Lock()
+
+    def get_mutex(self, key: str) -> Any:
+        return self
+
+    def acquire(self, wait: bool = True) -> bool:
+        self.asked.set()
+        assert self.let.wait(PATIENCE)
+        return self._lock.acquire(wait)
+
+    def release(self) -> None:
+        self._lock.release()
+        self.released.set()
+
+    def locked(self) -> bool:
+        return self._lock.locked()
+
+
+@pytest.mark.parametrize("way", ["one", "many", "runner"])
+def test_who_is_cancelled_while_he_takes_a_mutex_does_not_keep_it(
+    clock: ManualClock, way: str
+) -> None:
+    backend = SlowMutexBackend()
+    runner = Held if way == "runner" else None  # which is not called
+    region = make_region(clock=clock, async_creation_runner=runner).configure(backend, 10)
+    if runner is not None:
+        region.set("k", "old")
+        clock.advance(11)
+
+    async def main() -> None:
+        ask: Any = region.aio.get_or_create("k", failing)
+        if way == "many":
+            ask.close()
+            ask = region.aio.get_or_create_multi(["k"], failing)
+        task = asyncio.ensure_future(ask)
+        assert await asyncio.to_thread(backend.asked.wait, PATIENCE)
+        task.cancel()
+
+    asyncio.run(main())  # which cancels all that is left
+    assert not backend.released.is_set()
+    backend.let.set()
+    assert backend.released.wait(PATIENCE)
+    assert not region.key_is_locked("k")
+    region.delete("k")
+    assert region.get_or_create("k", lambda: "new") == "new"
+
+
+@pytest.mark.parametrize("many", [False, True])
+@pytest.mark.parametrize("through", [False, True], ids=["directly", "through a thread"])
+def test_a_plain_call_does_not_wait_for_the_loop_that_it_stops(
+    region: CacheRegion, many: bool, through: bool
+) -> None:
+    def plain(key: str, creator: Any) -> Any:
+        if many:
+            return region.get_or_create_multi([key], lambda *keys: [creator()])[0]
+        return region.get_or_create(key, creator)
+
+    async def main() -> Any:
+        held = Held(["made"] if many else "made")
+        ask: Any = region.aio.get_or_create_multi if many else region.aio.get_or_create
+        task = asyncio.ensure_future(ask(["k"] if many else "k", held))
+        await held.began.wait()
+        works: list[Any] = []
+        if through:
+            waits = entered(region, 2)
+            works = [lambda: plain("j", lambda: plain("k", lambda: "by himself"))]
+        join = in_threads(*works)
+        if through:
+            assert await asyncio.to_thread(waits.wait, PATIENCE)
+        made = plain("j" if through else "k", lambda: "by itself")
+        held.go.set()
+        await task
+        return made, await asyncio.to_thread(join)
+
+    ((made, others),) = in_threads(lambda: asyncio.run(main()))()
+    # Of two, the one who closes the circle calls through.
+    assert (made, others) in (
+        [("by itself", ["made"]), ("by himself", ["by himself"])]
+        if through
+        else [("by itself", [])]
+    )
+    assert region.get("k") == "made"

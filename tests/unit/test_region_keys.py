@@ -719,3 +719,18 @@ def test_what_hangs_on_a_wrapped_method_has_its_keys() -> None:
     assert list(region.backend.cache) == [f"{__name__}:method|{Thing(1)} 2"]  # type: ignore[attr-defined]
     method.invalidate(Thing(1), 2)
     assert method.get(Thing(1), 2) is NO_VALUE
+
+
+def test_many_keys_of_a_wrapped_method() -> None:
+    class Twice:
+        def of(self, *numbers: int) -> list[int]:
+            return [number * 2 for number in numbers]
+
+    region = make_region().configure("memory")
+    twice, wrapped = Twice(), region.cache_multi_on_arguments()(around(Twice.of))
+    assert wrapped(twice, 2, 1) == [4, 2]
+    assert sorted(region.backend.cache) == [f"{__name__}:of|{n}" for n in (1, 2)]  # type: ignore[attr-defined]
+    wrapped.set({1: "one"})
+    wrapped.invalidate(twice, 2)
+    assert wrapped.get(twice, 1, 2) == ["one", NO_VALUE]
+    assert wrapped.refresh(twice, 1) == wrapped.get(twice, 1) == [2]

@@ -1,17 +1,22 @@
-"""Between threads and event loops: waking a loop, and awaiting what a thread does."""
+"""Between threads and event loops: waking a loop, awaiting what a thread does, and not waiting
+in a thread for what its own loop is to do."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakKeyDictionary
 
+from tiered.concurrency import circles
 from tiered.concurrency.pool import WorkerPool
 
 if TYPE_CHECKING:
     import asyncio
 
-__all__ = ["bell", "settled"]
+__all__ = ["bell", "led_by", "settled", "standing_still"]
 
 
 def bell(loop: asyncio.AbstractEventLoop) -> tuple[asyncio.Future[None], Callable[[], None]]:
@@ -44,3 +49,32 @@ async def settled(job: Future[Any]) -> None:
     job.add_done_callback(lambda _: ring())
     with WorkerPool.blocked():  # if this loop runs in a worker, that is what waits
         await rung
+
+
+class _Loop:
+    """An event loop, as something that can wait, and be waited for."""
+
+    ended: Final = False
+
+    def __init__(self) -> None:
+        self.waits_for: list[circles.Link] = []
+
+
+_links: Final[WeakKeyDictionary[asyncio.AbstractEventLoop, _Loop]] = WeakKeyDictionary()
+
+
+def led_by(link: circles.Link, loop: asyncio.AbstractEventLoop) -> None:
+    """A task of *loop* computes *link*: who waits for it waits for the loop."""
+    circles.follow(link, _links.setdefault(loop, _Loop()))
+
+
+@contextmanager
+def standing_still() -> Iterator[None]:
+    """Around what blocks this thread: the loop that runs in it, if one does, waits too."""
+    events = sys.modules.get("asyncio.events")
+    loop = None if events is None else events._get_running_loop()
+    if loop is None:
+        yield
+        return
+    with circles.computing(_links.setdefault(loop, _Loop())):
+        yield

@@ -22,7 +22,7 @@ from tiered.concurrency.outcome import Outcome
 from tiered.keys.call import BoundCall
 from tiered.region.api import NO_VALUE, CachedValue, CacheReturnType, KeyType, ValuePayload
 from tiered.region.freshness import Freshness, Standing
-from tiered.region.holding import HandedOver, Hold, Holder
+from tiered.region.holding import HandedOver, Hold, Holder, Taking
 from tiered.region.keeping import Keeping
 from tiered.stats.reports import Reports
 from tiered.steps.counting import CallCounters
@@ -228,9 +228,10 @@ class Creation:
         """What is there by now; else a new value, made under a hold."""
         holder = self.holder(order.key)
         for pause in pauses():
-            hold: Hold | None = yield Ask(holder.take)
+            taking = Taking(holder)
             outcome: Outcome | None = None
             try:
+                hold: Hold | None = yield Ask(taking.take)
                 # Also with the hold in hand: it may have come free because the value is there.
                 found = yield Ask(lambda: self.keeping.read(order.key, youngest=True))
                 standing = self.freshness().standing(found, order.patience)
@@ -243,13 +244,12 @@ class Creation:
                 elif standing is Standing.STALE:
                     self.counters.stale += 1
                     outcome = Outcome(Found(found, made=False))
+                if hold is not None:
+                    yield Ask(taking.release)
             except BaseException:
                 # Here and now: a driver that gives up performs no more steps.
-                if hold is not None:
-                    hold.release()
+                taking.release()
                 raise
-            if hold is not None:
-                yield Ask(hold.release)
             if outcome is not None:
                 return outcome
             yield Pause(pause)
@@ -296,10 +296,11 @@ class Creation:
         """The old value, while the runner sees to a new one."""
         assert order.runner is not None
         mutex: HandedOver | None = None
-        hold: Hold | None = None
+        taking: Taking | None = None
         flight.begin()
         try:
-            hold = yield Ask(self.holder(order.key).take)
+            taking = Taking(self.holder(order.key))
+            hold: Hold | None = yield Ask(taking.take)
             found = yield Ask(lambda: self.keeping.read(order.key, youngest=True))
             standing = self.freshness().standing(found, order.patience)
             if hold is not None and standing is Standing.STALE:
@@ -310,17 +311,17 @@ class Creation:
             if mutex is not None:
                 mutex.release()
             else:
-                self._drop(order.key, flight, hold)
+                self._drop(order.key, flight, taking)
             raise
         if mutex is None:
-            self._drop(order.key, flight, hold)
+            self._drop(order.key, flight, taking)
             if standing is Standing.ABSENT:
                 return None
         self.counters.stale += standing is Standing.STALE
         self.counters.far_hits += standing is Standing.FRESH
         return Outcome(found.payload)
 
-    def _drop(self, key: KeyType, flight: Flight, hold: Hold | None) -> None:
-        if hold is not None:
-            hold.release()
+    def _drop(self, key: KeyType, flight: Flight, taking: Taking | None) -> None:
+        if taking is not None:
+            taking.release()
         self.flights.drop(key, flight)

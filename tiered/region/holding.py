@@ -13,7 +13,7 @@ from tiered.region.api import CachedValue, CacheMutex, KeyType
 from tiered.region.backends.clients import filling
 from tiered.region.keeping import Keeping
 
-__all__ = ["HandedOver", "Hold", "Holder", "InOneThread", "holder_of"]
+__all__ = ["HandedOver", "Hold", "Holder", "InOneThread", "Taking", "holder_of"]
 
 
 class Hold(Protocol):
@@ -35,6 +35,39 @@ class Holder(Protocol):
 
     def take(self) -> Hold | None:
         """A hold, or ``None`` while somebody else has it."""
+
+
+class Taking:
+    """One attempt to take a hold, whose asker may be gone before it ends: a cancelled task, whose
+    thread goes on.
+
+    Threads: safe.
+    """
+
+    def __init__(self, holder: Holder) -> None:
+        self._holder = holder
+        self._lock = threading.Lock()
+        self._hold: Hold | None = None
+        self._over = False
+
+    def take(self) -> Hold | None:
+        """The hold, or ``None`` while somebody else has it."""
+        hold = self._holder.take()
+        with self._lock:
+            over = self._over
+            if not over:
+                self._hold = hold
+        if over and hold is not None:
+            hold.release()
+            return None
+        return hold
+
+    def release(self) -> None:
+        """Give back what was taken, and what is being taken as soon as it is; once is enough."""
+        with self._lock:
+            hold, self._hold, self._over = self._hold, None, True
+        if hold is not None:
+            hold.release()
 
 
 class _Free:

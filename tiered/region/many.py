@@ -21,7 +21,7 @@ from tiered.region.api import CachedValue, CacheReturnType, KeyType, ValuePayloa
 from tiered.region.creation import Creation, Found, pauses
 from tiered.region.exception import DogpileCacheException
 from tiered.region.freshness import Standing
-from tiered.region.holding import Hold, Holder
+from tiered.region.holding import Hold, Holder, Taking
 from tiered.steps.effects import Ask, Await, Lead, Pause, Steps
 from tiered.steps.landing import landed
 
@@ -247,13 +247,14 @@ class ManyCreation:
     ) -> Steps[list[KeyType]]:
         """Take what holds there are, make what they are for; which keys others hold."""
         order, counters = batch.order, self._counters
+        takings = {key: Taking(holders[key]) for key in keys}
         holds: dict[KeyType, Hold] = {}
         left: list[KeyType] = []
         stale: dict[KeyType, CachedValue] = {}
         making: list[KeyType] = []
         try:
             for key in keys:
-                hold: Hold | None = yield Ask(holders[key].take)
+                hold: Hold | None = yield Ask(takings[key].take)
                 if hold is not None:
                     holds[key] = hold
             found = yield Ask(lambda: self._keeping.read_many(keys, youngest=True))
@@ -273,11 +274,11 @@ class ManyCreation:
                     making.append(key)
             if making:
                 yield from self._make(batch, making, holds, stale, answers)
+            yield Ask(lambda: _release(takings.values()))
         except BaseException:
             # Here and now: a driver that gives up performs no more steps.
-            _release(holds)
+            _release(takings.values())
             raise
-        yield Ask(lambda: _release(holds))
         return left
 
     def _make(
@@ -342,9 +343,9 @@ class ManyCreation:
                     holds[key].write(value, patience)
 
 
-def _release(holds: Mapping[KeyType, Hold]) -> None:
-    for hold in holds.values():
-        hold.release()
+def _release(takings: Iterable[Taking]) -> None:
+    for taking in takings:
+        taking.release()
 
 
 def _counted(outcome: Outcome, names: Sequence[Any]) -> Outcome:

@@ -93,10 +93,16 @@ class _ManyCalls:
         """The object that a method belongs to, if it is one, and the arguments that are keys."""
         return args[: self._before], args[self._before :]
 
+    def _keys(self, *args: Any, **kwargs: Any) -> list[KeyType]:
+        """A key for each of the arguments that are keys."""
+        keys = list(self._make_keys(*args, **kwargs))
+        # Where the function is wrapped, a generator may take the object for a key as well.
+        return keys[self._before :] if len(keys) == len(args) else keys
+
     def _answer(self, core: Any, many: Any, args: tuple[Any, ...], **kwargs: Any) -> Steps[Outcome]:
         """What a call comes to."""
         owner, asked = self._split(args)
-        names = list(self._make_keys(*args, **kwargs))
+        names = self._keys(*args, **kwargs)
         argument_of = dict(zip(names, asked, strict=True))
 
         def creator(*missing: KeyType) -> Any:
@@ -133,11 +139,11 @@ class _ManyCalls:
     def _named(self, args: tuple[Any, ...], made: Any) -> dict[KeyType, Any]:
         """What the function returned for the call, by key."""
         _, asked = self._split(args)
-        pairs = zip(self._make_keys(*args), self._listed(made, asked), strict=True)
+        pairs = zip(self._keys(*args), self._listed(made, asked), strict=True)
         return {name: value for name, value in pairs if value is not NO_VALUE}
 
     def _given(self, mapping: Mapping[Any, Any]) -> dict[KeyType, Any]:
-        keys = self._make_keys(*((None,) * self._before), *mapping)
+        keys = self._keys(*((None,) * self._before), *mapping)
         return dict(zip(keys, mapping.values(), strict=True))
 
     def blocking(self) -> tuple[Callable[..., Any], dict[str, Callable[..., Any]]]:
@@ -154,7 +160,7 @@ class _ManyCalls:
 
         def get(*args: Any) -> Any:
             """What is kept for each argument, or ``NO_VALUE``; nothing is made."""
-            return region.get_multi(self._make_keys(*args), self._patience())
+            return region.get_multi(self._keys(*args), self._patience())
 
         def refresh(*args: Any) -> Any:
             """Make the values anew, keep and return them, whatever is there."""
@@ -164,7 +170,7 @@ class _ManyCalls:
 
         def invalidate(*args: Any) -> None:
             """Forget the values."""
-            region.delete_multi(self._make_keys(*args))
+            region.delete_multi(self._keys(*args))
 
         return call, {"set": put, "get": get, "refresh": refresh, "invalidate": invalidate}
 
@@ -182,7 +188,7 @@ class _ManyCalls:
 
         async def get(*args: Any) -> Any:
             """What is kept for each argument, or ``NO_VALUE``; nothing is made."""
-            return await region.aio.get_multi(self._make_keys(*args), self._patience())
+            return await region.aio.get_multi(self._keys(*args), self._patience())
 
         async def refresh(*args: Any) -> Any:
             """Make the values anew, keep and return them, whatever is there."""
@@ -192,7 +198,7 @@ class _ManyCalls:
 
         async def invalidate(*args: Any) -> None:
             """Forget the values."""
-            await region.aio.delete_multi(self._make_keys(*args))
+            await region.aio.delete_multi(self._keys(*args))
 
         return call, {"set": put, "get": get, "refresh": refresh, "invalidate": invalidate}
 

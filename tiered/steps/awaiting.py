@@ -16,7 +16,7 @@ from typing import Any, Final, TypeVar, assert_never
 
 from tiered.concurrency import circles
 from tiered.concurrency.flight import LIVENESS_INTERVAL, Flight, Flights
-from tiered.concurrency.loops import bell, settled
+from tiered.concurrency.loops import bell, led_by, settled
 from tiered.concurrency.outcome import Outcome
 from tiered.concurrency.pool import PoolFuture, PoolRefuses, WorkerPool
 from tiered.steps.effects import (
@@ -186,6 +186,7 @@ class Awaiting:
         loop = asyncio.get_running_loop()
         flight, key = lead.flight, lead.call.key
         flight.alive = lambda: not loop.is_closed()
+        led_by(flight, loop)
         task = self._task(loop, self.run(lead.steps), context)
 
         def ended(task: asyncio.Task[Any]) -> None:

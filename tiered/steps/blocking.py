@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar, assert_never
 
+from tiered.concurrency.loops import standing_still
 from tiered.concurrency.outcome import Outcome
 from tiered.concurrency.pool import PoolRefuses, WorkerPool
 from tiered.steps.effects import (
@@ -75,7 +76,7 @@ class Blocking:
             case Lead():
                 return self._lead(effect)
             case Await():
-                with WorkerPool.blocked():
+                with WorkerPool.blocked(), standing_still():
                     return effect.flight.wait(effect.timeout)
             case Pause():
                 return self._sleep(effect.seconds)
