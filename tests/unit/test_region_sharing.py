@@ -314,6 +314,30 @@ def test_an_invalidation_that_the_server_has_not_heard_is_told_later(
     assert ours.get("k") == "new"
 
 
+def test_of_two_invalidations_at_once_one_is_enough(clock: ManualClock) -> None:
+    server = InprocCacheClient(100, clock=clock)
+
+    class Overtaken(RemoteFake):
+        decreed = 0
+
+        def decree(self, key: Any, value: Any) -> None:
+            super().decree(key, value)
+            self.decreed += 1
+            if self.decreed == 1:
+                theirs.invalidate()
+
+    ours = make_region("users").configure(overtaken := Overtaken(server), 10)
+    theirs = make_region("users").configure(RemoteFake(server), 10)
+    ours.set("k", "old")
+    ours.invalidate()
+    for region in (ours, theirs):
+        assert region.get("k") is NO_VALUE
+    ours.set("k", "new")
+    assert theirs.get("k") == "new"
+    assert ours.get("k") == "new"
+    assert overtaken.decreed == 1
+
+
 def test_regions_of_other_names_are_left_alone(cluster: Cluster) -> None:
     users, posts = cluster.region("users"), cluster.region("posts")
     users.set("k", "user")
