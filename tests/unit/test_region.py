@@ -6,7 +6,7 @@ import gc
 import logging
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -992,3 +992,48 @@ def test_proxies_that_were_written_for_dogpile(
     assert set(seen) == {"k"}
     assert not hasattr(region.actual_backend, "proxied")
     assert region.stats.errors == 0
+
+
+def test_settings_that_mean_nothing_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    settings = {"c.backend": "memory", "c.expiration_tme": "60", "other": 1}
+    make_region().configure_from_config(settings, "c.")
+    assert "'c.expiration_tme' mean nothing" in caplog.text
+    assert "other" not in caplog.text
+
+
+def test_generator_functions_are_refused(memory: CacheRegion) -> None:
+    def numbers() -> Any:
+        yield 1
+
+    async def later() -> Any:
+        yield 1
+
+    for function in (numbers, later):
+        for decorate in (memory.cache_on_arguments, memory.cache_multi_on_arguments):
+            with pytest.raises(TypeError, match="generator function"):
+                decorate()(function)
+
+
+def test_a_mutex_that_says_nothing_when_it_is_taken(clock: ManualClock) -> None:
+    class Silent(DictBackend):
+        takers: ClassVar[list[str]] = []
+
+        def get_mutex(self, key: str) -> Any:
+            class Mutex:
+                def acquire(self, wait: bool = True) -> bool | None:
+                    if Silent.takers:
+                        return False
+                    Silent.takers.append(key)
+                    return None
+
+                def release(self) -> None:
+                    Silent.takers.remove(key)
+
+                def locked(self) -> bool:
+                    return bool(Silent.takers)
+
+            return Mutex()
+
+    region = make_region(clock=clock).configure(Silent({}))
+    assert region.get_or_create("k", lambda: region.key_is_locked("k")) is True
+    assert Silent.takers == []

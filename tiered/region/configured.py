@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Self
@@ -172,7 +173,14 @@ class ConfiguredRegion:
             ValidationError: there is no ``<prefix>backend``; and as of :meth:`configure`.
         """
         settings = configuration(config_dict, prefix)
-        rescues = settings.options.get("stale_if_error", self.stale_if_error)
+        options = dict(settings.options)
+        rescues = options.pop("stale_if_error", self.stale_if_error)
+        if options:
+            # Not refused: a program may keep settings of its own there.
+            logging.getLogger("tiered.region").warning(
+                "the settings %s mean nothing to a region",
+                ", ".join(repr(f"{prefix}{name}") for name in sorted(options)),
+            )
         if not isinstance(rescues, bool):
             raise ValidationError(f"{prefix}stale_if_error must be true or false, not {rescues!r}")
         self.stale_if_error = rescues

@@ -27,7 +27,13 @@ from tiered.sentinels import MISSING
 if TYPE_CHECKING:
     from tiered.region.region import CacheRegion
 
-__all__ = ["FunctionKeyGenerator", "cache_decorator", "hang", "made_key_generator"]
+__all__ = [
+    "FunctionKeyGenerator",
+    "cache_decorator",
+    "hang",
+    "made_key_generator",
+    "refuse_generators",
+]
 
 FunctionKeyGenerator: TypeAlias = Callable[..., Callable[..., KeyType]]
 """``generator(namespace, function[, to_str])`` -> ``key(*args, **kwargs)``."""
@@ -109,6 +115,7 @@ def cache_decorator(
     patience = patience_source(expiration_time)
 
     def decorate(function: Callable[..., Any]) -> Any:
+        refuse_generators(function)
         generator = generator_with_names(key_generator, region.function_names)
         make_key = made_key_generator(generator, namespace, function, to_str)
         plain = key_generator is function_key_generator and to_str is str
@@ -129,6 +136,15 @@ def cache_decorator(
         return call
 
     return decorate
+
+
+def refuse_generators(function: Any) -> None:
+    """Raises ``TypeError`` for a function whose result serves one user only."""
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise TypeError(
+            f"{function!r} is a generator function: its result can be read only once, so there is "
+            f"nothing to cache; return a list or a tuple"
+        )
 
 
 def hang(call: Any, function: Callable[..., Any], operations: dict[str, Any]) -> None:

@@ -97,9 +97,10 @@ class _Mutexed(_Free):
         self._mutex = mutex
 
     def take(self) -> Hold | None:  # type: ignore[override]  # may have to wait
-        # A mutex that fails keeps nobody from the value: the cache never breaks the call.
-        taken = self._keeping.guarded(lambda: self._mutex.acquire(False), None)
+        # Some say nothing when they were taken; to be refused is False.
+        taken = self._keeping.guarded(lambda: self._mutex.acquire(False) is not False, None)
         if taken is None:
+            # A mutex that fails keeps nobody from the value: the cache never breaks the call.
             return _Free(self._key, self._keeping)
         return self if taken else None
 

@@ -11,7 +11,7 @@ from tiered.concurrency.outcome import Outcome
 from tiered.region.api import NO_VALUE, KeyType, ValuePayload
 from tiered.region.exact import generator_with_names
 from tiered.region.freshness import patience_source
-from tiered.region.functions import hang
+from tiered.region.functions import hang, refuse_generators
 from tiered.region.keys import check_namespace
 from tiered.steps.effects import Steps
 
@@ -45,6 +45,7 @@ def cache_multi_decorator(
     patience = patience_source(expiration_time)
 
     def decorate(function: Callable[..., Any]) -> Any:
+        refuse_generators(function)
         generator = generator_with_names(key_generator, region.function_names)
         make_keys = generator(namespace, function, to_str=to_str)
         calls = _ManyCalls(
