@@ -231,7 +231,8 @@ class Creation:
             taking = Taking(holder)
             outcome: Outcome | None = None
             try:
-                hold: Hold | None = yield Ask(taking.take)
+                hold: Hold | None
+                hold = (yield Ask(taking.take)) if holder.asks else taking.take()
                 # Also with the hold in hand: it may have come free because the value is there.
                 found = yield Ask(lambda: self.keeping.read(order.key, youngest=True))
                 standing = self.freshness().standing(found, order.patience)
@@ -244,7 +245,7 @@ class Creation:
                 elif standing is Standing.STALE:
                     self.counters.stale += 1
                     outcome = Outcome(Found(found, made=False))
-                if hold is not None:
+                if hold is not None and holder.asks:
                     yield Ask(taking.release)
             except BaseException:
                 # Here and now: a driver that gives up performs no more steps.
@@ -260,7 +261,9 @@ class Creation:
     ) -> Steps[Outcome]:
         self.counters.misses += 1
         # As of now: what is invalidated while the creator runs, it may have read before.
-        revision = yield Ask(lambda: self.keeping.revision(confirmed=False))
+        revision: str | None = None
+        if self.keeping.has_revisions:
+            revision = yield Ask(lambda: self.keeping.revision(confirmed=False))
         outcome = yield from self.computed(order.call, flight)
         if outcome.error is not None:
             if not order.stale_if_error or stale is NO_VALUE:

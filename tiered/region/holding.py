@@ -33,6 +33,10 @@ class Hold(Protocol):
 class Holder(Protocol):
     """Takes holds on one key. Threads: one leader."""
 
+    @property
+    def asks(self) -> bool:
+        """Whether to take one and to release it may take waiting for another process."""
+
     def take(self) -> Hold | None:
         """A hold, or ``None`` while somebody else has it."""
 
@@ -73,6 +77,7 @@ class Taking:
 class _Free:
     """Of a backend that keeps nobody apart: the flights of the process do."""
 
+    asks = False
     claims = False
 
     def __init__(self, key: KeyType, keeping: Keeping) -> None:
@@ -91,6 +96,8 @@ class _Free:
 
 class _Mutexed(_Free):
     """Of a backend with a mutex of its own."""
+
+    asks = True
 
     def __init__(self, key: KeyType, keeping: Keeping, mutex: CacheMutex) -> None:
         super().__init__(key, keeping)
@@ -124,6 +131,8 @@ class _ProxiedClaim(_Mutexed):
 
 class _Claiming:
     """Of a client: the claim on the key itself, in one step with the write."""
+
+    asks = True
 
     def __init__(self, key: KeyType, keeping: Keeping) -> None:
         self._key = key

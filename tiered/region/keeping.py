@@ -177,6 +177,11 @@ class Keeping:
 
     # -- Writing -----------------------------------------------------------------
 
+    @property
+    def has_revisions(self) -> bool:
+        """Whether values are stamped with a revision of the region."""
+        return isinstance(self._strategy(), SharedInvalidationStrategy)
+
     def revision(self, *, confirmed: bool) -> str | None:
         """What a value is stamped with whose computation begins now."""
         strategy = self._strategy()
