@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.fakes import FailingClient, RemoteFake
-from tests.regions import PATIENCE, HeldUp, in_threads
+from tests.regions import PATIENCE, HeldUp, entered, in_threads
 from tiered.clients.inproc import InprocCacheClient
 from tiered.clients.namespace import NamespaceWrapper
 from tiered.clients.tiered import TieredInclusiveClient
@@ -215,6 +215,30 @@ def test_what_was_begun_before_an_invalidation_elsewhere_is_not_served(cluster: 
     assert theirs.get("k") is NO_VALUE
     assert theirs.get_or_create("k", lambda: "from after") == "from after"
     assert ours.get("k") == "from after"
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_who_asks_after_an_invalidation_elsewhere_does_not_get_what_was_begun_before(
+    cluster: Cluster, many: bool
+) -> None:
+    ours, theirs = (cluster.region(expiration=10**9, recheck=0) for _ in range(2))
+    creator = HeldUp("from before")
+    before = in_threads(lambda: ours.get_or_create("k", creator))
+    assert creator.began.wait(PATIENCE)
+    theirs.invalidate()
+    asked = entered(ours, 1)
+    after = in_threads(
+        lambda: (
+            ours.get_or_create_multi(["k"], lambda *_: ["from after"])[0]
+            if many
+            else ours.get_or_create("k", lambda: "from after")
+        )
+    )
+    assert asked.wait(PATIENCE)
+    creator.go.set()
+    assert before() == ["from before"]
+    assert after() == ["from after"]
+    assert ours.get("k") == theirs.get("k") == "from after"
 
 
 def test_a_hard_and_a_soft_invalidation_at_once_are_both_kept(cluster: Cluster) -> None:
