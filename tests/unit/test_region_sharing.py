@@ -265,6 +265,25 @@ def test_an_answer_from_before_an_invalidation_does_not_undo_it(clock: ManualClo
     assert strategy.validity(found[1]).name == "HARD"
 
 
+def test_the_order_of_answers_is_not_that_of_questions(clock: ManualClock) -> None:
+    server = RemoteFake(InprocCacheClient(100, clock=clock))
+    ours, theirs = (SharedInvalidationStrategy("users", RemoteFake(server)) for _ in range(2))
+    for orders in ((0, 1, 2), (2, 1, 0), (1, 0, 2), (1, 2, 0)):
+        theirs.confirm()
+        ours.confirm()
+        tickets = [ours.ticket() for _ in orders]
+        answers = []
+        for _ in orders:
+            answers.append(server.entries(ours.keys))
+            theirs.invalidate()
+        answers[-1] = server.entries(ours.keys)
+        for asked, answered in enumerate(orders):
+            ours.adopt(answers[answered], tickets[asked])
+            if answered == 2:
+                assert ours.revision == theirs.revision
+        assert ours.revision == theirs.revision
+
+
 def test_an_invalidation_that_another_one_overtakes_does_not_come_back(clock: ManualClock) -> None:
     server = InprocCacheClient(100, clock=clock)
 
