@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.fakes import FailingClient, RemoteFake
-from tests.regions import PATIENCE, HeldUp, in_threads
+from tests.regions import PATIENCE, HeldUp, entered, in_threads
 from tiered.clients.inproc import InprocCacheClient
 from tiered.clients.namespace import NamespaceWrapper
 from tiered.clients.tiered import TieredInclusiveClient
@@ -217,6 +217,30 @@ def test_what_was_begun_before_an_invalidation_elsewhere_is_not_served(cluster: 
     assert ours.get("k") == "from after"
 
 
+@pytest.mark.parametrize("many", [False, True])
+def test_who_asks_after_an_invalidation_elsewhere_does_not_get_what_was_begun_before(
+    cluster: Cluster, many: bool
+) -> None:
+    ours, theirs = (cluster.region(expiration=10**9, recheck=0) for _ in range(2))
+    creator = HeldUp("from before")
+    before = in_threads(lambda: ours.get_or_create("k", creator))
+    assert creator.began.wait(PATIENCE)
+    theirs.invalidate()
+    asked = entered(ours, 1)
+    after = in_threads(
+        lambda: (
+            ours.get_or_create_multi(["k"], lambda *_: ["from after"])[0]
+            if many
+            else ours.get_or_create("k", lambda: "from after")
+        )
+    )
+    assert asked.wait(PATIENCE)
+    creator.go.set()
+    assert before() == ["from before"]
+    assert after() == ["from after"]
+    assert ours.get("k") == theirs.get("k") == "from after"
+
+
 def test_a_hard_and_a_soft_invalidation_at_once_are_both_kept(cluster: Cluster) -> None:
     ours, theirs = cluster.region(), cluster.region()
     ours.set("k", "old")
@@ -239,6 +263,25 @@ def test_an_answer_from_before_an_invalidation_does_not_undo_it(clock: ManualClo
     strategy.adopt(before, ticket)  # of a thread that was asking meanwhile
     found = region.backend.find(["k"])["k"].value
     assert strategy.validity(found[1]).name == "HARD"
+
+
+def test_the_order_of_answers_is_not_that_of_questions(clock: ManualClock) -> None:
+    server = RemoteFake(InprocCacheClient(100, clock=clock))
+    ours, theirs = (SharedInvalidationStrategy("users", RemoteFake(server)) for _ in range(2))
+    for orders in ((0, 1, 2), (2, 1, 0), (1, 0, 2), (1, 2, 0)):
+        theirs.confirm()
+        ours.confirm()
+        tickets = [ours.ticket() for _ in orders]
+        answers = []
+        for _ in orders:
+            answers.append(server.entries(ours.keys))
+            theirs.invalidate()
+        answers[-1] = server.entries(ours.keys)
+        for asked, answered in enumerate(orders):
+            ours.adopt(answers[answered], tickets[asked])
+            if answered == 2:
+                assert ours.revision == theirs.revision
+        assert ours.revision == theirs.revision
 
 
 def test_an_invalidation_that_another_one_overtakes_does_not_come_back(clock: ManualClock) -> None:

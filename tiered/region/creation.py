@@ -205,13 +205,19 @@ class Creation:
         if outcome.error is not None:
             return outcome
         brought: Found = outcome.value
-        # Found, not made: by somebody who may be content with less.
-        if new or brought.made or not self._is_absent(brought.value, order):
+        if new or self.will_do(brought, flight, order.patience):
             return Outcome(brought.value.payload)
         return None
 
-    def _is_absent(self, found: CachedValue, order: Order) -> bool:
-        return self.freshness().standing(found, order.patience) is Standing.ABSENT
+    def will_do(self, brought: Found, flight: Flight, patience: float) -> bool:
+        """Whether who has waited for *flight* takes what it *brought*."""
+        freshness = self.freshness()
+        if freshness.standing(brought.value, patience) is not Standing.ABSENT:
+            return True
+        # What was found, somebody found who may be content with less. What was made while it
+        # was invalidated here reaches who had asked before, and others do not get here; but of
+        # an invalidation by another process nobody tells who asked before it.
+        return brought.made and (flight.superseded or not freshness.hears_of_others)
 
     # -- Leading -----------------------------------------------------------------
 

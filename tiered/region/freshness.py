@@ -87,6 +87,11 @@ class Freshness:
         self._clock = clock
         self._validity = validity(strategy)
 
+    @property
+    def hears_of_others(self) -> bool:
+        """Whether other processes' invalidations count."""
+        return isinstance(self.strategy, SharedInvalidationStrategy)
+
     def standing(self, found: CacheReturnType, patience: float) -> Standing:
         """What *found* is worth to who makes values anew after *patience* seconds.
 

@@ -201,7 +201,7 @@ class SharedInvalidationStrategy(RegionInvalidationStrategy):
         self._last_hard: bool | None = None
         self._reports = Reports("tiered.region", self._clock)
         self._tickets = itertools.count(1)
-        self._adopted = 0
+        self._changed = 0
         self._compared_until = -math.inf
         fork.register(self)
         self.after_fork()
@@ -235,14 +235,13 @@ class SharedInvalidationStrategy(RegionInvalidationStrategy):
     def adopt(self, found: Mapping[Key, Entry], ticket: int) -> None:
         """Take what was just read from the server for true, and make up what it has not.
 
-        Of several answers, that to the latest question counts: who asked earlier may have been
-        answered before an invalidation that the others know of.
+        An answer to a question from before the last change may be older than that, or younger:
+        then the server is asked again.
         """
         found = {**found, **self._compared()}
         with self._lock:
-            if ticket < self._adopted:
-                return
-            self._adopted = ticket
+            if ticket < self._changed:
+                found = self._client.entries(self.keys)
             marks = []
             if any(key not in found for key in self.keys):
                 # A client that has other names for its keys does not bring them along.
@@ -276,6 +275,7 @@ class SharedInvalidationStrategy(RegionInvalidationStrategy):
         self._marks = marks
         revision = ".".join((self._region, *(mark.token for mark in marks)))
         if revision != self.revision:
+            self._changed = self.ticket()
             self.revision = revision  # else the same object, which is compared at once
 
     def _stored(self, mark: _Mark) -> str | bytes:
@@ -291,7 +291,6 @@ class SharedInvalidationStrategy(RegionInvalidationStrategy):
             marks[at] = self._owed[at] = _Mark.new(self._clock.wall())
             self._tell(at)
             self._note(tuple(marks))
-            self._adopted = self.ticket()
             self._last_hard = bool(hard)
 
     def _tell(self, at: int) -> None:

@@ -189,8 +189,7 @@ class ManyCreation:
         if outcome.error is not None:
             return outcome
         brought: Found = outcome.value
-        standing = self._creation.freshness().standing(brought.value, order.patience)
-        if standing is Standing.ABSENT and not brought.made:
+        if not self._creation.will_do(brought, flight, order.patience):
             return None
         return Outcome(brought.value.payload)
 
