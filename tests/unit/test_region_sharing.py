@@ -217,9 +217,10 @@ def test_what_was_begun_before_an_invalidation_elsewhere_is_not_served(cluster: 
     assert ours.get("k") == "from after"
 
 
+@pytest.mark.parametrize("then", ["nothing", "deleted", "invalidated"])
 @pytest.mark.parametrize("many", [False, True])
 def test_who_asks_after_an_invalidation_elsewhere_does_not_get_what_was_begun_before(
-    cluster: Cluster, many: bool
+    cluster: Cluster, many: bool, then: str
 ) -> None:
     ours, theirs = (cluster.region(expiration=10**9, recheck=0) for _ in range(2))
     creator = HeldUp("from before")
@@ -235,6 +236,10 @@ def test_who_asks_after_an_invalidation_elsewhere_does_not_get_what_was_begun_be
         )
     )
     assert asked.wait(PATIENCE)
+    if then == "deleted":
+        ours.delete("k")
+    elif then == "invalidated":
+        ours.invalidate()
     creator.go.set()
     assert before() == ["from before"]
     assert after() == ["from after"]

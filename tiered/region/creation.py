@@ -178,6 +178,7 @@ class Creation:
         self, order: Order, found: CacheReturnType, standing: Standing
     ) -> Steps[Outcome | None]:
         """The value that this caller makes, or waits for; ``None`` to look again."""
+        known = self.freshness().revision
         flight, new = self.flights.enter(order.key)
         if standing is Standing.STALE:
             if not new:
@@ -205,19 +206,21 @@ class Creation:
         if outcome.error is not None:
             return outcome
         brought: Found = outcome.value
-        if new or self.will_do(brought, flight, order.patience):
+        if new or self.will_do(brought, known, order.patience):
             return Outcome(brought.value.payload)
         return None
 
-    def will_do(self, brought: Found, flight: Flight, patience: float) -> bool:
-        """Whether who has waited for *flight* takes what it *brought*."""
-        freshness = self.freshness()
-        if freshness.standing(brought.value, patience) is not Standing.ABSENT:
+    def will_do(self, brought: Found, known: str | None, patience: float) -> bool:
+        """Whether who has waited takes what a flight *brought*.
+
+        Args:
+            known: the revision that he knew when he began to wait.
+        """
+        if self.freshness().standing(brought.value, patience) is not Standing.ABSENT:
             return True
-        # What was found, somebody found who may be content with less. What was made while it
-        # was invalidated here reaches who had asked before, and others do not get here; but of
-        # an invalidation by another process nobody tells who asked before it.
-        return brought.made and (flight.superseded or not freshness.hears_of_others)
+        # What was found, somebody found who may be content with less. What was made, and was
+        # invalidated meanwhile, is for who had asked before.
+        return brought.made and brought.value.metadata.get("rv") == known
 
     # -- Leading -----------------------------------------------------------------
 

@@ -88,9 +88,9 @@ class Freshness:
         self._validity = validity(strategy)
 
     @property
-    def hears_of_others(self) -> bool:
-        """Whether other processes' invalidations count."""
-        return isinstance(self.strategy, SharedInvalidationStrategy)
+    def revision(self) -> str | None:
+        """What values of now are stamped with, as far as is known; ``None`` if with nothing."""
+        return getattr(self.strategy, "revision", None)
 
     def standing(self, found: CacheReturnType, patience: float) -> Standing:
         """What *found* is worth to who makes values anew after *patience* seconds.

@@ -131,6 +131,7 @@ class ManyCreation:
         ours: dict[KeyType, Flight] = {}
         theirs: list[tuple[KeyType, Flight]] = []
         found = yield Ask(lambda: self._keeping.read_many(keys))
+        known = self._creation.freshness().revision
         standings = self._standings(order, keys, found)
         if any(standing is not Standing.FRESH for standing in standings.values()):
             self._creation.freshness().check_patience(order.patience)
@@ -155,7 +156,7 @@ class ManyCreation:
                 return outcome.error
             answers |= outcome.value
         for key, flight in theirs:
-            joined = yield from self._joined(order, key, flight)
+            joined = yield from self._joined(order, key, flight, known)
             if joined is None:
                 continue
             if joined.error is not None:
@@ -172,7 +173,9 @@ class ManyCreation:
             for key, one in zip(keys, found, strict=True)
         }
 
-    def _joined(self, order: ManyOrder, key: KeyType, flight: Flight) -> Steps[Outcome | None]:
+    def _joined(
+        self, order: ManyOrder, key: KeyType, flight: Flight, known: str | None
+    ) -> Steps[Outcome | None]:
         """What somebody else brings for *key*; ``None`` to look again."""
         try:
             yield Await(flight, None)
@@ -189,7 +192,7 @@ class ManyCreation:
         if outcome.error is not None:
             return outcome
         brought: Found = outcome.value
-        if not self._creation.will_do(brought, flight, order.patience):
+        if not self._creation.will_do(brought, known, order.patience):
             return None
         return Outcome(brought.value.payload)
 
