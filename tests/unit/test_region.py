@@ -1037,3 +1037,72 @@ def test_a_mutex_that_says_nothing_when_it_is_taken(clock: ManualClock) -> None:
     region = make_region(clock=clock).configure(Silent({}))
     assert region.get_or_create("k", lambda: region.key_is_locked("k")) is True
     assert Silent.takers == []
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_what_is_deleted_during_a_refresh_is_not_kept(region: CacheRegion, many: bool) -> None:
+    creator = HeldUp(["from before"] if many else "from before")
+    function: Any
+    if many:
+
+        @region.cache_multi_on_arguments()
+        def function(*keys: int) -> Any:
+            return creator()
+
+    else:
+
+        @region.cache_on_arguments()
+        def function(key: int) -> Any:
+            return creator()
+
+    join = in_threads(lambda: function.refresh(1))
+    assert creator.began.wait(PATIENCE)
+    function.invalidate(1)
+    creator.go.set()
+    assert join() == [["from before"] if many else "from before"]
+    assert function.get(1) == ([NO_VALUE] if many else NO_VALUE)
+    assert function.refresh(1) == function(1)
+    assert creator.calls == 2
+
+
+def test_who_finds_no_value_waits_for_a_refresh(region: CacheRegion) -> None:
+    creator = HeldUp("new")
+
+    @region.cache_on_arguments()
+    def function(key: int) -> Any:
+        return creator()
+
+    join = in_threads(lambda: function.refresh(1))
+    assert creator.began.wait(PATIENCE)
+    all_in = entered(region, 1)
+    waiter = in_threads(lambda: function(1))
+    assert all_in.wait(PATIENCE)
+    creator.go.set()
+    assert join() == waiter() == ["new"]
+    assert creator.calls == 1
+
+
+def test_a_refresh_that_fails_leaves_no_lock_and_the_old_value(region: CacheRegion) -> None:
+    broken: list[bool] = []
+    asked: list[int] = []
+
+    @region.cache_on_arguments()
+    def function(key: int) -> str:
+        if broken:
+            failing()
+        return "old"
+
+    @region.cache_on_arguments()
+    def recursive(key: int) -> int:
+        if asked:
+            return 1
+        asked.append(key)
+        return recursive(key) + 1
+
+    assert function(1) == "old"
+    broken.append(True)
+    with pytest.raises(OSError, match="the source is down"):
+        function.refresh(1)
+    assert function(1) == "old"
+    assert recursive.refresh(1) == 2
+    assert not region.core.flights

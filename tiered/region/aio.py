@@ -42,7 +42,9 @@ class AsyncRegion:
     def __init__(self, region: CacheRegion) -> None:
         self._region = region
 
-    async def _asked(self, operation: Callable[[], Any]) -> Any:
+    async def asked(self, operation: Callable[[], Any]) -> Any:
+        """What *operation* comes to; in a thread where the backend may block."""
+
         def steps() -> Steps[Any]:
             return (yield Ask(operation))
 
@@ -71,7 +73,7 @@ class AsyncRegion:
         if near is not None:
             return near
         found: list[CacheReturnType]
-        found = await self._asked(lambda: region.found([key], expiration_time, ignoring))
+        found = await self.asked(lambda: region.found([key], expiration_time, ignoring))
         return found[0]
 
     async def get_multi(
@@ -84,35 +86,35 @@ class AsyncRegion:
         wanted = list(keys)
         region = self._region
         found: list[Any]
-        found = await self._asked(
+        found = await self.asked(
             lambda: region.get_multi(wanted, expiration_time, ignore_expiration)
         )
         return found
 
     async def set(self, key: KeyType, value: ValuePayload) -> None:
         """Keep *value*, in place of what is being made for *key*."""
-        await self._asked(lambda: self._region.set(key, value))
+        await self.asked(lambda: self._region.set(key, value))
 
     async def set_multi(self, mapping: Mapping[KeyType, ValuePayload]) -> None:
         """:meth:`set` each of *mapping*; all get one creation time."""
-        await self._asked(lambda: self._region.set_multi(mapping))
+        await self.asked(lambda: self._region.set_multi(mapping))
 
     async def delete(self, key: KeyType) -> None:
         """Forget *key*; what is being made for it reaches who waits, but is not kept."""
-        await self._asked(lambda: self._region.delete(key))
+        await self.asked(lambda: self._region.delete(key))
 
     async def delete_multi(self, keys: Iterable[KeyType]) -> None:
         """:meth:`delete` each of *keys*."""
         wanted = list(keys)
-        await self._asked(lambda: self._region.delete_multi(wanted))
+        await self.asked(lambda: self._region.delete_multi(wanted))
 
     async def invalidate(self, hard: bool = True) -> None:
         """Make invalid all that the region has made so far."""
-        await self._asked(lambda: self._region.invalidate(hard))
+        await self.asked(lambda: self._region.invalidate(hard))
 
     async def key_is_locked(self, key: KeyType) -> bool:
         """Whether the value of *key* is being made just now."""
-        locked: bool = await self._asked(lambda: self._region.key_is_locked(key))
+        locked: bool = await self.asked(lambda: self._region.key_is_locked(key))
         return locked
 
     async def get_or_create(

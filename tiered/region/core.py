@@ -18,6 +18,7 @@ from tiered.region.holding import holder_of
 from tiered.region.invalidation import RegionInvalidationStrategy
 from tiered.region.keeping import Keeping
 from tiered.region.many import ManyCreation
+from tiered.region.refreshing import Refresh
 from tiered.stats.reports import Reports
 from tiered.steps.awaiting import Awaiting
 from tiered.steps.blocking import Blocking
@@ -144,6 +145,10 @@ class RegionCore:
             self.keeping.write(values, patience, many=many)
 
         self._change(list(payloads), put)
+
+    def refresh(self, keys: Iterable[KeyType], patience: float) -> Refresh:
+        """Values of *keys* that are made anew, and out of date after *patience* seconds."""
+        return Refresh(self.flights, self.keeping, keys, patience)
 
     def forget(self, keys: Sequence[KeyType], *, many: bool = False) -> None:
         """Delete *keys*; what is being made for them will not be kept."""

@@ -276,8 +276,11 @@ class _Calls:
         def refresh(*args: Any, **kwargs: Any) -> Any:
             """Make the value of the call anew, keep and return it, whatever is there."""
             key, bound = self._call(args, kwargs)
-            value = function(*bound.args, **bound.kwargs)
-            region.set(key, value)
+            name = region.mangled(key)
+            with region.core.refresh([name], self._own_patience()) as anew:
+                anew.confirm()
+                value = function(*bound.args, **bound.kwargs)
+                anew.keep({name: value})
             return value
 
         def invalidate(*args: Any, **kwargs: Any) -> None:
@@ -300,8 +303,11 @@ class _Calls:
         async def refresh(*args: Any, **kwargs: Any) -> Any:
             """Make the value of the call anew, keep and return it, whatever is there."""
             key, bound = self._call(args, kwargs)
-            value = await region.core.made(function, *bound.args, **bound.kwargs)
-            await region.aio.set(key, value)
+            name = region.mangled(key)
+            with region.core.refresh([name], self._own_patience()) as anew:
+                await region.aio.asked(anew.confirm)
+                value = await region.core.made(function, *bound.args, **bound.kwargs)
+                await region.aio.asked(lambda: anew.keep({name: value}))
             return value
 
         async def invalidate(*args: Any, **kwargs: Any) -> None:

@@ -13,6 +13,7 @@ from tiered.region.exact import generator_with_names
 from tiered.region.freshness import patience_source
 from tiered.region.functions import hang, refuse_generators
 from tiered.region.keys import check_namespace
+from tiered.region.refreshing import Refresh
 from tiered.steps.effects import Steps
 
 if TYPE_CHECKING:
@@ -138,10 +139,17 @@ class _ManyCalls:
         return self._wanted is None or self._wanted(value)
 
     def _named(self, args: tuple[Any, ...], made: Any) -> dict[KeyType, Any]:
-        """What the function returned for the call, by key."""
+        """What the function returned for the call, by backend key."""
         _, asked = self._split(args)
-        pairs = zip(self._keys(*args), self._listed(made, asked), strict=True)
+        names = self._region.mangled_all(self._keys(*args))
+        pairs = zip(names, self._listed(made, asked), strict=True)
         return {name: value for name, value in pairs if value is not NO_VALUE}
+
+    def _refresh(self, args: tuple[Any, ...]) -> Refresh:
+        region = self._region
+        given = self._patience()
+        patience = region.near.patience if given is None else given
+        return region.core.refresh(region.mangled_all(self._keys(*args)), patience)
 
     def _given(self, mapping: Mapping[Any, Any]) -> dict[KeyType, Any]:
         keys = self._keys(*((None,) * self._before), *mapping)
@@ -165,8 +173,10 @@ class _ManyCalls:
 
         def refresh(*args: Any) -> Any:
             """Make the values anew, keep and return them, whatever is there."""
-            made = self._function(*args)
-            region.set_multi(self._named(args, made))
+            with self._refresh(args) as anew:
+                anew.confirm()
+                made = self._function(*args)
+                anew.keep(self._named(args, made), many=True)
             return made
 
         def invalidate(*args: Any) -> None:
@@ -193,8 +203,11 @@ class _ManyCalls:
 
         async def refresh(*args: Any) -> Any:
             """Make the values anew, keep and return them, whatever is there."""
-            made = await region.core.made(self._function, *args)
-            await region.aio.set_multi(self._named(args, made))
+            with self._refresh(args) as anew:
+                await region.aio.asked(anew.confirm)
+                made = await region.core.made(self._function, *args)
+                named = self._named(args, made)
+                await region.aio.asked(lambda: anew.keep(named, many=True))
             return made
 
         async def invalidate(*args: Any) -> None:
