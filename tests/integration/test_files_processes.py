@@ -18,7 +18,7 @@ import pytest
 
 from tests.fakes import together
 from tiered import FilesCacheClient, InprocCacheClient, TieredInclusiveClient, cached
-from tiered.clients.files.entries import allocated
+from tiered.clients.files.layout import allocated
 
 PATIENCE = 30.0
 CAPACITY = 3_000_000

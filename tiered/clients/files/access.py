@@ -92,20 +92,20 @@ class Access:
         Raises:
             StorageError: it failed; it has been counted.
         """
-        for attempt in range(_ATTEMPTS):
+        for _ in range(_ATTEMPTS):
+            tree = None
             try:
                 tree = self.tree()
                 if tree.is_current or not self.is_lost(tree):
                     return action(tree)
             except FileNotFoundError as error:
+                if tree is None:
+                    raise self._failure(error) from error
                 # A directory was removed: what is to be changed is in the one made after it.
                 self.is_lost(tree)
-                if attempt == _ATTEMPTS - 1:
-                    raise self._failure(error) from error
             except (OSError, StorageError) as error:
                 raise self._failure(error) from error
-        gone = OSError(f"{self.path!r} is removed again and again")
-        raise self._failure(gone) from gone
+        raise self._failure(OSError(f"{self.path!r} is removed again and again"))
 
     def is_lost(self, tree: Tree) -> bool:
         """Whether others find another directory by now; parts that were removed are forgotten."""

@@ -7,7 +7,7 @@ Pickle (protocol 5) leaves buffers out of its stream; they lie beside it in the 
 
     sheet, the payload of the envelope      region, from a multiple of 64 in the file
     offset  size  field                     size  field
-         0    16  signature of the region   16 n  of each part: where in the region, and size
+         0    16  signature of all below    16 n  of each part: where in the region, and size
         16     8  where it is in the file      s  part 0: the pickle
         24     8  its size                     b  the others: buffers, each at a multiple of 64
         32     4  parts in it, n

@@ -13,22 +13,17 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
+from tiered.clients.files.layout import allocated
 from tiered.clients.files.names import Place, new_name
 from tiered.clients.files.tree import Tree
 
-__all__ = ["allocated", "discard", "discard_if", "occupied", "opened", "write"]
+__all__ = ["discard", "discard_if", "occupied", "opened", "write"]
 
 _READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _CHANGE: Final = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _WRITE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_BLOCK: Final = 4096
 _MOST_PIECES: Final = 512
 _numbers: Final = itertools.count()
-
-
-def allocated(size: int) -> int:
-    """What a file of *size* bytes takes: file systems give whole blocks."""
-    return -(-size // _BLOCK) * _BLOCK
 
 
 def occupied(shard: int, file: str) -> int:

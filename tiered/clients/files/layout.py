@@ -34,7 +34,7 @@ from tiered.clients.files.buffers import (
 from tiered.codec.values import Header, ValueCodec
 from tiered.errors import CorruptValue, ValueTooLarge
 
-__all__ = ["Layout", "peeked"]
+__all__ = ["Layout", "allocated", "peeked"]
 
 _HEAD: Final = struct.Struct(">4sI")
 _MAGIC: Final = b"tFv1"
@@ -45,6 +45,8 @@ _EXPIRES_AT: Final = 28
 _SERIALIZER_AT: Final = 18
 _USUAL: Final = 8192
 """Bytes that are read at first, most often all."""
+
+_BLOCK: Final = 4096
 
 _VERIFIED: Final = 1024
 """Files with a region that are remembered to be sound."""
@@ -67,7 +69,7 @@ class Layout:
     Args:
         codec: for envelopes, with ``SheetSerializer`` among those that it reads.
         pickles: whether values are pickled, so that buffers can lie apart.
-        limit: bytes that a file may have.
+        limit: bytes that a file may take.
 
     Attributes:
         serializers: what the codec is to be given as ``more``.
@@ -100,9 +102,9 @@ class Layout:
                 parts = self._with_region(head, name, header, laid_out(stream, buffers), buffers)
             else:
                 parts = [head + self._codec.seal(name, stream, header)]
-        size = sum(map(len, parts))
+        size = allocated(sum(map(len, parts)))
         if size > self._limit:
-            raise ValueTooLarge(f"a file of {size} bytes, the limit is {self._limit}")
+            raise ValueTooLarge(f"a file that takes {size} bytes, the limit is {self._limit}")
         return parts
 
     def _with_region(
@@ -113,12 +115,12 @@ class Layout:
         region: list[bytes | memoryview],
         buffers: Sequence[memoryview],
     ) -> list[bytes | memoryview]:
-        start = len(head) + ValueCodec.OVERHEAD + SheetSerializer.SIZE
+        start = _end_of_envelope(name)
         offset = region_start(start)
-        signature = self._codec.signer.sign(*region)
+        gap = bytes(offset - start)
+        signature = self._codec.signer.sign(gap, *region)
         sheet = Sheet(signature, offset, sum(map(len, region)), len(buffers) + 1)
-        sealed = self._codec.seal(name, _SHEETS.dumps(sheet), header, _SHEETS)
-        return [head + sealed + bytes(offset - start), *region]
+        return [head + self._codec.seal(name, _SHEETS.dumps(sheet), header, _SHEETS), gap, *region]
 
     # -- Reading -----------------------------------------------------------------
 
@@ -136,7 +138,7 @@ class Layout:
         else:
             value, created, expires = opened
         if type(value) is Sheet:
-            value = self._joined(value, descriptor)
+            value = joined(value, self._region(value, name, descriptor))
         return value, created, expires
 
     def header(self, name: bytes, descriptor: int) -> Header:
@@ -149,7 +151,7 @@ class Layout:
         self._codec.header(name, sealed)
         if sealed[_SERIALIZER_AT] == SheetSerializer.number:
             sheet, _ = self._codec.decode(name, sealed)
-            self._region(sheet, descriptor)
+            self._region(sheet, name, descriptor)
 
     def redate(self, name: bytes, descriptor: int, expires: float) -> None:
         """Give the value another expiry, in place. Raises as :meth:`read`, and ``OSError``."""
@@ -173,10 +175,7 @@ class Layout:
             data += _rest(descriptor, len(data))
         return data[head:]
 
-    def _joined(self, sheet: Sheet, descriptor: int) -> Any:
-        return joined(sheet, self._region(sheet, descriptor))
-
-    def _region(self, sheet: Sheet, descriptor: int) -> memoryview:
+    def _region(self, sheet: Sheet, name: bytes, descriptor: int) -> memoryview:
         """The region of a file, verified once in each process as long as the file stays as it is.
 
         To verify is to read all of it, which is what views are to save.
@@ -186,18 +185,28 @@ class Layout:
             raise CorruptValue(
                 f"the file has {status.st_size} bytes, not {sheet.offset + sheet.size}"
             )
-        region = memoryview(_mapped(descriptor, status.st_size))[sheet.offset :]
+        view = memoryview(_mapped(descriptor, status.st_size))
         file = status.st_dev, status.st_ino
         state = _State(status.st_ctime_ns, status.st_size, sheet.signature)
         if self._verified.get(file) != state:
-            self._codec.signer.verify(sheet.signature, region)
+            self._codec.signer.verify(sheet.signature, view[_end_of_envelope(name) :])
             self._verified[file] = state
             while len(self._verified) > _VERIFIED:
                 try:
                     self._verified.popitem(last=False)
                 except KeyError:  # another thread was faster
                     break
-        return region
+        return view[sheet.offset :]
+
+
+def _end_of_envelope(name: bytes) -> int:
+    """Of one that holds a sheet, in its file."""
+    return _HEAD.size + len(name) + ValueCodec.OVERHEAD + SheetSerializer.SIZE
+
+
+def allocated(size: int) -> int:
+    """What a file of *size* bytes takes: file systems give whole blocks."""
+    return -(-size // _BLOCK) * _BLOCK
 
 
 def peeked(descriptor: int) -> tuple[bytes, float] | None:

@@ -99,11 +99,12 @@ class Locks:
 
     @contextmanager
     def _range(self, start: int, length: int) -> Iterator[None]:
-        if not self._take(start, length, _PATIENCE):
-            _refused(True)
         try:
+            if not self._take(start, length, _PATIENCE):
+                _refused(True)
             yield
         finally:
+            # Also if it was not locked: an interrupt may have come between.
             unlock_range(self._descriptor, start, length)
 
     def _take(self, start: int, length: int, patience: float) -> bool:
