@@ -292,7 +292,6 @@ class FilesCacheClient(CacheClient):
                 return scan(
                     tree,
                     self._values.now(tree),
-                    alone=True,
                     repair=repair,
                     is_sound=partial(self._values.is_sound, tree),
                     progress=progress,

@@ -17,7 +17,7 @@ from tiered.clients.files.layout import allocated
 from tiered.clients.files.names import Place, new_name
 from tiered.clients.files.tree import Tree
 
-__all__ = ["discard", "discard_if", "occupied", "opened", "write"]
+__all__ = ["discard", "discard_if", "occupied", "open_to_read", "opened", "write"]
 
 _READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _CHANGE: Final = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
@@ -33,6 +33,11 @@ def occupied(shard: int, file: str) -> int:
     except FileNotFoundError:
         return 0
     return allocated(status.st_size) if stat.S_ISREG(status.st_mode) else 0
+
+
+def open_to_read(tree: Tree, place: Place) -> int:
+    """The value's file, for who closes it himself. Raises as :func:`opened`."""
+    return os.open(place.file, _READ, dir_fd=tree.shard(place.shard))
 
 
 @contextmanager

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -49,33 +48,28 @@ def scan(
     tree: Tree,
     now: float,
     *,
-    alone: bool = False,
     repair: bool = True,
     is_sound: Callable[[Place], bool] | None = None,
     progress: Progress | None = None,
 ) -> Findings:
     """Count all files, and remove what nobody needs. The right to purge is the caller's.
 
+    Nobody can write meanwhile, so that the count is exact; readers do not notice.
+
     Args:
-        alone: let nobody write meanwhile, so that the count is exact.
         repair: put right what is wrong.
         is_sound: whether a value is what was written; is not asked of all if it is ``None``.
     """
     counts = tree.counts
     counts.bury()
     tally = _Tally(tree, now, repair, is_sound)
-    with ExitStack() as held:
-        if alone:
-            held.enter_context(tree.locks.everything())
-        before = counts.used
+    with tree.locks.everything():
         for number, shard in shards_of(tree):
-            with nullcontext() if alone else tree.locks.shard(number):
-                for file in _listed(shard):
-                    tally.count(shard, file)
+            for file in _listed(shard):
+                tally.count(shard, file)
             if progress is not None:
                 progress(number + 1, SHARDS)
-        # Without the locks others have written meanwhile: half of that is as good as any.
-        drift = tally.size - (before + counts.used) // 2
+        drift = tally.size - counts.used
         if repair:
             counts.correct(drift)
             counts.trust()

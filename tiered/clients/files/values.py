@@ -90,8 +90,11 @@ class Values:
         return Entry(value, expires - base)
 
     def _read(self, tree: Tree, name: bytes, place: Place) -> tuple[Any, float, float]:
-        with entries.opened(tree, place) as descriptor:
+        descriptor = entries.open_to_read(tree, place)
+        try:
             return self._layout.read(name, descriptor)
+        finally:
+            os.close(descriptor)
 
     def present(self, tree: Tree, name: bytes, place: Place) -> Entry | None:
         """What is there for a write to judge, without its value; the key's lock is held."""
