@@ -52,6 +52,16 @@ def test_arrays_come_back(tmp_path: Path, options: dict[str, Any], array: Any) -
     assert client.verify().clean
 
 
+@pytest.mark.parametrize("length", [4000, *range(8050, 8200, 3), 9000, 100_000])
+def test_keys_of_any_length(tmp_path: Path, length: int) -> None:
+    client = make(tmp_path / "c")
+    for value in (b"short", b"x" * 20_000, memoryview(b"y" * 20_000)):
+        client.put("k" * length, value, 100)
+        assert client.renew("k" * length, 200)
+        assert client.get("k" * length) == value
+        assert client.verify().clean
+
+
 def test_large_arrays_are_views_of_the_file(tmp_path: Path) -> None:
     client = make(tmp_path / "c")
     client.put("k", (np.arange(LARGE), np.arange(10)), 100)

@@ -81,9 +81,9 @@ class Access:
         try:
             return action(self.tree())
         except (OSError, StorageError) as error:
-            failure = self._failure(error)
             if self.strict:
-                raise failure from error
+                raise self._failure(error) from error
+            self._failure(error)
             return default
 
     def change(self, action: Callable[[Tree], T]) -> T:

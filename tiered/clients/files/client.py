@@ -23,7 +23,7 @@ from tiered.clients.files.values import Item, Values
 from tiered.clock import SYSTEM_CLOCK
 from tiered.codec.values import ValueCodec
 from tiered.entry import admits
-from tiered.errors import CacheError, CodecError, StorageError
+from tiered.errors import CodecError, StorageError
 from tiered.keys.wire import key_names
 from tiered.stats.counters import ClientStats
 from tiered.typing import Clock, Key
@@ -179,21 +179,23 @@ class FilesCacheClient(CacheClient):
         except CodecError as error:
             self._unstorable += 1
             self._access.failed("unstorable", "a value is not stored", error)
-            failure: CacheError = error
-        except StorageError as error:
-            failure = error
-        if always:  # what was there before is not what was last put
-            self._forget(name)
-        if self._access.strict:
-            raise failure
+            self._forget(name, always)
+            if self._access.strict:
+                raise
+        except StorageError:
+            self._forget(name, always)
+            if self._access.strict:
+                raise
         return False
 
-    def _forget(self, name: bytes) -> None:
-        """Remove what is there, if that can be done: a failure has been told already."""
+    def _forget(self, name: bytes, always: bool) -> None:
+        """Remove what is there, which is not what was last put *always*, if that can be done."""
+        if not always:
+            return
         try:
             self._values.remove(self._access.tree(), name)
         except (OSError, StorageError):
-            pass
+            pass  # the failure before this one was told
 
     def touch(self, key: Key, deadline: float) -> bool:
         name = self._name(key).signed

@@ -162,18 +162,17 @@ class Layout:
     def _sealed(self, name: bytes, descriptor: int) -> bytes:
         """The envelope in an open file."""
         data = os.pread(descriptor, _USUAL, 0)
-        head = _HEAD.size + len(name)
+        head, sheet_end = _HEAD.size + len(name), _end_of_envelope(name)
+        whole = len(data) < _USUAL
+        if not whole and sheet_end > _USUAL:  # a long name
+            data += _rest(descriptor, _USUAL)
+            whole = True
         if data[: _HEAD.size] != _HEAD.pack(_MAGIC, len(name)) or data[_HEAD.size : head] != name:
-            if len(data) == _USUAL <= head:
-                data += _rest(descriptor, len(data))
-            if not data.startswith(_HEAD.pack(_MAGIC, len(name)) + name):
-                raise _strange(data, name)
+            raise _strange(data, name)
         kind = head + _SERIALIZER_AT
         if len(data) > kind and data[kind] == SheetSerializer.number:
-            return data[head : head + ValueCodec.OVERHEAD + SheetSerializer.SIZE]
-        if len(data) == _USUAL:
-            data += _rest(descriptor, len(data))
-        return data[head:]
+            return data[head:sheet_end]
+        return data[head:] if whole else _rest(descriptor, head)
 
     def _region(self, sheet: Sheet, name: bytes, descriptor: int) -> memoryview:
         """The region of a file, verified once in each process as long as the file stays as it is.

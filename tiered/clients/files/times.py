@@ -11,7 +11,7 @@ import os
 from hashlib import blake2b
 from typing import Final
 
-from tiered.clock import SYSTEM_CLOCK
+from tiered.clock import SystemClock
 from tiered.typing import Clock
 
 __all__ = ["run_of"]
@@ -25,7 +25,7 @@ def run_of(clock: Clock) -> int:
 
     0 if that is not known.
     """
-    if clock is not SYSTEM_CLOCK:
+    if not isinstance(clock, SystemClock):
         return _digest(f"{os.getpid()} {id(clock)}".encode())
     try:
         with open(_BOOT, "rb") as file:
