@@ -122,7 +122,8 @@ class Access:
     def failed(self, subject: str, message: str, error: BaseException) -> None:
         """Count and report what is to be a miss, or a value that is not kept."""
         self._counters.errors += 1
-        self._reports.warn(subject, f"files in %s: {message}: %s", self.path, error)
+        # Its text: a record that is kept would keep the frames, and with them the open directory.
+        self._reports.warn(subject, f"files in %s: {message}: %s", self.path, str(error))
 
     def _failure(self, error: OSError | StorageError) -> StorageError:
         self.failed("storage", "they cannot be used", error)
