@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import threading
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,31 @@ def test_a_place_is_told_by_its_file() -> None:
         assert not is_claim(place.file)
     assert owner_of(new_name(77, 3)) == 77
     assert owner_of("new-77-3") is None
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_every_change_is_counted(tmp_path: Path, seed: int) -> None:
+    chance = random.Random(seed)
+    clients = [make(tmp_path / "c") for _ in range(2)]
+    for _ in range(300):
+        client, key = chance.choice(clients), chance.randrange(20)
+        match chance.randrange(8):
+            case 0:
+                client.delete(key)
+            case 1:
+                client.add(key, b"x" * chance.randrange(9000), 100)
+            case 2:
+                client.expire(key)
+            case 3:
+                client.renew(key, 1000)
+            case 4 if chance.random() < 0.1:
+                client.clear()
+            case 5:
+                client.purge()
+            case _:
+                client.put(key, b"x" * chance.randrange(20_000), chance.choice([-1, 100]))
+        assert clients[0].usage == clients[1].usage == on_disk(tmp_path / "c")
+    assert clients[0].verify().clean
 
 
 # -- Eviction -----------------------------------------------------------------------------
