@@ -297,6 +297,7 @@ def test_planted_links_lead_nowhere(path: Path, name: str) -> None:
     else:
         target.unlink(missing_ok=True)
     target.symlink_to(outside if name == "shard" else outside / "made")
+    before = outside.stat().st_mtime_ns  # changes with what is made there, also if it goes again
     for strange in (client, make(path)):
         strange.put("k", "w", 100)
         strange.get("k", None)
@@ -306,6 +307,7 @@ def test_planted_links_lead_nowhere(path: Path, name: str) -> None:
         strange.purge()
         strange.clear()
     assert not list(outside.iterdir())
+    assert outside.stat().st_mtime_ns == before
 
 
 def fail_with(number: int) -> Callable[..., Any]:
