@@ -24,7 +24,7 @@ PATIENCE = 30.0
 CAPACITY = 3_000_000
 KEYS = 60
 SPAWN = multiprocessing.get_context("spawn")
-ROUNDS = int(os.environ.get("TIERED_KILLS", "6"))
+ROUNDS = int(os.environ.get("TIERED_KILLS", "4"))
 
 
 def make(path: Path, **options: Any) -> FilesCacheClient:
