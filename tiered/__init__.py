@@ -34,6 +34,7 @@ __all__ = [
     "DnsDiscovery",
     "ElastiCacheClient",
     "Entry",
+    "FilesCacheClient",
     "InprocCacheClient",
     "KeyEncodingError",
     "MemcachedClient",
@@ -44,6 +45,7 @@ __all__ = [
     "NullCacheClient",
     "ReadWriteSyncAdapter",
     "SrvDiscovery",
+    "StorageError",
     "SyncAdapter",
     "SystemClock",
     "TieredInclusiveClient",
@@ -60,6 +62,7 @@ if TYPE_CHECKING:
     from tiered.clients.base import CacheClient, Capabilities, Claim
     from tiered.clients.decorating import DecoratedWrapper
     from tiered.clients.elasticache import ElastiCacheClient
+    from tiered.clients.files import FilesCacheClient
     from tiered.clients.inproc import InprocCacheClient
     from tiered.clients.memcached import MemcachedClient
     from tiered.clients.namespace import NamespaceMirrorWrapper, NamespaceWrapper
@@ -87,6 +90,7 @@ if TYPE_CHECKING:
         DiscoveryError,
         KeyEncodingError,
         NoServersError,
+        StorageError,
         UnsupportedOperation,
     )
     from tiered.routing.dns import DnsDiscovery, SrvDiscovery
@@ -121,6 +125,7 @@ _HOMES = {
     "DiscoveryError": "tiered.errors",
     "DecoratedWrapper": "tiered.clients.decorating",
     "Entry": "tiered.entry",
+    "FilesCacheClient": "tiered.clients.files",
     "InprocCacheClient": "tiered.clients.inproc",
     "KeyEncodingError": "tiered.errors",
     "MemcachedClient": "tiered.clients.memcached",
@@ -130,6 +135,7 @@ _HOMES = {
     "NoServersError": "tiered.errors",
     "NullCacheClient": "tiered.clients.null",
     "SrvDiscovery": "tiered.routing.dns",
+    "StorageError": "tiered.errors",
     "ReadWriteSyncAdapter": "tiered.clients.synced",
     "SyncAdapter": "tiered.clients.synced",
     "SystemClock": "tiered.clock",

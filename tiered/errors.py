@@ -17,6 +17,7 @@
                ├── ServerRefusal                    it said no: ``SERVER_ERROR ...``
                ├── NoServersError                   none could be asked
                ├── DiscoveryError                   which there are could not be found out
+               ├── StorageError                     the file system did not do its part
                └── PoolTimeout                      no connection came free in time
 
 Arguments that can never be right raise plain ``TypeError`` or ``ValueError``
@@ -38,6 +39,7 @@ __all__ = [
     "NoServersError",
     "PoolTimeout",
     "ServerRefusal",
+    "StorageError",
     "UnserializableValue",
     "UnsupportedOperation",
     "ValueTooLarge",
@@ -101,6 +103,10 @@ class NoServersError(BackendError):
 
 class DiscoveryError(BackendError):
     """Which servers there are could not be found out: no answer, no servers, or nonsense."""
+
+
+class StorageError(BackendError):
+    """Files could not be read or written; raised only by clients made with ``strict=True``."""
 
 
 class PoolTimeout(BackendError):

@@ -15,6 +15,7 @@ from tests.conftest import SECRET, unique_prefix
 from tests.unit.test_region_file import OfThreads
 from tiered.cli.demo.server import PrivateMemcached
 from tiered.clients.base import CacheClient
+from tiered.clients.files import FilesCacheClient
 from tiered.clients.inproc import InprocCacheClient
 from tiered.clients.memcached import MemcachedClient
 from tiered.clients.null import NullCacheClient
@@ -280,6 +281,49 @@ class TestTinyTiers(OnMemcached, BackendContract):
 
     def configured(self) -> Any:
         return [InprocCacheClient(1), self.client]
+
+
+# -- In the files of a host ------------------------------------------------------------
+
+
+class InADirectory:
+    """For the backend that makes a client of its own for each region, of one directory."""
+
+    backend: ClassVar[str] = "files"
+    more: ClassVar[Mapping[str, Any]] = {}
+    arguments: Mapping[str, Any]
+
+    @pytest.fixture(autouse=True)
+    def _directory(self, tmp_path: Path) -> None:
+        self.arguments = {"path": str(tmp_path / "cache"), "size_bytes": 10**8, **self.more}
+
+
+class TestFiles(InADirectory, BackendContract):
+    pass
+
+
+class TestFilesMutexes(InADirectory, BackendMutexContract):
+    pass
+
+
+class TestWrappedFiles(InADirectory, BackendContract):
+    config_args = WRAPPED
+
+
+class TestFilesOfBytes(InADirectory, BackendContract):
+    more: ClassVar[Mapping[str, Any]] = {"checksum_key": SECRET, "serializer": "raw"}
+
+
+class TestTieredFiles(InADirectory, BackendContract):
+    arguments: Mapping[str, Any] = {}
+    path: Path
+
+    @pytest.fixture(autouse=True)
+    def _directory(self, tmp_path: Path) -> None:
+        self.path = tmp_path
+
+    def configured(self) -> Any:
+        return [InprocCacheClient(100), FilesCacheClient(10**8, self.path / "cache")]
 
 
 # -- On memcached, by name -------------------------------------------------------------

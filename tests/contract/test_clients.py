@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, ClassVar
 
 import cachetools
@@ -13,6 +14,7 @@ from tiered.cli.demo.server import PrivateMemcached
 from tiered.clients.background import AsyncWriteCacheClient
 from tiered.clients.base import CacheClient
 from tiered.clients.decorating import DecoratedWrapper
+from tiered.clients.files import FilesCacheClient
 from tiered.clients.inproc import InprocCacheClient
 from tiered.clients.memcached import MemcachedClient
 from tiered.clients.namespace import NamespaceMirrorWrapper, NamespaceWrapper
@@ -151,6 +153,49 @@ class TestTiersWithATinyFirst(ClientContract):
 class TestNamespacedTiers(ClientContract):
     def make_client(self, clock: ManualClock) -> CacheClient:
         return namespaced(TieredInclusiveClient(inproc(clock), inproc(clock)))
+
+
+class InFiles:
+    """For the clients that end at a directory."""
+
+    path: Path
+
+    @pytest.fixture(autouse=True)
+    def _path(self, tmp_path: Path) -> None:
+        self.path = tmp_path / "cache"
+
+    def files(self, clock: ManualClock, **options: Any) -> FilesCacheClient:
+        return FilesCacheClient(100_000_000, self.path, strict=True, clock=clock, **options)
+
+
+class TestFiles(InFiles, ClientContract):
+    def make_client(self, clock: ManualClock) -> CacheClient:
+        return self.files(clock)
+
+
+class TestSignedFiles(InFiles, ClientContract):
+    def make_client(self, clock: ManualClock) -> CacheClient:
+        return self.files(clock, checksum_key=SECRET, fsync=True)
+
+
+class TestBackgroundFiles(InFiles, ClientContract):
+    def make_client(self, clock: ManualClock) -> CacheClient:
+        return AsyncWriteCacheClient(self.files(clock))
+
+
+class TestNamespacedFiles(InFiles, ClientContract):
+    def make_client(self, clock: ManualClock) -> CacheClient:
+        return namespaced(self.files(clock))
+
+
+class TestTieredFiles(InFiles, ClientContract):
+    def make_client(self, clock: ManualClock) -> CacheClient:
+        return TieredInclusiveClient(inproc(clock), self.files(clock))
+
+
+class TestNamespacedTieredFiles(InFiles, ClientContract):
+    def make_client(self, clock: ManualClock) -> CacheClient:
+        return namespaced(TieredInclusiveClient(inproc(clock), self.files(clock)))
 
 
 class OnTheServer:

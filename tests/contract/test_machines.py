@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +18,7 @@ from tiered.cli.demo.server import PrivateMemcached
 from tiered.clients.background import AsyncWriteCacheClient
 from tiered.clients.base import CacheClient
 from tiered.clients.decorating import DecoratedWrapper
+from tiered.clients.files import FilesCacheClient
 from tiered.clients.inproc import InprocCacheClient
 from tiered.clients.memcached import MemcachedClient
 from tiered.clients.namespace import NamespaceMirrorWrapper, NamespaceWrapper
@@ -72,6 +75,14 @@ IN_PROCESS: dict[str, Callable[[ManualClock], CacheClient]] = {
     ),
 }
 
+IN_FILES: dict[str, Callable[[ManualClock, FilesCacheClient], CacheClient]] = {
+    "files": lambda clock, files: files,
+    "tiered files": lambda clock, files: TieredInclusiveClient(tiny(clock), files),
+    "namespaced tiered files": lambda clock, files: NamespaceWrapper(
+        "ns", TieredInclusiveClient(tiny(clock), files)
+    ),
+}
+
 ON_THE_SERVER: dict[str, Callable[[ManualClock, MemcachedClient], CacheClient]] = {
     "memcached": lambda clock, remote: remote,
     "background memcached": lambda clock, remote: AsyncWriteCacheClient(remote),
@@ -103,6 +114,18 @@ def test_tiers_with_fractions() -> None:
 
         def make_client(self, clock: ManualClock) -> CacheClient:
             return TieredInclusiveClient(tiny(clock), inproc(clock), ttl_fractions=(0.25, 1.0))
+
+    run_state_machine_as_test(Machine, settings=STEPS)
+
+
+@pytest.mark.parametrize("name", IN_FILES)
+def test_clients_in_files(name: str, tmp_path: Path) -> None:
+    numbers = itertools.count()
+
+    class Machine(ClientMachine):
+        def make_client(self, clock: ManualClock) -> CacheClient:
+            path = tmp_path / str(next(numbers))
+            return IN_FILES[name](clock, FilesCacheClient(10**8, path, strict=True, clock=clock))
 
     run_state_machine_as_test(Machine, settings=STEPS)
 

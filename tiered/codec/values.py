@@ -86,6 +86,8 @@ class ValueCodec:
             ``True`` for ``"zlib"``, or ``False``.
         compress_from: bytes of payload below which compression is not tried.
         max_value_size: bytes that a value may have, serialised and not compressed.
+        guarded: nobody else can write where the values lie: pickle needs no key there.
+        more: serialisers of the caller's own, for payloads that go through :meth:`seal`.
 
     Raises:
         ValueError: pickle without a key; an unknown name.
@@ -105,7 +107,11 @@ class ValueCodec:
         compress: bool | str = True,
         compress_from: int = 1024,
         max_value_size: int = 128 * 1024 * 1024,
+        guarded: bool = False,
+        more: Sequence[Serializer] = (),
     ) -> None:
+        self._guarded = guarded
+        self._more = tuple(more)
         self._serializer = _named("serializer", serializer, SERIALIZERS)
         self._compressor = _compressor(compress)
         keys = [checksum_key] if isinstance(checksum_key, (str, bytes)) else checksum_key
@@ -116,7 +122,7 @@ class ValueCodec:
             )
         self._signer = Signer(keys or ())
         self._newest = self._signer.prepared[0]
-        if self._serializer.executes and not self._signer.keyed:
+        if self._serializer.executes and not self._may_execute:
             raise ValueError(
                 f"serializer={serializer!r} executes what it reads, so it needs a checksum_key "
                 f"to sign values with; give checksum_key=..., or serializer='json' or 'raw'"
@@ -157,14 +163,23 @@ class ValueCodec:
         """Whether values are signed with a secret."""
         return self._signer.keyed
 
+    @property
+    def signer(self) -> Signer:
+        """What signs envelopes, for what belongs to them and lies elsewhere."""
+        return self._signer
+
+    @property
+    def _may_execute(self) -> bool:
+        return self._signer.keyed or self._guarded
+
     def _make_readers(self) -> dict[int, Callable[[Any], Any]]:
         """By the kind of an envelope, what reads its payload."""
         limit = self._limit
         readers: dict[int, Callable[[Any], Any]] = {
             _kind(_MANIFEST, 0): partial(Manifest.unpack, max_size=limit + _OVERHEAD)
         }
-        for one in SERIALIZERS.values():
-            if one.executes and not self._signer.keyed:
+        for one in (*SERIALIZERS.values(), *self._more):
+            if one.executes and not self._may_execute:
                 continue  # without a secret everybody can make a good signature
             readers[_kind(one.number, 0)] = one.loads
             for other in COMPRESSORS.values():
@@ -191,6 +206,21 @@ class ValueCodec:
             if len(shorter) < len(payload):
                 payload, compressor = shorter, self._compressor.number
         return self._seal(name, self._serializer.number, compressor, header, payload)
+
+    def seal(
+        self, name: bytes, payload: bytes, header: Header, serializer: Serializer | None = None
+    ) -> bytes:
+        """The envelope of a *payload* that was serialised already; it is not compressed.
+
+        Args:
+            serializer: which reads it; by default the codec's own.
+
+        Raises:
+            ValueTooLarge: it is larger than ``max_value_size``.
+        """
+        if len(payload) > self._limit:
+            raise ValueTooLarge(f"{len(payload)} bytes, the limit is {self._limit}")
+        return self._seal(name, (serializer or self._serializer).number, 0, header, payload)
 
     def seal_manifest(self, name: bytes, manifest: Manifest, header: Header) -> bytes:
         """The envelope of *manifest* to be stored under *name*, for a value in pages.

@@ -11,10 +11,11 @@ from typing import Final
 
 from tiered.concurrency import fork
 
-__all__ = ["ByteRangeLock", "FileLock"]
+__all__ = ["ByteRangeLock", "FileLock", "is_range_locked", "lock_range", "unlock_range"]
 
 _FLOCK: Final = struct.Struct("hhqqi0q")
 """``struct flock``: kind, whence, start, length, process (0)."""
+_pack: Final = _FLOCK.pack
 
 
 class FileLock:
@@ -128,21 +129,44 @@ class ByteRangeLock(FileLock):
         except FileNotFoundError:
             return False
         try:
-            answer = fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, self._range(fcntl.F_WRLCK))
+            return is_range_locked(descriptor, self._place)
         finally:
             os.close(descriptor)
-        return bool(_FLOCK.unpack(answer)[0] != fcntl.F_UNLCK)
 
     def _take(self, descriptor: int, wait: bool, shared: bool) -> None:
-        kind = fcntl.F_RDLCK if shared else fcntl.F_WRLCK
-        command = fcntl.F_OFD_SETLKW if wait else fcntl.F_OFD_SETLK
-        fcntl.fcntl(descriptor, command, self._range(kind))
+        lock_range(descriptor, self._place, wait=wait, shared=shared)
 
     def _drop(self, descriptor: int) -> None:
-        fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, self._range(fcntl.F_UNLCK))
+        unlock_range(descriptor, self._place)
 
-    def _range(self, kind: int) -> bytes:
-        return _FLOCK.pack(kind, os.SEEK_SET, self._place, 1, 0)
+
+def lock_range(
+    descriptor: int, start: int, length: int = 1, *, wait: bool, shared: bool = False
+) -> None:
+    """Lock *length* bytes for the open file *descriptor*, and whoever has a copy of it.
+
+    Raises:
+        BlockingIOError: another open file has one of them locked, and we are not to *wait*.
+        OSError: the file system has no such locks.
+    """
+    command = fcntl.F_OFD_SETLKW if wait else fcntl.F_OFD_SETLK
+    fcntl.fcntl(descriptor, command, _range(shared, start, length))
+
+
+def unlock_range(descriptor: int, start: int, length: int = 1) -> None:
+    """Unlock *length* bytes for the open file *descriptor*."""
+    fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _pack(fcntl.F_UNLCK, os.SEEK_SET, start, length, 0))
+
+
+def is_range_locked(descriptor: int, start: int, length: int = 1) -> bool:
+    """Whether another open file than *descriptor* has one of *length* bytes locked."""
+    answer = fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, _range(False, start, length))
+    return bool(_FLOCK.unpack(answer)[0] != fcntl.F_UNLCK)
+
+
+def _range(shared: bool, start: int, length: int) -> bytes:
+    kind = fcntl.F_RDLCK if shared else fcntl.F_WRLCK
+    return _pack(kind, os.SEEK_SET, start, length, 0)
 
 
 def _close(descriptors: set[int]) -> None:

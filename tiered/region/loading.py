@@ -24,6 +24,7 @@ _OURS: Final = {
     "pymemcache": ("memcached", "PyMemcacheBackend"),
     "pylibmc": ("memcached", "PylibmcBackend"),
     "bmemcached": ("memcached", "BMemcachedBackend"),
+    "files": ("files", "FilesBackend"),
     "inproc": ("clients", "InprocBackend"),
     "tiered": ("clients", "TieredBackend"),
 }

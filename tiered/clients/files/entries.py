@@ -1,0 +1,155 @@
+"""What is done to a value's file, under the lock of its key, and counted.
+
+A value is written to a file of another name in the same directory, and renamed: readers, who
+take no lock, find the old one or the new one, whole.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import stat
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Final
+
+from tiered.clients.files.layout import allocated
+from tiered.clients.files.names import Place, new_name
+from tiered.clients.files.tree import Tree
+
+__all__ = ["discard", "discard_if", "occupied", "open_to_read", "opened", "write"]
+
+_READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+_CHANGE: Final = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+_WRITE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_MOST_PIECES: Final = 512
+_numbers: Final = itertools.count()
+
+
+def occupied(shard: int, file: str) -> int:
+    """What the file of this name takes; 0 if there is none."""
+    try:
+        status = os.stat(file, dir_fd=shard, follow_symlinks=False)
+    except FileNotFoundError:
+        return 0
+    return allocated(status.st_size) if stat.S_ISREG(status.st_mode) else 0
+
+
+def open_to_read(tree: Tree, place: Place) -> int:
+    """The value's file, for who closes it himself. Raises as :func:`opened`."""
+    return os.open(place.file, _READ, dir_fd=tree.shard(place.shard))
+
+
+@contextmanager
+def opened(tree: Tree, place: Place, *, change: bool = False) -> Iterator[int]:
+    """The value's file. Raises ``FileNotFoundError``, or another ``OSError``."""
+    flags = _CHANGE if change else _READ
+    descriptor = os.open(place.file, flags, dir_fd=tree.shard(place.shard))
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def write(
+    tree: Tree,
+    place: Place,
+    parts: Sequence[bytes | memoryview],
+    *,
+    room: Callable[[], bool],
+    allows: Callable[[], bool],
+    now: float,
+    sync: bool = False,
+) -> bool:
+    """Make a file of *parts* the value; whether it did.
+
+    Args:
+        room: makes room for what is reserved, and says whether there is.
+        allows: is asked under the key's lock; what it does there is in one step with the write.
+        now: the time, in the terms of files.
+        sync: wait until it is on the disk.
+    """
+    counts, size = tree.counts, allocated(sum(map(len, parts)))
+    pending = True
+    counts.begin(size)
+    try:
+        if not room():
+            return False
+        shard = tree.shard_to_write(place.shard)
+        name = new_name(counts.owner, next(_numbers))
+        try:
+            _write_file(shard, name, parts, tree.mode, sync)
+            with tree.locks.key(place):
+                if not allows():
+                    return False
+                before = occupied(shard, place.file)
+                os.rename(name, place.file, src_dir_fd=shard, dst_dir_fd=shard)
+                # Under the lock still: who has all locks finds the files as they are counted.
+                name, pending = "", False
+                counts.end(size, size - before, now)
+        finally:
+            if name:
+                _unlink(shard, name)
+    finally:
+        if pending:
+            counts.end(size, 0, now)
+    counts.touch(place.stamp)
+    if sync:
+        os.fsync(shard)
+    return True
+
+
+def discard(tree: Tree, place: Place, now: float) -> bool:
+    """Remove the value; whether there was one. The key's lock is held."""
+    try:
+        shard = tree.shard(place.shard)
+    except FileNotFoundError:
+        return False
+    counts, change = tree.counts, 0
+    counts.begin(0)
+    try:
+        size = occupied(shard, place.file)
+        if not _unlink(shard, place.file):
+            return False
+        change = -size
+    finally:
+        counts.end(0, change, now)
+    return True
+
+
+def discard_if(tree: Tree, place: Place, now: float, allows: Callable[[int], bool]) -> bool:
+    """The same, if *allows* says so of the open file; takes the lock."""
+    with tree.locks.key(place):
+        try:
+            with opened(tree, place) as descriptor:
+                if not allows(descriptor):
+                    return False
+        except FileNotFoundError:
+            return False
+        return discard(tree, place, now)
+
+
+def _write_file(
+    shard: int, name: str, parts: Sequence[bytes | memoryview], mode: int, sync: bool
+) -> None:
+    descriptor = os.open(name, _WRITE, mode, dir_fd=shard)
+    try:
+        pending = [memoryview(part).cast("B") for part in parts if len(part)]
+        while pending:
+            written = os.writev(descriptor, pending[:_MOST_PIECES])
+            while pending and written >= len(pending[0]):
+                written -= len(pending.pop(0))
+            if written:
+                pending[0] = pending[0][written:]
+        if sync:
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _unlink(shard: int, name: str) -> bool:
+    try:
+        os.unlink(name, dir_fd=shard)
+    except FileNotFoundError:
+        return False
+    return True

@@ -1,0 +1,106 @@
+"""Making room: of some values, taken at random, those go that were not used for the longest."""
+
+from __future__ import annotations
+
+import random
+from typing import Final
+
+from tiered.clients.files import entries
+from tiered.clients.files.names import Place
+from tiered.clients.files.scan import scan, shards_of, values_in
+from tiered.clients.files.tree import Tree
+from tiered.clock import SYSTEM_CLOCK
+
+__all__ = ["Evictor"]
+
+_SLACK: Final = 1.05
+"""How far what is in use may go past the capacity, as a share of it."""
+
+_SPARE: Final = 50
+"""Once it is full, a share of 1 / this is freed at a time, so that not each write has to."""
+
+_POOL: Final = 128
+"""Values to choose from, at least, if there are so many."""
+
+_LEAVE: Final = 8
+"""A share of 1 / this of them leave."""
+
+_ATTEMPTS: Final = 200
+_PAUSE: Final = 0.01
+"""To get the right to purge, where there must be room before anything can be written."""
+
+
+class Evictor:
+    """Keeps a directory within its bound.
+
+    Args:
+        capacity: bytes.
+
+    Attributes:
+        evicted: values that were removed by this object.
+
+    Threads: safe. One process and thread at a time evicts.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self.evicted = 0
+
+    def make_room(self, tree: Tree, now: float) -> bool:
+        """Whether all that is planned can be written without going too far past the capacity."""
+        counts = tree.counts
+        if counts.planned <= self._capacity:
+            return True
+        with tree.locks.purging(wait=False) as ours:
+            if ours:
+                self._evict(tree, now)
+        for _ in range(_ATTEMPTS):
+            if counts.planned <= self._capacity * _SLACK:
+                return True
+            with tree.locks.purging() as ours:
+                before = counts.planned
+                self._evict(tree, now)
+            if counts.planned >= before:
+                # What is there is being written by others, who will be done in a moment.
+                SYSTEM_CLOCK.sleep(_PAUSE)
+        return False
+
+    def _evict(self, tree: Tree, now: float) -> None:
+        """Remove values until there is room to spare; the right to purge is ours."""
+        counts = tree.counts
+        target = self._capacity - self._capacity // _SPARE
+        if counts.planned <= self._capacity:
+            return  # another one has been at it
+        counts.bury()
+        if counts.doubtful:
+            scan(tree, now)
+        scanned = False
+        while counts.planned > target:
+            pool = self._pool(tree)
+            if not pool:
+                if scanned:
+                    return
+                scan(tree, now)
+                scanned = True
+                continue
+            pool.sort(key=lambda place: counts.last_used(place.stamp))
+            for place in pool[: max(1, len(pool) // _LEAVE)]:
+                with tree.locks.key(place):
+                    self.evicted += entries.discard(tree, place, now)
+                if counts.planned <= target:
+                    return
+
+    @staticmethod
+    def _pool(tree: Tree) -> list[Place]:
+        """Some values, from as many shards as it takes."""
+        pool: list[Place] = []
+        shards = [shard for _, shard in shards_of(tree)]
+        random.shuffle(shards)
+        for shard in shards:
+            files = values_in(shard)
+            share = max(_POOL, len(files) // 16)
+            chosen = files if len(files) <= share else random.sample(files, share)
+            pool += map(Place.at, chosen)
+            if len(pool) >= _POOL:
+                break
+        return pool

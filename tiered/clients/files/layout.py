@@ -1,0 +1,251 @@
+"""A value's file: its key, its envelope, and large buffers beside it.
+
+::
+
+    offset  size  field
+         0     4  "tFv1"
+         4     4  length of the name
+         8     n  name: what the envelope is signed for, 0 and the canonical key
+     8 + n     e  envelope (see ``codec.values``)
+           0..63  nothing, and the region of buffers, if the envelope holds a sheet
+
+The deadline is in the first bytes of the envelope, and moved there in place: what is signed
+with it changes, what the value is read from does not.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+import sys
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+from tiered.clients.files.buffers import (
+    Sheet,
+    SheetSerializer,
+    apart,
+    joined,
+    laid_out,
+    region_start,
+)
+from tiered.codec.values import Header, ValueCodec
+from tiered.errors import CorruptValue, ValueTooLarge
+
+__all__ = ["Layout", "allocated", "peeked"]
+
+_HEAD: Final = struct.Struct(">4sI")
+_MAGIC: Final = b"tFv1"
+_EXPIRES: Final = struct.Struct(">d")
+_EXPIRES_AT: Final = 28
+"""In an envelope."""
+
+_SERIALIZER_AT: Final = 18
+_USUAL: Final = 8192
+"""Bytes that are read at first, most often all."""
+
+_BLOCK: Final = 4096
+
+_VERIFIED: Final = 1024
+"""Files with a region that are remembered to be sound."""
+
+_LONGEST_NAME: Final = 1 << 20
+_SHEETS: Final = SheetSerializer()
+
+
+class _State(NamedTuple):
+    """What changes with a file's contents; the time of change cannot be forged."""
+
+    changed: int
+    size: int
+    signature: bytes
+
+
+class Layout:
+    """Turns values into the parts of a file, and a file back.
+
+    Args:
+        codec: for envelopes, with ``SheetSerializer`` among those that it reads.
+        pickles: whether values are pickled, so that buffers can lie apart.
+        limit: bytes that a file may take.
+
+    Attributes:
+        serializers: what the codec is to be given as ``more``.
+
+    Threads: safe.
+    """
+
+    serializers: Final = (_SHEETS,)
+
+    def __init__(self, codec: ValueCodec, *, pickles: bool, limit: int) -> None:
+        self._codec = codec
+        self._pickles = pickles
+        self._limit = limit
+        self._verified: OrderedDict[tuple[int, int], _State] = OrderedDict()
+
+    # -- Writing -----------------------------------------------------------------
+
+    def parts(self, name: bytes, value: Any, header: Header) -> list[bytes | memoryview]:
+        """What a file of *value* consists of, to be written one after the other.
+
+        Raises:
+            CodecError: it cannot be written.
+        """
+        head = _HEAD.pack(_MAGIC, len(name)) + name
+        if not self._pickles:
+            parts: list[bytes | memoryview] = [head + self._codec.encode(name, value, header)]
+        else:
+            stream, buffers = apart(value)
+            if buffers:
+                parts = self._with_region(head, name, header, laid_out(stream, buffers), buffers)
+            else:
+                parts = [head + self._codec.seal(name, stream, header)]
+        size = allocated(sum(map(len, parts)))
+        if size > self._limit:
+            raise ValueTooLarge(f"a file that takes {size} bytes, the limit is {self._limit}")
+        return parts
+
+    def _with_region(
+        self,
+        head: bytes,
+        name: bytes,
+        header: Header,
+        region: list[bytes | memoryview],
+        buffers: Sequence[memoryview],
+    ) -> list[bytes | memoryview]:
+        start = _end_of_envelope(name)
+        offset = region_start(start)
+        gap = bytes(offset - start)
+        signature = self._codec.signer.sign(gap, *region)
+        sheet = Sheet(signature, offset, sum(map(len, region)), len(buffers) + 1)
+        return [head + self._codec.seal(name, _SHEETS.dumps(sheet), header, _SHEETS), gap, *region]
+
+    # -- Reading -----------------------------------------------------------------
+
+    def read(self, name: bytes, descriptor: int) -> tuple[Any, float, float]:
+        """``(value, created, expires)`` from an open file.
+
+        Raises:
+            CorruptValue: the file is not one that was written under this name.
+        """
+        sealed = self._sealed(name, descriptor)
+        opened = self._codec.open(name, sealed)
+        if opened is None:
+            value, header = self._codec.decode(name, sealed)
+            created, expires = header.created, header.expires
+        else:
+            value, created, expires = opened
+        if type(value) is Sheet:
+            value = joined(value, self._region(value, name, descriptor))
+        return value, created, expires
+
+    def header(self, name: bytes, descriptor: int) -> Header:
+        """The header alone. Raises as :meth:`read`."""
+        return self._codec.header(name, self._sealed(name, descriptor))
+
+    def check(self, name: bytes, descriptor: int) -> None:
+        """Verify all of an open file. Raises as :meth:`read`."""
+        sealed = self._sealed(name, descriptor)
+        self._codec.header(name, sealed)
+        if sealed[_SERIALIZER_AT] == SheetSerializer.number:
+            sheet, _ = self._codec.decode(name, sealed)
+            self._region(sheet, name, descriptor)
+
+    def redate(self, name: bytes, descriptor: int, expires: float) -> None:
+        """Give the value another expiry, in place. Raises as :meth:`read`, and ``OSError``."""
+        redated = self._codec.redate(name, self._sealed(name, descriptor), expires)
+        # In one call, and as little as there is to change: nothing lies between old and new.
+        os.pwrite(descriptor, redated[: ValueCodec.OVERHEAD], _HEAD.size + len(name))
+
+    def _sealed(self, name: bytes, descriptor: int) -> bytes:
+        """The envelope in an open file."""
+        data = os.pread(descriptor, _USUAL, 0)
+        head, sheet_end = _HEAD.size + len(name), _end_of_envelope(name)
+        whole = len(data) < _USUAL
+        if not whole and sheet_end > _USUAL:  # a long name
+            data += _rest(descriptor, _USUAL)
+            whole = True
+        if data[: _HEAD.size] != _HEAD.pack(_MAGIC, len(name)) or data[_HEAD.size : head] != name:
+            raise _strange(data, name)
+        kind = head + _SERIALIZER_AT
+        if len(data) > kind and data[kind] == SheetSerializer.number:
+            return data[head:sheet_end]
+        return data[head:] if whole else _rest(descriptor, head)
+
+    def _region(self, sheet: Sheet, name: bytes, descriptor: int) -> memoryview:
+        """The region of a file, verified once in each process as long as the file stays as it is.
+
+        To verify is to read all of it, which is what views are to save.
+        """
+        status = os.fstat(descriptor)
+        if status.st_size != sheet.offset + sheet.size:
+            raise CorruptValue(
+                f"the file has {status.st_size} bytes, not {sheet.offset + sheet.size}"
+            )
+        view = memoryview(_mapped(descriptor, status.st_size))
+        file = status.st_dev, status.st_ino
+        state = _State(status.st_ctime_ns, status.st_size, sheet.signature)
+        if self._verified.get(file) != state:
+            self._codec.signer.verify(sheet.signature, view[_end_of_envelope(name) :])
+            self._verified[file] = state
+            while len(self._verified) > _VERIFIED:
+                try:
+                    self._verified.popitem(last=False)
+                except KeyError:  # another thread was faster
+                    break
+        return view[sheet.offset :]
+
+
+def _end_of_envelope(name: bytes) -> int:
+    """Of one that holds a sheet, in its file."""
+    return _HEAD.size + len(name) + ValueCodec.OVERHEAD + SheetSerializer.SIZE
+
+
+def allocated(size: int) -> int:
+    """What a file of *size* bytes takes: file systems give whole blocks."""
+    return -(-size // _BLOCK) * _BLOCK
+
+
+def peeked(descriptor: int) -> tuple[bytes, float] | None:
+    """The name and the expiry that a file tells, unverified; ``None`` if it tells none."""
+    data = os.pread(descriptor, _USUAL, 0)
+    if len(data) < _HEAD.size:
+        return None
+    magic, length = _HEAD.unpack_from(data)
+    at = _HEAD.size + length + _EXPIRES_AT
+    if magic != _MAGIC or length > _LONGEST_NAME:
+        return None
+    if at + _EXPIRES.size > len(data):
+        data = os.pread(descriptor, at + _EXPIRES.size, 0)
+    if at + _EXPIRES.size > len(data):
+        return None
+    return data[_HEAD.size : _HEAD.size + length], _EXPIRES.unpack_from(data, at)[0]
+
+
+def _rest(descriptor: int, start: int) -> bytes:
+    """What follows *start* in a file."""
+    pieces: list[bytes] = []
+    wanted = os.fstat(descriptor).st_size - start
+    while wanted > 0:
+        piece = os.pread(descriptor, wanted, start)
+        if not piece:
+            break
+        pieces.append(piece)
+        start += len(piece)
+        wanted -= len(piece)
+    return b"".join(pieces)
+
+
+def _mapped(descriptor: int, size: int) -> mmap.mmap:
+    # A file that is replaced or removed stays as long as somebody has it mapped.
+    if sys.version_info >= (3, 13):
+        return mmap.mmap(descriptor, size, prot=mmap.PROT_READ, trackfd=False)
+    return mmap.mmap(descriptor, size, prot=mmap.PROT_READ)
+
+
+def _strange(data: bytes, name: bytes) -> CorruptValue:
+    if not data.startswith(_MAGIC):
+        return CorruptValue("the file is of another format")
+    return CorruptValue(f"the file is not of the key with the canonical name {name[:100]!r}")

@@ -1,0 +1,131 @@
+"""Locks for the processes of a host, in ranges of one file.
+
+Each ends with the process that holds it, however that ends. A key has one byte; a shard's keys
+are neighbours, so that a shard is locked as one range. Past all keys lie the locks for setting
+up and for purging, and one byte for each slot (see ``counts``), which its owner holds for life.
+
+The kernel tells open files apart, not threads: those of a process exclude each other before.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Final
+
+from tiered.clients.files.names import PLACE_BITS, SHARDS, Place, shard_range
+from tiered.clock import SYSTEM_CLOCK
+from tiered.concurrency.filelock import is_range_locked, lock_range, unlock_range
+
+__all__ = ["Locks"]
+
+_PAST_KEYS: Final = 1 << PLACE_BITS
+_SETUP: Final = _PAST_KEYS
+_PURGE: Final = _PAST_KEYS + 1
+_SLOTS: Final = _PAST_KEYS + (1 << 32)
+
+_FIRST_PAUSE: Final = 0.0001
+_LONGEST_PAUSE: Final = 0.01
+_PATIENCE: Final = 10.0
+"""Seconds after which a holder must have been stopped: what is locked takes microseconds."""
+
+
+class Locks:
+    """All locks of one directory, as one open file has them.
+
+    Threads: safe; none of these locks can be taken twice by one thread.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._shards = [threading.Lock() for _ in range(SHARDS)]
+        self._purging = threading.Lock()
+
+    @contextmanager
+    def key(self, place: Place) -> Iterator[None]:
+        """Nobody else writes under this key. Raises ``TimeoutError``."""
+        with self._shards[place.shard], self._range(place.lock, 1):
+            yield
+
+    @contextmanager
+    def shard(self, shard: int) -> Iterator[None]:
+        """Nobody else writes in this shard. Raises ``TimeoutError``."""
+        with self._shards[shard], self._range(*shard_range(shard)):
+            yield
+
+    @contextmanager
+    def everything(self) -> Iterator[None]:
+        """Nobody else writes at all. Raises ``TimeoutError``."""
+        with ExitStack() as held:
+            for shard in range(SHARDS):
+                held.enter_context(self.shard(shard))
+            yield
+
+    @contextmanager
+    def setup(self) -> Iterator[None]:
+        """Nobody else opens the directory. Raises ``TimeoutError``."""
+        with self._range(_SETUP, 1):
+            yield
+
+    @contextmanager
+    def purging(self, *, wait: bool = True) -> Iterator[bool]:
+        """Whether nobody else evicts or scans; with *wait*, raises ``TimeoutError`` if not."""
+        if not self._purging.acquire(blocking=wait, timeout=_PATIENCE if wait else -1):
+            yield _refused(wait)
+            return
+        try:
+            if not self._take(_PURGE, 1, _PATIENCE if wait else 0.0):
+                yield _refused(wait)
+                return
+            try:
+                yield True
+            finally:
+                unlock_range(self._descriptor, _PURGE)
+        finally:
+            self._purging.release()
+
+    def take_slot(self, slot: int) -> bool:
+        """Lock *slot* until :meth:`drop_slot`, or this open file is closed; whether it was free."""
+        return self._take(_SLOTS + slot, 1, 0.0)
+
+    def drop_slot(self, slot: int) -> None:
+        """Unlock *slot*."""
+        unlock_range(self._descriptor, _SLOTS + slot)
+
+    def has_owner(self, slot: int) -> bool:
+        """Whether another open file has *slot*."""
+        return is_range_locked(self._descriptor, _SLOTS + slot)
+
+    @contextmanager
+    def _range(self, start: int, length: int) -> Iterator[None]:
+        try:
+            if not self._take(start, length, _PATIENCE):
+                _refused(True)
+            yield
+        finally:
+            # Also if it was not locked: an interrupt may have come between.
+            unlock_range(self._descriptor, start, length)
+
+    def _take(self, start: int, length: int, patience: float) -> bool:
+        pause, waited = _FIRST_PAUSE, 0.0
+        while True:
+            try:
+                lock_range(self._descriptor, start, length, wait=False)
+            except BlockingIOError:
+                pass
+            else:
+                return True
+            if waited >= patience:
+                return False
+            # Real time, whatever clock the client has: another process is waited for. Not in
+            # the kernel, which would wait for ever for one that was stopped.
+            SYSTEM_CLOCK.sleep(pause)
+            waited += pause
+            pause = min(pause * 1.5, _LONGEST_PAUSE)
+
+
+def _refused(waited: bool) -> bool:
+    if waited:
+        raise TimeoutError(f"another process has held a lock for more than {_PATIENCE:g} seconds")
+    return False

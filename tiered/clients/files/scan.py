@@ -1,0 +1,183 @@
+"""Counting a directory's files, and putting right what processes that were killed have left."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from tiered.clients.files import claims, entries, names
+from tiered.clients.files.layout import peeked
+from tiered.clients.files.names import SHARDS, Place
+from tiered.clients.files.tree import Tree
+
+__all__ = ["Findings", "Progress", "cleared", "scan", "shards_of", "swept", "values_in"]
+
+Progress: TypeAlias = Callable[[int, int], object]
+"""``progress(done, all)``, of shards."""
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What a scan has found.
+
+    Attributes:
+        values: how many there are.
+        size: bytes that they take.
+        unfinished: files that were being written by processes that ended at it.
+        claims: that nobody holds any more.
+        unreadable: values that are not what was written, if that was looked for.
+        drift: bytes by which what was counted was too little, or, below 0, too much.
+    """
+
+    values: int = 0
+    size: int = 0
+    unfinished: int = 0
+    claims: int = 0
+    unreadable: int = 0
+    drift: int = 0
+
+    @property
+    def clean(self) -> bool:
+        """Whether there was nothing to put right."""
+        return not (self.unfinished or self.unreadable or self.drift)
+
+
+def scan(
+    tree: Tree,
+    now: float,
+    *,
+    repair: bool = True,
+    is_sound: Callable[[Place], bool] | None = None,
+    progress: Progress | None = None,
+) -> Findings:
+    """Count all files, and remove what nobody needs. The right to purge is the caller's.
+
+    Nobody can write meanwhile, so that the count is exact; readers do not notice.
+
+    Args:
+        repair: put right what is wrong.
+        is_sound: whether a value is what was written; is not asked of all if it is ``None``.
+    """
+    counts = tree.counts
+    counts.bury()
+    tally = _Tally(tree, now, repair, is_sound)
+    with tree.locks.everything():
+        for number, shard in shards_of(tree):
+            for file in _listed(shard):
+                tally.count(shard, file)
+            if progress is not None:
+                progress(number + 1, SHARDS)
+        drift = tally.size - counts.used
+        if repair:
+            counts.correct(drift)
+            counts.trust()
+    return Findings(
+        tally.values, tally.size, tally.unfinished, tally.claims, tally.unreadable, drift
+    )
+
+
+class _Tally:
+    """What a scan has come across so far."""
+
+    def __init__(
+        self, tree: Tree, now: float, repair: bool, is_sound: Callable[[Place], bool] | None
+    ) -> None:
+        self.values = self.size = self.unfinished = self.claims = self.unreadable = 0
+        self._tree = tree
+        self._now = now
+        self._repair = repair
+        self._is_sound = is_sound
+
+    def count(self, shard: int, file: str) -> None:
+        if names.is_value(file):
+            if self._is_sound is not None and not self._is_sound(Place.at(file)):
+                self.unreadable += 1
+                if self._removed(shard, file):
+                    return
+            self.values += 1
+            self.size += entries.occupied(shard, file)
+        elif names.is_claim(file):
+            mark = _mark(self._tree, file)
+            if mark is None or claims.is_over(self._tree, mark, self._now):
+                self.claims += 1
+                self._removed(shard, file)
+        elif (owner := names.owner_of(file)) is not None and not self._tree.counts.is_alive(owner):
+            self.unfinished += 1
+            self._removed(shard, file)
+
+    def _removed(self, shard: int, file: str) -> bool:
+        return self._repair and _remove(shard, file)
+
+
+def cleared(tree: Tree, now: float) -> int:
+    """Remove all values, and end all claims; how many values there were."""
+    removed = 0
+    for number, shard in shards_of(tree):
+        # In one step: what was computed before does not come after it.
+        with tree.locks.shard(number):
+            for file in _listed(shard):
+                if names.is_claim(file):
+                    _remove(shard, file)
+                elif names.is_value(file):
+                    removed += entries.discard(tree, Place.at(file), now)
+    return removed
+
+
+def swept(tree: Tree, now: float, before: float) -> int:
+    """Remove the values with a deadline before *before*, a monotonic time; how many."""
+    limit = before + tree.counts.base
+
+    def is_due(descriptor: int) -> bool:
+        told = peeked(descriptor)
+        return told is not None and told[1] < limit
+
+    removed = 0
+    for _, shard in shards_of(tree):
+        for file in values_in(shard):
+            place = Place.at(file)
+            try:
+                with entries.opened(tree, place) as descriptor:
+                    due = is_due(descriptor)
+                if due:
+                    removed += entries.discard_if(tree, place, now, is_due)
+            except OSError:
+                continue  # it is gone, or no file; a scan finds what should not be there
+    return removed
+
+
+def shards_of(tree: Tree) -> Iterator[tuple[int, int]]:
+    """The number and the open directory of each shard that there is."""
+    for number in range(SHARDS):
+        try:
+            yield number, tree.shard(number)
+        except FileNotFoundError:
+            continue
+
+
+def values_in(shard: int) -> list[str]:
+    """The names of the values in an open shard."""
+    return [file for file in _listed(shard) if names.is_value(file)]
+
+
+def _listed(shard: int) -> list[str]:
+    try:
+        return os.listdir(shard)
+    except FileNotFoundError:
+        return []
+
+
+def _mark(tree: Tree, file: str) -> claims.Mark | None:
+    try:
+        return claims.read(tree, Place.at(file))
+    except OSError:
+        return None  # a link, or something else that is no claim of ours
+
+
+def _remove(shard: int, file: str) -> bool:
+    try:
+        os.unlink(file, dir_fd=shard)
+    except OSError:
+        return False  # it is gone, or is a directory, and not ours
+    return True

@@ -1,0 +1,136 @@
+"""An open directory: its shards, locks and counts."""
+
+from __future__ import annotations
+
+import os
+import stat
+import threading
+import weakref
+from typing import Final
+
+from tiered.clients.files.counts import Counts
+from tiered.clients.files.locks import Locks
+from tiered.clients.files.names import LOCKS, SHARDS, shard_name
+from tiered.errors import StorageError
+from tiered.typing import Clock
+
+__all__ = ["Tree"]
+
+_DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
+_ATTEMPTS: Final = 5
+
+
+class Tree:
+    """A directory of values, opened, and made where it is missing.
+
+    All files are found from the directories that were opened here, and no symbolic link is
+    followed on the way: nothing outside is ever reached. The files that are held open are
+    closed when the last user drops the object, not before: another thread may be reading.
+
+    Args:
+        path: of the directory.
+        size: bytes that it is to hold.
+        private: refuse a directory that others can write.
+        clock: of the client.
+
+    Attributes:
+        mode: who may open files that are made, as others may open the directory.
+
+    Raises:
+        OSError: it cannot be opened.
+        StorageError: others can write it, and must not be able to.
+
+    Threads: safe.
+    """
+
+    def __init__(self, path: str, size: int, *, private: bool, clock: Clock) -> None:
+        self._shards: list[int | None] = [None] * SHARDS
+        self._guard = threading.Lock()
+        opened: list[int] = []
+        self._opened = opened
+        # Not at exit: threads may still be at work there, and the kernel closes files anyway.
+        self.close = weakref.finalize(self, _close, opened)
+        self.close.atexit = False
+        for _ in range(_ATTEMPTS):
+            if self._open(path, size, private, clock):
+                return
+        raise OSError(f"{path!r} is removed while it is opened, again and again")
+
+    def _open(self, path: str, size: int, private: bool, clock: Clock) -> bool:
+        """Whether it was there to the end."""
+        os.makedirs(path, 0o700, exist_ok=True)
+        self.root = root = self._kept(os.open(path, _DIRECTORY & ~os.O_NOFOLLOW))
+        status = os.fstat(root)
+        if private and (status.st_mode & _OTHERS_WRITE or status.st_uid != os.geteuid()):
+            raise StorageError(
+                f"{path!r} belongs to user {status.st_uid} and has mode "
+                f"{stat.S_IMODE(status.st_mode):04o}; what others can write is not unpickled "
+                f"without a checksum_key: let it be yours, with mode 0700, or give a checksum_key"
+            )
+        self.mode = stat.S_IMODE(status.st_mode) & 0o666
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+        try:
+            self._lock_file = self._kept(os.open(LOCKS, flags, self.mode, dir_fd=root))
+            self.locks = Locks(self._lock_file)
+            with self.locks.setup():
+                self.counts = Counts(root, self.locks, size, self.mode, clock)
+            self._kept(self.counts.descriptor)
+        except FileNotFoundError:
+            return False
+        self.counts.bury()
+        return self.is_current
+
+    def _kept(self, descriptor: int) -> int:
+        self._opened.append(descriptor)
+        return descriptor
+
+    @property
+    def is_current(self) -> bool:
+        """Whether others would find the same directory."""
+        return os.fstat(self._lock_file).st_nlink > 0 and self.counts.is_current
+
+    def shard(self, number: int) -> int:
+        """A shard's directory. Raises ``FileNotFoundError`` if there is none."""
+        shard = self._shards[number]
+        return self._opened_shard(number, False) if shard is None else shard
+
+    def shard_to_write(self, number: int) -> int:
+        """The same; it is made if there is none."""
+        shard = self._shards[number]
+        return self._opened_shard(number, True) if shard is None else shard
+
+    def forget_shard(self, number: int) -> None:
+        """It was removed: open another one on the next use."""
+        with self._guard:
+            self._shards[number] = None  # closed with all others
+
+    def is_gone(self, number: int) -> bool:
+        """Whether a shard that was opened has been removed since."""
+        shard = self._shards[number]
+        return shard is not None and os.fstat(shard).st_nlink == 0
+
+    def _opened_shard(self, number: int, make: bool) -> int:
+        name = shard_name(number)
+        with self._guard:
+            shard = self._shards[number]
+            if shard is not None:
+                return shard
+            if make:
+                try:
+                    os.mkdir(name, self._directory_mode, dir_fd=self.root)
+                except FileExistsError:
+                    pass
+            shard = self._kept(os.open(name, _DIRECTORY, dir_fd=self.root))
+            self._shards[number] = shard
+            return shard
+
+    @property
+    def _directory_mode(self) -> int:
+        # Who may read files may look for them.
+        return self.mode | (self.mode & 0o444) >> 2
+
+
+def _close(descriptors: list[int]) -> None:
+    while descriptors:
+        os.close(descriptors.pop())

@@ -1,0 +1,203 @@
+"""The values of an open directory: read, written, given other deadlines, removed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final, NamedTuple
+
+from tiered.clients.files import claims, entries
+from tiered.clients.files.access import Access
+from tiered.clients.files.eviction import Evictor
+from tiered.clients.files.layout import Layout, peeked
+from tiered.clients.files.names import Place
+from tiered.clients.files.tree import Tree
+from tiered.codec.values import Header
+from tiered.entry import Entry
+from tiered.errors import CorruptValue
+from tiered.typing import Clock
+
+__all__ = ["Item", "Values"]
+
+_FUTURE: Final = 1.0
+"""Seconds by which a value may seem to be made in the future."""
+
+
+class Item(NamedTuple):
+    """What is to be kept, until when, and what it took to compute; as of ``CacheClient.store``."""
+
+    value: Any
+    deadline: float
+    keep: float
+    cost: float = 0.0
+
+
+class Values:
+    """What a client does with the files of one key.
+
+    Args:
+        access: to the directory; here only to say what failed.
+        sync: wait for the disk on each write.
+
+    Attributes:
+        corrupt: files that were not what was written under their key.
+
+    Threads: safe; counted as in :class:`tiered.stats.counters.Counters`.
+    """
+
+    def __init__(
+        self, layout: Layout, access: Access, evictor: Evictor, clock: Clock, *, sync: bool
+    ) -> None:
+        self.corrupt = 0
+        self._layout = layout
+        self._access = access
+        self._evictor = evictor
+        self._clock = clock
+        self._sync = sync
+
+    def now(self, tree: Tree) -> float:
+        """The time that files of *tree* are told in."""
+        return self._clock.monotonic() + tree.counts.base
+
+    # -- Reading -----------------------------------------------------------------
+
+    def find(self, tree: Tree, name: bytes) -> Entry | None:
+        """What is held for the key with the canonical *name*."""
+        place = Place.of(name)
+        try:
+            value, created, expires = self._read(tree, name, place)
+        except FileNotFoundError:
+            if tree.is_gone(place.shard) or not tree.is_current:
+                self._access.is_lost(tree)  # the next read looks again
+            return None
+        except CorruptValue:
+            # Perhaps it was given another deadline in this very moment: that is in one step for
+            # those who have the lock.
+            try:
+                with tree.locks.key(place):
+                    value, created, expires = self._read(tree, name, place)
+            except FileNotFoundError:
+                return None
+            except CorruptValue as error:
+                self._unreadable(error)
+                return None
+        base = tree.counts.base
+        if created > self._clock.monotonic() + base + _FUTURE:
+            self._unreadable(CorruptValue("it was made in the future"))
+            return None
+        tree.counts.touch(place.stamp)
+        return Entry(value, expires - base)
+
+    def _read(self, tree: Tree, name: bytes, place: Place) -> tuple[Any, float, float]:
+        descriptor = entries.open_to_read(tree, place)
+        try:
+            return self._layout.read(name, descriptor)
+        finally:
+            os.close(descriptor)
+
+    def present(self, tree: Tree, name: bytes, place: Place) -> Entry | None:
+        """What is there for a write to judge, without its value; the key's lock is held."""
+        try:
+            with entries.opened(tree, place) as descriptor:
+                header = self._layout.header(name, descriptor)
+        except FileNotFoundError:
+            return None
+        except (OSError, CorruptValue) as error:
+            self._unreadable(error)
+            return None
+        if header.created > self.now(tree) + _FUTURE:
+            return None
+        return Entry(None, header.expires - tree.counts.base)
+
+    def described(self, tree: Tree, name: bytes) -> tuple[float | None, dict[str, object]]:
+        """The seconds that are left to a value, ``None`` if there is none, and what is known."""
+        place, now = Place.of(name), self.now(tree)
+        mark = claims.read(tree, place)
+        claimed = mark is not None and not claims.is_over(tree, mark, now)
+        facts: dict[str, object] = {"file": place.path, "claimed": claimed}
+        try:
+            with entries.opened(tree, place) as descriptor:
+                size = os.fstat(descriptor).st_size
+                header = self._layout.header(name, descriptor)
+        except (FileNotFoundError, CorruptValue):
+            return None, facts
+        facts |= {"size": size, "age": now - header.created, "cost": header.cost}
+        return header.expires - now, facts
+
+    def is_sound(self, tree: Tree, place: Place) -> bool:
+        """Whether the file there is what was written, as far as that can be told."""
+        try:
+            with entries.opened(tree, place) as descriptor:
+                told = peeked(descriptor)
+                if told is None or Place.of(told[0]) != place:
+                    return False
+                self._layout.check(told[0], descriptor)
+        except (OSError, CorruptValue):
+            return False
+        return True
+
+    # -- Writing -----------------------------------------------------------------
+
+    def write(self, tree: Tree, name: bytes, item: Item, allows: Callable[[Place], bool]) -> bool:
+        """Hold *item*, if *allows* says so under the key's lock; whether it does.
+
+        Raises:
+            CodecError: it cannot be written.
+        """
+        place, now = Place.of(name), self.now(tree)
+        header = Header(now, item.deadline + tree.counts.base, item.keep, item.cost)
+        return entries.write(
+            tree,
+            place,
+            self._layout.parts(name, item.value, header),
+            room=partial(self._evictor.make_room, tree, now),
+            allows=partial(allows, place),
+            now=now,
+            sync=self._sync,
+        )
+
+    def remove(self, tree: Tree, name: bytes) -> bool:
+        """Remove what is held, and end a claim; whether anything was held."""
+        place = Place.of(name)
+        with tree.locks.key(place):
+            claims.drop(tree, place)
+            return entries.discard(tree, place, self.now(tree))
+
+    def lengthen(self, tree: Tree, name: bytes, deadline: float) -> bool:
+        """Move the deadline out to *deadline*; whether it moved."""
+        place = Place.of(name)
+        with tree.locks.key(place):
+            present = self.present(tree, name, place)
+            if present is None or present.deadline >= deadline:
+                return False
+            self._redate(tree, name, place, deadline)
+            return True
+
+    def end(self, tree: Tree, name: bytes, deadline: float) -> bool:
+        """Move the deadline in to *deadline*, and end a claim; whether it moved.
+
+        What cannot be read here, or be written, others may read: it has to go.
+        """
+        place = Place.of(name)
+        with tree.locks.key(place):
+            claims.drop(tree, place)
+            present = self.present(tree, name, place)
+            if present is None:
+                entries.discard(tree, place, self.now(tree))
+                return False
+            if present.deadline <= deadline:
+                return False
+            try:
+                self._redate(tree, name, place, deadline)
+            except OSError:
+                entries.discard(tree, place, self.now(tree))
+            return True
+
+    def _redate(self, tree: Tree, name: bytes, place: Place, deadline: float) -> None:
+        with entries.opened(tree, place, change=True) as descriptor:
+            self._layout.redate(name, descriptor, deadline + tree.counts.base)
+
+    def _unreadable(self, error: Exception) -> None:
+        self.corrupt += 1
+        self._access.failed("corrupt", "an unreadable value is a miss", error)
