@@ -39,6 +39,8 @@ class FilesBackend(ClientBackend):
         *_PASSED_ON,
     }
 
+    arguments_text: ClassVar[frozenset[str]] = frozenset({"checksum_key", "path"})
+
     def made_client(self, arguments: BackendArguments) -> CacheClient:
         options = {name: value for name, value in arguments.items() if name in _PASSED_ON}
         size = arguments.get("size_bytes", _DEFAULT_SIZE)
