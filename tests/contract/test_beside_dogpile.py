@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 pytest.importorskip("dogpile.cache")
 
-from tests.integration.dogpile_cases import ALIKE, DIFFERENCES, Case
-from tests.integration.dogpile_sides import CLOCK, KEYS, Package, Setting, Side, is_even, refuses
+from tests.contract.dogpile_cases import ALIKE, DIFFERENCES, Case
+from tests.contract.dogpile_sides import CLOCK, KEYS, Package, Setting, Side, is_even, refuses
 
 PACKAGES = (Package.theirs(), Package.ours())
 

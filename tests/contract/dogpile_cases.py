@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from tests.integration.dogpile_sides import CLOCK, Package
+from tests.contract.dogpile_sides import CLOCK, Package
 
 __all__ = ["ALIKE", "DIFFERENCES", "Case"]
 

@@ -19,8 +19,8 @@ from tests.conftest import SECRET, unique_prefix
 from tests.fakes import together
 from tests.integration.peers import Raw
 from tests.integration.proxy import Proxy
-from tests.integration.regions import Cluster, Setup, crowds, eventually
 from tests.integration.test_fork import in_child
+from tests.processes.regions import Cluster, Setup, crowds, eventually
 from tiered import InprocCacheClient, MemcachedClient
 from tiered.cli.demo.server import PrivateMemcached
 from tiered.codec.values import Header, ValueCodec
