@@ -5,9 +5,9 @@ PYTHON := $(VENV)/bin/python
 JOBS := $(shell nproc)
 # What goes on between processes and sockets is tested by itself: it has times to keep.
 SUITE := $(PYTHON) -m pytest --cov --cov-report= --cov-fail-under=0
-# Tests with times to keep; and the examples, of which a page must not be cut in two, and which
-# share the usual port of memcached.
-ONE_BY_ONE := README.md docs tests/integration
+# So are the examples: a page must not be cut in two, and a server on memcached's usual port is theirs
+# alone.
+EXAMPLES := README.md docs
 CORE := tiered/_core.pyx $(wildcard tiered/compiled/*.pxi)
 
 .PHONY: help demo test check memcheck bench soak docs clean memcached
@@ -54,9 +54,11 @@ ifdef ARGS
 	TIERED_PURE=1 $(PYTHON) -m pytest $(ARGS)
 else
 	$(SUITE) -n $(JOBS) --ignore=tests/integration tests
-	$(SUITE) --cov-append $(ONE_BY_ONE)
+	$(SUITE) --cov-append $(EXAMPLES)
+	$(SUITE) --cov-append tests/integration
 	TIERED_PURE=1 $(SUITE) --cov-append -n $(JOBS) --ignore=tests/integration tests
-	TIERED_PURE=1 $(PYTHON) -m pytest --cov --cov-append --cov-report=term $(ONE_BY_ONE)
+	TIERED_PURE=1 $(SUITE) --cov-append $(EXAMPLES)
+	TIERED_PURE=1 $(PYTHON) -m pytest --cov --cov-append --cov-report=term tests/integration
 endif
 
 check: $(VENV)/.tools $(VENV)/.core memcached  ## Lint, format, types, layers, and the examples of the docs

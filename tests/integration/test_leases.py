@@ -83,7 +83,7 @@ def test_the_winner_fills_and_the_others_see_it(users: Users, held: str) -> None
     assert users.other.claim("k", 60) is None
     assert claim.fill("filled", TTL)
     assert users.one.get("k") == users.other.get("k") == "filled"
-    assert users.other.get_ttl("k")[1] == pytest.approx(TTL)
+    assert users.other.get_ttl("k")[1] == pytest.approx(TTL, abs=0.5)
 
 
 @pytest.mark.parametrize("held", ["nothing", "a stale value"])
