@@ -26,15 +26,17 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from typing import Final
+from typing import Final, TypeVar
 
 from tiered.concurrency import circles, fork
 from tiered.concurrency.circles import CircularWait
 from tiered.concurrency.outcome import Outcome
 
-__all__ = ["CircularWait", "Flight", "Flights"]
+__all__ = ["CircularWait", "Flight", "Flights", "publishing"]
+
+K = TypeVar("K")
 
 LIVENESS_INTERVAL: Final = 1.0
 """Seconds between two looks whether what leads a flight still exists."""
@@ -293,3 +295,10 @@ class Flights:
         with contextlib.suppress(Exception):
             self.finish(key, flight)
         flight.abandon(cause)
+
+
+@contextlib.contextmanager
+def publishing(flights: Mapping[K, Flight]) -> Iterator[set[K]]:
+    """:meth:`Flight.publishing` of several at once; gives the keys that may be written."""
+    with contextlib.ExitStack() as gates:
+        yield {key for key, flight in flights.items() if gates.enter_context(flight.publishing())}

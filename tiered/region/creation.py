@@ -228,9 +228,10 @@ class Creation:
         if not flight.begin():
             return None
         steps = self._found_or_made(order, flight)
-        return (yield from landed(self.flights, order.key, flight, steps, self._guarded))
+        return (yield from landed(self.flights, order.key, flight, steps, self.guarded))
 
-    def _guarded(self, work: Callable[[], None]) -> None:
+    def guarded(self, work: Callable[[], None]) -> None:
+        """Do *work*; what it raises is counted and logged."""
         self.keeping.guarded(work, None)
 
     def _found_or_made(self, order: Order, flight: Flight) -> Steps[Outcome]:
@@ -269,10 +270,7 @@ class Creation:
         self, order: Order, flight: Flight, stale: CacheReturnType, hold: Hold | None
     ) -> Steps[Outcome]:
         self.counters.misses += 1
-        # As of now: what is invalidated while the creator runs, it may have read before.
-        revision: str | None = None
-        if self.keeping.has_revisions:
-            revision = yield Ask(lambda: self.keeping.revision(confirmed=False))
+        revision = yield from self.revision()
         outcome = yield from self.computed(order.call, flight)
         if outcome.error is not None:
             if not order.stale_if_error or stale is NO_VALUE:
@@ -284,6 +282,16 @@ class Creation:
             held = hold
             yield Ask(lambda: flight.publish(lambda: held.write(value, order.patience)))
         return Outcome(Found(value, made=True))
+
+    def revision(self) -> Steps[str | None]:
+        """What a value is stamped with whose creator runs now.
+
+        As of now: what is invalidated while it runs, it may have read before.
+        """
+        if not self.keeping.has_revisions:
+            return None
+        revision: str | None = yield Ask(lambda: self.keeping.revision(confirmed=False))
+        return revision
 
     def computed(self, call: BoundCall, flight: Flight | None) -> Steps[Outcome]:
         """Run the creator."""

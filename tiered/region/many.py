@@ -8,13 +8,12 @@ whatever the order of the keys, and nobody makes what another one has just made.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from tiered.concurrency import circles
-from tiered.concurrency.flight import CircularWait, Flight
+from tiered.concurrency.flight import CircularWait, Flight, publishing
 from tiered.concurrency.outcome import Outcome
 from tiered.keys.call import BoundCall
 from tiered.region.api import CachedValue, CacheReturnType, KeyType, ValuePayload
@@ -201,7 +200,9 @@ class ManyCreation:
     def _led(self, batch: _Batch) -> Steps[Outcome]:
         """Have *batch* made, in the caller's thread or a task of its own."""
         call = BoundCall(batch.flight, (), {})
-        steps = landed(self._flights, batch.flight, batch.flight, self._batch(batch), self._guarded)
+        steps = landed(
+            self._flights, batch.flight, batch.flight, self._batch(batch), self._creation.guarded
+        )
         outcome: Outcome | None
         outcome = yield Lead(batch.flight, call, steps, new=True, begun=True)
         if outcome is None:
@@ -212,9 +213,6 @@ class ManyCreation:
                     raise batch.flight.cause
                 return Outcome({})  # abandoned: look again
         return outcome
-
-    def _guarded(self, work: Callable[[], None]) -> None:
-        self._keeping.guarded(work, None)
 
     def _batch(self, batch: _Batch) -> Steps[Outcome]:
         """Land every flight of *batch*; the payloads by key."""
@@ -293,7 +291,7 @@ class ManyCreation:
     ) -> Steps[None]:
         order = batch.order
         self._counters.misses += len(keys)
-        revision = yield Ask(lambda: self._keeping.revision(confirmed=False))
+        revision = yield from self._creation.revision()
         names = [order.names[key] for key in keys]
         call = BoundCall(batch.flight, (order.creator, *names), {})
         outcome = yield from self._creation.computed(call, batch.flight)
@@ -330,14 +328,10 @@ class ManyCreation:
         self, batch: _Batch, values: Mapping[KeyType, CachedValue], holds: Mapping[KeyType, Hold]
     ) -> None:
         patience = batch.order.patience
-        with contextlib.ExitStack() as gates:
-            # As in Flight.publish: what a backend asks for meanwhile, it would wait for.
-            gates.enter_context(batch.flight.computing())
-            kept = {
-                key: value
-                for key, value in values.items()
-                if gates.enter_context(batch.flights[key].publishing())
-            }
+        flights = {key: batch.flights[key] for key in values}
+        # As in Flight.publish: what a backend asks for meanwhile, it would wait for.
+        with batch.flight.computing(), publishing(flights) as allowed:
+            kept = {key: value for key, value in values.items() if key in allowed}
             together = {key: value for key, value in kept.items() if not holds[key].claims}
             self._keeping.write(together, patience, many=True)
             for key, value in kept.items():

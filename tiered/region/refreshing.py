@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
-from tiered.concurrency.flight import Flight, Flights
+from tiered.concurrency.flight import Flight, Flights, publishing
 from tiered.concurrency.outcome import Outcome
 from tiered.region.api import CachedValue, KeyType
 from tiered.region.creation import Found
@@ -57,12 +57,8 @@ class Refresh:
         """Keep *payloads*, but for what was deleted since; may ask a server."""
         metadata = self._keeping.stamp(self._revision)
         made = {key: CachedValue(payload, metadata) for key, payload in payloads.items()}
-        with contextlib.ExitStack() as gates:
-            kept = {
-                key: value
-                for key, value in made.items()
-                if gates.enter_context(self._flights[key].publishing())
-            }
+        with publishing({key: self._flights[key] for key in made}) as allowed:
+            kept = {key: value for key, value in made.items() if key in allowed}
             self._keeping.write(kept, self._patience, many=many)
         for key, value in made.items():
             self._table.finish(key, self._flights[key])
