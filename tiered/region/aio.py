@@ -143,7 +143,7 @@ class AsyncRegion:
             stale_if_error=stale_if_error,
             loop=asyncio.get_running_loop(),
         )
-        return await core.awaiting.get(core.aio_creation.answer(order))
+        return await core.awaiting.get(core.creation.answer(order))
 
     async def get_or_create_multi(
         self,
@@ -159,7 +159,8 @@ class AsyncRegion:
         core = region.core
         wanted: Sequence[KeyType] = list(keys)
         order = region.many_order(wanted, creator, expiration_time, should_cache_fn, stale_if_error)
-        made = await core.awaiting.get(core.aio_many.answer(order))
+        order.on_loop = True
+        made = await core.awaiting.get(core.many.answer(order))
         return order.payloads(made, wanted)
 
     # -- Functions ---------------------------------------------------------------

@@ -94,30 +94,22 @@ class RegionCore:
             pooled=pooled,
             flights=self.flights,
         )
-        self._counters = counters
-        self._reports = reports
-        self._keeps = not isinstance(actual, NullBackend)
-        self.creation: Final = self._creation(one_thread=False)
+        self.creation: Final = Creation(
+            self.keeping,
+            freshness=lambda: self.freshness,
+            flights=self.flights,
+            # An event loop does not stay in one thread.
+            holder=lambda key, on_loop: holder_of(key, self.keeping, one_thread=on_loop),
+            clock=clock,
+            counters=counters,
+            reports=reports,
+            keeps=not isinstance(actual, NullBackend),
+        )
         self.many: Final = ManyCreation(self.creation)
-        # Of the same flights; an event loop does not stay in one thread.
-        self.aio_creation: Final = self._creation(one_thread=True)
-        self.aio_many: Final = ManyCreation(self.aio_creation)
 
     def follow(self, strategy: RegionInvalidationStrategy) -> None:
         """Invalidate as *strategy* does."""
         self.freshness = Freshness(strategy, self._clock)
-
-    def _creation(self, *, one_thread: bool) -> Creation:
-        return Creation(
-            self.keeping,
-            freshness=lambda: self.freshness,
-            flights=self.flights,
-            holder=lambda key: holder_of(key, self.keeping, one_thread=one_thread),
-            clock=self._clock,
-            counters=self._counters,
-            reports=self._reports,
-            keeps=self._keeps,
-        )
 
     def _blocks(self, actual: Any) -> bool:
         if self.keeping.client is not None:

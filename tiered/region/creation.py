@@ -129,7 +129,7 @@ class Creation:
     Args:
         keeping, freshness: of the region; *freshness* is asked for anew each time.
         flights: of the region.
-        holder: ``holder(key)`` takes holds on it.
+        holder: ``holder(key, on_loop)`` takes holds on it, for a thread or on an event loop.
         clock: measures how long creators take.
         counters, reports: of the region.
         keeps: whether the backend keeps anything at all. One that does not is there to switch
@@ -144,7 +144,7 @@ class Creation:
         *,
         freshness: Callable[[], Freshness],
         flights: Flights,
-        holder: Callable[[KeyType], Holder],
+        holder: Callable[[KeyType, bool], Holder],
         clock: Clock,
         counters: CallCounters,
         reports: Reports,
@@ -236,7 +236,7 @@ class Creation:
 
     def _found_or_made(self, order: Order, flight: Flight) -> Steps[Outcome]:
         """What is there by now; else a new value, made under a hold."""
-        holder = self.holder(order.key)
+        holder = self.holder(order.key, order.loop is not None)
         for pause in pauses():
             taking = Taking(holder)
             outcome: Outcome | None = None
@@ -319,7 +319,7 @@ class Creation:
         taking: Taking | None = None
         flight.begin()
         try:
-            taking = Taking(self.holder(order.key))
+            taking = Taking(self.holder(order.key, order.loop is not None))
             hold: Hold | None = yield Ask(taking.take)
             found = yield Ask(lambda: self.keeping.read(order.key, youngest=True))
             standing = self.freshness().standing(found, order.patience)

@@ -232,7 +232,7 @@ class _Calls:
         parts = self._region.core
         order = self._order(key, args, kwargs)
         order.loop = asyncio.get_running_loop()
-        return await parts.awaiting.get(parts.aio_creation.answer(order))
+        return await parts.awaiting.get(parts.creation.answer(order))
 
     def _order(self, key: KeyType, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Order:
         region = self._region

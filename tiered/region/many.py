@@ -35,6 +35,7 @@ class ManyOrder:
         keys: each key as the caller knows it, to the one that the backend knows it by; in the
             order in which the creator is to be given them.
         creator: ``creator(*names)`` makes their values, in that order.
+        on_loop: the caller is on an event loop.
         names: the other way round.
     """
 
@@ -43,6 +44,7 @@ class ManyOrder:
     patience: float
     wanted: Callable[[ValuePayload], bool] | None = None
     stale_if_error: bool = False
+    on_loop: bool = False
     names: dict[KeyType, KeyType] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -217,7 +219,8 @@ class ManyCreation:
     def _batch(self, batch: _Batch) -> Steps[Outcome]:
         """Land every flight of *batch*; the payloads by key."""
         answers: dict[KeyType, ValuePayload] = {}
-        holders = {key: self._creation.holder(key) for key in batch.flights}
+        on_loop = batch.order.on_loop
+        holders = {key: self._creation.holder(key, on_loop) for key in batch.flights}
         pending = list(batch.flights)
         try:
             for pause in pauses():

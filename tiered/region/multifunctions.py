@@ -101,7 +101,7 @@ class _ManyCalls:
         # Where the function is wrapped, a generator may take the object for a key as well.
         return keys[self._before :] if len(keys) == len(args) else keys
 
-    def _answer(self, core: Any, many: Any, args: tuple[Any, ...], **kwargs: Any) -> Steps[Outcome]:
+    def _answer(self, on_loop: bool, args: tuple[Any, ...], /, **kwargs: Any) -> Steps[Outcome]:
         """What a call comes to."""
         owner, asked = self._split(args)
         names = self._keys(*args, **kwargs)
@@ -117,10 +117,11 @@ class _ManyCalls:
         order = self._region.many_order(
             names, creator, None, self._kept if self._asdict else self._wanted, self._stale_if_error
         )
+        order.on_loop = on_loop
         given = self._patience()
         if given is not None:
             order.patience = given
-        outcome: Outcome = yield from many.answer(order)
+        outcome: Outcome = yield from self._region.core.many.answer(order)
         if outcome.error is not None:
             return outcome
         values = order.payloads(outcome.value, names)
@@ -160,8 +161,7 @@ class _ManyCalls:
         region = self._region
 
         def call(*args: Any, **kwargs: Any) -> Any:
-            core = region.core
-            return core.blocking.run(self._answer(core, core.many, args, **kwargs)).get()
+            return region.core.blocking.run(self._answer(False, args, **kwargs)).get()
 
         def put(mapping: Mapping[Any, Any]) -> None:
             """Keep the values of *mapping*, by argument."""
@@ -190,8 +190,7 @@ class _ManyCalls:
         region = self._region
 
         async def call(*args: Any, **kwargs: Any) -> Any:
-            core = region.core
-            return await core.awaiting.get(self._answer(core, core.aio_many, args, **kwargs))
+            return await region.core.awaiting.get(self._answer(True, args, **kwargs))
 
         async def put(mapping: Mapping[Any, Any]) -> None:
             """Keep the values of *mapping*, by argument."""
