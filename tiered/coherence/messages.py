@@ -109,7 +109,7 @@ def packed(events: Iterable[Event]) -> bytes:
 
 
 def unpacked(size: int, data: bytes) -> Iterator[Event]:
-    """The *size* events in *data*. What is of an unknown kind is left out: a newer node's.
+    """The *size* events in *data*. What is of an unknown kind, a newer node's, is distrust.
 
     Raises:
         ValueError: that is not what *data* holds. What comes before the fault is given first.
@@ -124,9 +124,7 @@ def unpacked(size: int, data: bytes) -> Iterator[Event]:
         at += length
         if at > end:
             raise ValueError(f"{size} events do not fit into {end} bytes")
-        kind = _KINDS.get(number)
-        if kind is not None:
-            yield Event(kind, topic, name)
+        yield Event(_KINDS.get(number, Kind.DISTRUST), topic, name)
     if at != end:
         raise ValueError(f"{end - at} bytes after {size} events")
 

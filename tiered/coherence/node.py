@@ -129,11 +129,18 @@ class NodeProtocol:
     def publish(
         self, first: int, size: int, events: bytes, now: float, *, urgent: bool = False
     ) -> Sequence[NodeEffect]:
-        """*size* events of our own, whose serials begin at *first* and follow the last ones'."""
+        """*size* events of our own, with serials from *first* on.
+
+        Where these leave some out, the events stand for all that were left out.
+        """
         block = OwedEvents(first, size, events, urgent, now)
+        follows = first == self._serial
         self._serial = block.last + 1
-        if not self.owed.add(block):
-            # What we have in its place has a serial that the broker does not expect yet.
+        kept = self.owed.add(block)
+        if kept and not follows:
+            self.owed.collapse()
+        if not kept or not follows:
+            # The serial of what is owed now is not what the broker expects: it has to be told.
             if self.phase is FOLLOWING or self.phase is CATCHING_UP:
                 self.phase = self._say_hello(now)
         elif self.phase is FOLLOWING or self.phase is CATCHING_UP:

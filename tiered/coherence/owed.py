@@ -54,13 +54,17 @@ class Owed:
         self.size += block.size
         if self.size <= self._most:
             return True
+        self.collapse()
+        return False
+
+    def collapse(self) -> None:
+        """Put one event in the place of all."""
         urgent = any(owed.urgent for owed in self._blocks)
-        since = self._blocks[0].since
+        since, last = self._blocks[0].since, self._blocks[-1].last
         self._blocks.clear()
-        self._blocks.append(OwedEvents(block.last, 1, _FLOOD, urgent, since))
+        self._blocks.append(OwedEvents(last, 1, _FLOOD, urgent, since))
         self.size = 1
         self.collapsed += 1
-        return False
 
     def accepted(self, serial: int) -> bool:
         """Forget what is accepted, up to *serial*; whether there was any."""
