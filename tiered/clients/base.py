@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
 
@@ -77,11 +77,17 @@ class Search(NamedTuple):
         farthest: of several copies, take that of the farthest tier that has one, not the one
             that lives longest. For who must have what others have written meanwhile, with a
             *ttl_skip* that no copy passes.
+        afresh: the nearest tier's copy does not count; what is found farther replaces it.
+        on_copy: called with the version of what is copied to the nearest tier, or ``None`` if
+            that is not known, in one step with the copy: nobody writes in between. Quick, and
+            does not raise.
     """
 
     ttl_skip: float | None = None
     on_promote: PromoteCallback | None = None
     farthest: bool = False
+    afresh: bool = False
+    on_copy: Callable[[object | None], object] | None = None
 
 
 ANY: Final = Search()

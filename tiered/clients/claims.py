@@ -62,6 +62,17 @@ class Claim:
         """The same right, filled through *client*, which knows the key as *key*."""
         return Claim(client, key, self.token, self._use, self._release, lease=self.lease)
 
+    def ending(self, then: Callable[[], object]) -> Claim:
+        """The same right; *then* is called once it was given back."""
+
+        def release() -> bool:
+            try:
+                return self._release()
+            finally:
+                then()
+
+        return Claim(self._client, self.key, self.token, self._use, release, lease=self.lease)
+
     def fill(self, value: Any, ttl: float, *, keep: float = 0.0) -> bool:
         """``put`` the value if the claim still holds, and release it; whether it was written."""
         try:
