@@ -134,6 +134,9 @@ class Wrapper(CacheClient):
     def sweep(self, before: float | None) -> int:
         return self.client.sweep(before)
 
+    def drop_near(self, key: Key) -> None:
+        self.client.drop_near(self.inner_key(key))
+
     def near(self, key: Key) -> Entry | None:
         if not self.client.capabilities.blocking:
             # Through our own entry(), so that a subclass that changes it is asked here too.
