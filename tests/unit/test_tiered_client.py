@@ -351,8 +351,8 @@ def test_near_copies_are_dropped_from_all_tiers_but_the_farthest(tiers: Tiers) -
 
 def test_near_copies_are_dropped_through_wrappers_and_inner_tiers(clock: ManualClock) -> None:
     near, middle, far = inproc(clock), inproc(clock), inproc(clock)
-    remote = RecordingClient(RemoteFake(far))
-    inner = NamespaceWrapper("inner", TieredInclusiveClient(middle, remote))
+    remote = RecordingClient(far)
+    inner = NamespaceWrapper("inner", TieredInclusiveClient(middle, RemoteFake(remote)))
     outer = NamespaceWrapper("outer", TieredInclusiveClient(near, inner))
     outer.put("k", "v", 100)
     held = {client: client.usage for client in (near, middle, far)}
