@@ -228,6 +228,7 @@ def test_every_delegated_operation_holds_the_lock(
     adapter.expire("k")
     adapter.delete("k")
     adapter.delete_multi(["k"])
+    adapter.drop_near("k")
     adapter.purge()
     adapter.clear()
     claim = adapter.claim("k", 1)
@@ -243,6 +244,7 @@ OPERATIONS = {
     "clear",
     "discard",
     "discard_many",
+    "drop_near",
     "entries",
     "entry",
     "find",

@@ -230,6 +230,13 @@ class CacheClient(ABC):
         """
         return None
 
+    def drop_near(self, key: Key) -> None:
+        """Forget the copies that lie nearer than the authority: another process has changed *key*.
+
+        What was read before now is not copied any more either. Clients that have no copies have
+        nothing to do.
+        """
+
     def near(self, key: Key) -> Entry | None:
         """An entry if one can be had without blocking; remote clients answer ``None``."""
         return None if self.capabilities.blocking else self.entry(key)

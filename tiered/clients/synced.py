@@ -137,6 +137,10 @@ class SyncAdapter(Wrapper):
         with self.writing():
             return super().discard_many(keys)
 
+    def drop_near(self, key: Key) -> None:
+        with self.writing():
+            super().drop_near(key)
+
     def sweep(self, before: float | None) -> int:
         with self.writing():
             return super().sweep(before)

@@ -429,6 +429,13 @@ class TieredInclusiveClient(CacheClient, NearReads):
                     watch.passed()
         return found
 
+    def drop_near(self, key: Key) -> None:
+        # As a writer who came as far as the farthest tier in another process.
+        farthest = self._tiers[-1]
+        with self._generations.writing(key) as watch:
+            self._ask(farthest, lambda: farthest.client.drop_near(key), None)
+            self._write_down(watch, key, lambda tier: tier.client.discard(key), farthest=False)
+
     def sweep(self, before: float | None) -> int:
         swept = 0
         for tier in reversed(self._tiers):

@@ -141,6 +141,9 @@ class Wrapper(CacheClient):
     def version(self, key: Key) -> object | None:
         return self.client.version(self.inner_key(key))
 
+    def drop_near(self, key: Key) -> None:
+        self.client.drop_near(self.inner_key(key))
+
     def near(self, key: Key) -> Entry | None:
         if not self.client.capabilities.blocking:
             # Through our own entry(), so that a subclass that changes it is asked here too.

@@ -530,6 +530,12 @@ class ClientContract:
             found = path.lookup("k")
             assert found is None or found.value == "v"
 
+    def test_what_the_authority_holds_is_no_copy(self, client: CacheClient) -> None:
+        client.put("k", "v", 100)
+        client.drop_near("k")
+        assert client.get("k") == "v"
+        client.drop_near(ABSENT)
+
     def test_it_works_after_close(self, client: CacheClient) -> None:
         with client:
             client.put("k", "v", 100)
