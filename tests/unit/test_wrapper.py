@@ -220,6 +220,7 @@ def test_every_delegated_operation_holds_the_lock(
     adapter.get("k", ttl_skip=1)
     adapter.get_multi(["k"], ttl_skip=1)
     adapter.near("k")
+    adapter.store_versioned("k", "v", 100)
     adapter.version("k")
     adapter.versioned("k")
     adapter.entries(["k"])
@@ -253,6 +254,7 @@ OPERATIONS = {
     "revoke",
     "store",
     "store_many",
+    "store_versioned",
     "sweep",
     "touch",
     "version",

@@ -237,6 +237,15 @@ class CacheClient(ABC):
         nothing to do.
         """
 
+    def store_versioned(
+        self, key: Key, value: Any, deadline: float, *, keep: float = 0.0
+    ) -> tuple[bool, object | None]:
+        """``store``, and the version of what was written, if that comes with the answer.
+
+        A :meth:`fill` leaves it in ``claim.version``.
+        """
+        return self.store(key, value, deadline, keep=keep), None
+
     def near(self, key: Key) -> Entry | None:
         """An entry if one can be had without blocking; remote clients answer ``None``."""
         return None if self.capabilities.blocking else self.entry(key)

@@ -32,11 +32,23 @@ class Claim:
             fills are judged in :meth:`CacheClient.fill`, in one step with the write.
         lost: whether a fill was refused because the claim had ended.
         cost: seconds that the value took to compute, if the holder says so; kept with it.
+        version: of what a fill has written, if the client that gave the claim tells.
 
     Threads: one holder; not shared.
     """
 
-    __slots__ = ("_client", "_over", "_release", "_use", "cost", "key", "lease", "lost", "token")
+    __slots__ = (
+        "_client",
+        "_over",
+        "_release",
+        "_use",
+        "cost",
+        "key",
+        "lease",
+        "lost",
+        "token",
+        "version",
+    )
 
     def __init__(
         self,
@@ -53,6 +65,7 @@ class Claim:
         self.lease = lease
         self.lost = False
         self.cost = 0.0
+        self.version: object | None = None
         self._client = client
         self._use = use
         self._release = release

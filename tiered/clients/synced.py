@@ -111,6 +111,12 @@ class SyncAdapter(Wrapper):
         with self.writing():
             return super().store(key, value, deadline, keep=keep, condition=condition)
 
+    def store_versioned(
+        self, key: Key, value: Any, deadline: float, *, keep: float = 0.0
+    ) -> tuple[bool, object | None]:
+        with self.writing():
+            return self.client.store_versioned(key, value, deadline, keep=keep)
+
     def store_many(
         self, items: Mapping[Key, Any], deadline: float, *, keep: float = 0.0
     ) -> dict[Key, bool]:

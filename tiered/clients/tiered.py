@@ -340,6 +340,27 @@ class TieredInclusiveClient(CacheClient, NearReads):
                 return self._write_down(watch, key, lambda tier: store(tier, ALWAYS), farthest=True)
             return self._write_down(watch, key, lambda tier: store(tier, condition))
 
+    def store_versioned(
+        self, key: Key, value: Any, deadline: float, *, keep: float = 0.0
+    ) -> tuple[bool, object | None]:
+        if type(self).store is not TieredInclusiveClient.store:
+            return super().store_versioned(key, value, deadline, keep=keep)
+        now = self.clock.monotonic()
+        farthest = self._tiers[-1]
+
+        def store(tier: _Tier) -> bool:
+            return tier.client.store(key, value, tier.deadline(deadline, now), keep=keep)
+
+        with self._generations.writing(key) as watch:
+            life = farthest.deadline(deadline, now)
+            failed: tuple[bool, object | None] = (False, None)
+            stored, version = self._ask(
+                farthest,
+                lambda: farthest.client.store_versioned(key, value, life, keep=keep),
+                failed,
+            )
+            return self._write_down(watch, key, store, farthest=stored), version
+
     def fill(self, key: Key, value: Any, deadline: float, *, keep: float, claim: Claim) -> bool:
         if claim.lease is None:  # of a tier in this process
             return super().fill(key, value, deadline, keep=keep, claim=claim)

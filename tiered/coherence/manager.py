@@ -156,11 +156,10 @@ class CoherenceManager:
         if self._started:
             return
         with self._lock:
-            if self._started:
-                return
-            self._started = True
-        self.bus.start()
-        self.bus.join(self)
+            started, self._started = self._started, True
+        if not started:
+            self.bus.start()
+            self.bus.join(self)
 
     @property
     def verified(self) -> bool:
