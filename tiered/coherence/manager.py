@@ -255,12 +255,14 @@ class CoherenceManager:
 
     def _open(self) -> None:
         """With the lock: let copies be served, unless some are still to be marked."""
-        if self._marked == self._distrusted:
+        if not self.marking:
             self.lease.horizon = self._until
 
     def _mark_all(self) -> None:
         """Make all copies stale, to be confirmed when they are next used."""
         distrusted = self._distrusted
+        if self._marked == distrusted:
+            return  # by who began later than we did, and saw more
         for _, held in self.ledger.all():
             self._mark(held)
         with self._lock:
@@ -277,6 +279,11 @@ class CoherenceManager:
             held.deadline = deadline
 
     # -- What is known -------------------------------------------------------------
+
+    @property
+    def marking(self) -> bool:
+        """Whether copies are being made stale, so that none is served unasked meanwhile."""
+        return self._marked != self._distrusted
 
     @property
     def stats(self) -> CoherenceStats:
