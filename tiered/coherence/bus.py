@@ -122,6 +122,11 @@ class Bus(Protocol):
     """Carries the events. Threads: safe."""
 
     @property
+    def node(self) -> bytes:
+        """The id of this process's node."""
+        ...
+
+    @property
     def detection(self) -> float:
         """Seconds after which nothing is served on the word of a broker that is silent."""
         ...
