@@ -151,6 +151,7 @@ class CoherenceManager:
     def after_fork(self) -> None:
         """What the parent was told, this process was not."""
         self._lock = threading.Lock()
+        self._starting = threading.Lock()
         self._started = False
         self.lease.horizon = self._until = -math.inf
 
@@ -163,13 +164,12 @@ class CoherenceManager:
 
     def start(self) -> None:
         """Take part in the bus; a second call does nothing."""
-        if self._started:
-            return
-        with self._lock:
-            started, self._started = self._started, True
-        if not started:
-            self.bus.start()
-            self.bus.join(self)
+        if not self._started:
+            with self._starting:
+                # Nobody goes on to make copies before changes of them are heard of.
+                self.bus.start()
+                self.bus.join(self)
+                self._started = True
 
     @property
     def verified(self) -> bool:
@@ -313,6 +313,9 @@ class CoherenceManager:
         if self._marked == distrusted:
             return  # by who began later than we did, and saw more
         for _, held in self.ledger.all():
+            if held.uses:
+                # A copy that is about to be made, or a value computed, may be out of date too.
+                self._drop(Kind.DELETE, held.key)
             self._mark(held)
         with self._lock:
             self._marked = max(self._marked, distrusted)
