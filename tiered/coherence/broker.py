@@ -53,7 +53,7 @@ SERVING = Phase.SERVING
 
 _REPLAY_BYTES: Final = 256 * 1024
 """Of one answer to a ``Replay``; then the node asks for more."""
-_ROWS: Final = 4096
+_ROWS: Final = 2048
 _REMEMBERED: Final = 65_536
 """Nodes of the past whose last serial is known, and epochs whose end is."""
 _WAITS: Final = 10_000
