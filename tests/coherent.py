@@ -52,14 +52,19 @@ class Cluster:
         self.settle()
         return node
 
+    def advance(self, seconds: float) -> None:
+        """Let time pass, slowly enough for the workers."""
+        while seconds > 0:
+            self.hub.advance(min(seconds, 0.1))
+            drain(*self._nodes)
+            seconds -= 0.1
+
     def settle(self) -> None:
         """Let time pass until everybody is in step."""
-        self.hub.advance(3.0)
-        drain(*self._nodes)
-        self.hub.advance(0.3)
+        self.advance(3.0)
 
 
 def drain(*nodes: Node) -> None:
-    """Until the workers have marked what *nodes* distrust."""
-    while any(node.manager.marking for node in nodes):
+    """Until the workers of *nodes* have nothing to do."""
+    while any(node.manager.busy for node in nodes):
         os.sched_yield()
