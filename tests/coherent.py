@@ -37,12 +37,15 @@ class Cluster:
         self.server = InprocCacheClient(10_000, clock=self.clock)
         self._options = options
         self._nodes: list[Node] = []
+        self._hubs = [self.hub]
 
-    def node(self, *, alone: bool = False, **options: Any) -> Node:
-        """One more process; *alone* without a shared tier."""
+    def node(
+        self, *, alone: bool = False, hub: LocalHub | None = None, sole: bool = True, **options: Any
+    ) -> Node:
+        """One more process; *alone* without a shared tier; with its broker in *hub*."""
         private = InprocCacheClient(1_000, clock=self.clock)
         shared = None if alone else VersionedFake(self.server)
-        bus = LocalBus(self.hub)
+        bus = LocalBus(self.hub if hub is None else hub, sole=sole)
         manager = CoherenceManager("test", private, shared, bus, **self._options | options)
         core = private if shared is None else TieredInclusiveClient(private, shared)
         client = CoherentWrapperClient(core, manager)
@@ -52,10 +55,20 @@ class Cluster:
         self.settle()
         return node
 
+    def another_hub(self) -> LocalHub:
+        """Another broker, of whom those of the first do not know."""
+        hub = LocalHub(self.clock)
+        hub.begin()  # epochs count from 1: not the same one
+        self._hubs.append(hub)
+        return hub
+
     def advance(self, seconds: float) -> None:
         """Let time pass, slowly enough for the workers."""
         while seconds > 0:
-            self.hub.advance(min(seconds, 0.1))
+            for _ in range(2):
+                self.clock.advance(min(seconds, 0.1) / 2)
+                for hub in self._hubs:
+                    hub.tick()
             drain(*self._nodes)
             seconds -= 0.1
 
