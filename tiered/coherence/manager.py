@@ -19,7 +19,7 @@ from tiered.coherence.ledger import Held, Ledger
 from tiered.coherence.lookout import Lookout
 from tiered.coherence.messages import Event, Kind
 from tiered.coherence.meter import ConsistencyMeter, MeterStats, Probe
-from tiered.coherence.names import name_of, topic_of
+from tiered.coherence.names import topic_of
 from tiered.coherence.tiers import Near
 from tiered.concurrency import fork
 from tiered.concurrency.pool import PoolRefuses, default_pool
@@ -185,18 +185,17 @@ class CoherenceManager:
         """Whether copies may be served unasked now."""
         return self.clock.monotonic() < self.lease.horizon
 
-    def publish(self, kind: Kind, keys: Sequence[Key] = (), *, settle: bool = False) -> bool:
-        """Tell everybody that *keys* (or, without any, all) have changed, and wait if asked to.
+    def publish(self, kind: Kind, names: Sequence[bytes], *, settle: bool = False) -> bool:
+        """Tell everybody that *names* have changed, and wait if asked to.
 
         Returns:
             whether everybody has applied it, where that was waited for.
         """
         self.start()
-        names = [name_of(key) for key in keys] if keys or kind is not Kind.CLEAR else [b""]
         settle = settle and self.synchronous
         receipt = self.bus.publish(kind, self.topic, names, source=self, urgent=settle)
         self._published += len(names)
-        if names and kind in _CHANGES:
+        if kind in _CHANGES:
             self.meter.changed(names[-1], self.clock.monotonic())
         return self._settled(receipt) if settle else True
 
