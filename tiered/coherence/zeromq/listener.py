@@ -137,7 +137,7 @@ class Listener:
             except zmq.Again:
                 break
             refused += 1
-        self._foreign.refuse(self._where, "a connection of no use", refused)
+        self._foreign.refuse(self._where, "a connection that came to nothing", refused)
 
     # -- Messages ------------------------------------------------------------------
 
