@@ -1,16 +1,28 @@
-"""The coherent client: copies go when others change what they are of, and are not believed blindly."""
+"""The coherent client: copies go when others change what they are of, or are confirmed first."""
 
 from __future__ import annotations
 
+import math
+import os
+
 import pytest
 
-from tests.coherent import Cluster, drain
+from tests.coherent import Cluster, Node, drain
 from tests.fakes import Interposed
 from tiered import MISSING, InprocCacheClient, TieredInclusiveClient
 from tiered.coherence import CoherenceManager, CoherentWrapperClient
+from tiered.coherence.names import name_of
 from tiered.entry import Versioned
 from tiered.testing.buses import LocalBus
 from tiered.typing import Key
+
+
+def delete(node: Node) -> None:
+    node.client.delete("k")
+
+
+def verified(node: Node) -> bool:
+    return node.manager.verified
 
 
 @pytest.fixture
@@ -67,7 +79,7 @@ def test_a_value_read_before_the_delete_is_not_copied_after_it(cluster: Cluster)
             self.after_read()
             return found
 
-    slow = Slow(b.shared, lambda: a.client.delete("k"))
+    slow = Slow(b.shared, lambda: delete(a))
     tiers = TieredInclusiveClient(b.private, slow)
     client = CoherentWrapperClient(tiers, b.manager)
     assert client.get("k") == 1
@@ -79,8 +91,8 @@ def test_while_the_lease_is_over_a_copy_is_confirmed_without_its_value(cluster: 
     a.client.put("k", 1, 60)
     assert b.client.get("k") == 1
     b.bus.cut = True
-    cluster.hub.advance(1.1)
-    assert not b.manager.verified
+    cluster.advance(1.1)
+    assert not verified(b)
     assert b.client.get("k") == 1
     assert b.manager.stats.confirmed == 1
     a.client.delete("k")
@@ -88,7 +100,7 @@ def test_while_the_lease_is_over_a_copy_is_confirmed_without_its_value(cluster: 
     assert b.manager.stats.refetched == 1
     b.bus.cut = False
     cluster.settle()
-    assert b.manager.verified
+    assert verified(b)
     assert b.private.get("k", None) is None
 
 
@@ -99,7 +111,7 @@ def test_a_missed_event_is_replayed(cluster: Cluster) -> None:
     b.bus.deaf = 1
     a.client.delete("k")
     assert b.private.get("k") == 1
-    cluster.hub.advance(0.3)
+    cluster.advance(0.3)
     assert b.private.get("k", None) is None
     assert b.bus.stats.gaps == 1
     assert b.bus.stats.replays == 1
@@ -154,7 +166,7 @@ def test_without_a_shared_tier_what_cannot_be_believed_is_a_miss(cluster: Cluste
     a, b = cluster.node(alone=True), cluster.node(alone=True)
     b.client.put("k", 1, 60)
     b.bus.cut = True
-    cluster.hub.advance(1.1)
+    cluster.advance(1.1)
     assert b.client.get("k", None) is None
     assert b.client.get_multi(["k"], None) == {"k": None}
     a.client.delete("k")
@@ -236,8 +248,8 @@ def test_clients_that_do_not_belong_together(cluster: Cluster) -> None:
         CoherentWrapperClient(b.client.client, a.manager)
     with pytest.raises(TypeError, match="manager"):
         CoherentWrapperClient(a.private, object())  # type: ignore[arg-type]
+    assert a.shared is not None
     with pytest.raises(ValueError, match="private"):
-        assert a.shared is not None
         CoherenceManager("test", a.shared, a.shared, LocalBus(cluster.hub))
 
 
@@ -250,3 +262,77 @@ def test_synchronous_waits_for_all_live_nodes(cluster: Cluster) -> None:
     b.bus.cut = True
     a.client.delete("k")
     assert a.manager.stats.unsettled == 1
+
+
+def probed(cluster: Cluster, a: Node, b: Node) -> None:
+    """*a* asks about its last change, and *b* has answered."""
+    before = b.manager.probes
+    cluster.advance(1.3)
+    while b.manager.probes == before:
+        os.sched_yield()
+    cluster.advance(0.6)
+
+
+def test_the_meter_finds_copies_right(cluster: Cluster) -> None:
+    a, b = cluster.node(sample=1), cluster.node()
+    a.client.put("k", 1, 60)
+    assert b.client.get("k") == 1
+    probed(cluster, a, b)
+    meter = a.manager.stats.meter
+    assert (meter.asked, meter.right, meter.wrong) == (1, 1, 0)
+    assert meter.share == 1.0
+    assert meter.nines == math.inf
+
+
+def test_the_meter_finds_a_copy_that_was_missed(cluster: Cluster) -> None:
+    a, b = cluster.node(sample=1), cluster.node()
+    a.client.put("k", 1, 60)
+    assert b.client.get("k") == 1
+    probed(cluster, a, b)
+    b.manager.ledger.get(name_of("k")).key = "another"  # type: ignore[union-attr]
+    a.client.put("k", 2, 60)
+    b.manager.ledger.get(name_of("k")).key = "k"  # type: ignore[union-attr]
+    assert b.client.get("k") == 1  # as a flaw of ours would have it
+    probed(cluster, a, b)
+    meter = a.manager.stats.meter
+    assert (meter.asked, meter.right, meter.wrong) == (2, 1, 1)
+    assert meter.share == 0.5
+    assert meter.nines == pytest.approx(0.301, abs=0.001)
+
+
+def test_of_two_brokers_the_shared_tier_believes_one(cluster: Cluster) -> None:
+    a = cluster.node(sole=False)
+    b = cluster.node(sole=False, hub=cluster.another_hub())
+    cluster.advance(3.0)
+    assert [a.manager.verified, b.manager.verified].count(True) <= 1
+
+
+def test_what_one_side_of_a_split_deletes_the_other_does_not_serve_for_long(
+    cluster: Cluster,
+) -> None:
+    a = cluster.node(sole=False)
+    a.client.put("k", 1, 600)
+    b = cluster.node(sole=False, hub=cluster.another_hub())
+    for deleter, reader in ((a, b), (b, a)):
+        deleter.client.put("k", 1, 600)
+        cluster.advance(2.5)
+        assert reader.client.get("k") == 1
+        deleter.client.delete("k")
+        cluster.advance(2.5)
+        assert reader.client.get("k", None) is None
+
+
+def test_who_is_cut_off_from_the_bus_and_deletes_makes_all_confirm(cluster: Cluster) -> None:
+    a, b = cluster.node(), cluster.node()
+    a.client.put("k", 1, 600)
+    assert b.client.get("k") == 1
+    a.bus.cut = True
+    a.client.delete("k")
+    assert b.client.get("k") == 1
+    cluster.advance(2.0)
+    assert b.client.get("k", None) is None
+    assert b.manager.verified
+    a.bus.cut = False
+    cluster.advance(2.0)
+    assert a.manager.verified
+    assert a.bus.stats.owed == 0

@@ -21,6 +21,7 @@ import logging
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, TypeVar
 
 from tiered.clients.base import (
@@ -43,7 +44,7 @@ from tiered.errors import KeyEncodingError
 from tiered.sentinels import MISSING, MissingType
 from tiered.stats.counters import ClientStats
 from tiered.stats.reports import Reports
-from tiered.typing import Key
+from tiered.typing import Following, Key, OnChange
 from tiered.validation import check_number
 
 __all__ = ["TierStats", "TieredInclusiveClient", "TieredStats"]
@@ -450,6 +451,10 @@ class TieredInclusiveClient(CacheClient, NearReads):
                     watch.passed()
         return found
 
+    def follow(self, key: Key, changed: OnChange) -> Following | None:
+        farthest = self._tiers[-1]
+        return self._ask(farthest, lambda: farthest.client.follow(key, changed), None)
+
     def drop_near(self, key: Key) -> None:
         # As a writer who came as far as the farthest tier in another process.
         farthest = self._tiers[-1]
@@ -532,7 +537,7 @@ class TieredInclusiveClient(CacheClient, NearReads):
     def authority(self) -> CacheClient:
         return self._tiers[-1].client.authority
 
-    @property
+    @cached_property
     def capabilities(self) -> Capabilities:
         tiers = [tier.client.capabilities for tier in self._tiers]
         return Capabilities(
