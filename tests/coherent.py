@@ -37,12 +37,15 @@ class Cluster:
         self.server = InprocCacheClient(10_000, clock=self.clock)
         self._options = options
         self._nodes: list[Node] = []
+        self._hubs = [self.hub]
 
-    def node(self, *, alone: bool = False, **options: Any) -> Node:
-        """One more process; *alone* without a shared tier."""
+    def node(
+        self, *, alone: bool = False, hub: LocalHub | None = None, sole: bool = True, **options: Any
+    ) -> Node:
+        """One more process; *alone* without a shared tier; with its broker in *hub*."""
         private = InprocCacheClient(1_000, clock=self.clock)
         shared = None if alone else VersionedFake(self.server)
-        bus = LocalBus(self.hub)
+        bus = LocalBus(self.hub if hub is None else hub, sole=sole)
         manager = CoherenceManager("test", private, shared, bus, **self._options | options)
         core = private if shared is None else TieredInclusiveClient(private, shared)
         client = CoherentWrapperClient(core, manager)
@@ -52,14 +55,29 @@ class Cluster:
         self.settle()
         return node
 
+    def another_hub(self) -> LocalHub:
+        """Another broker, of whom those of the first do not know."""
+        hub = LocalHub(self.clock)
+        hub.begin()  # epochs count from 1: not the same one
+        self._hubs.append(hub)
+        return hub
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass, slowly enough for the workers."""
+        while seconds > 0:
+            for _ in range(2):
+                self.clock.advance(min(seconds, 0.1) / 2)
+                for hub in self._hubs:
+                    hub.tick()
+            drain(*self._nodes)
+            seconds -= 0.1
+
     def settle(self) -> None:
         """Let time pass until everybody is in step."""
-        self.hub.advance(3.0)
-        drain(*self._nodes)
-        self.hub.advance(0.3)
+        self.advance(3.0)
 
 
 def drain(*nodes: Node) -> None:
-    """Until the workers have marked what *nodes* distrust."""
-    while any(node.manager.marking for node in nodes):
+    """Until the workers of *nodes* have nothing to do."""
+    while any(node.manager.busy for node in nodes):
         os.sched_yield()

@@ -91,7 +91,7 @@ def test_while_the_lease_is_over_a_copy_is_confirmed_without_its_value(cluster: 
     a.client.put("k", 1, 60)
     assert b.client.get("k") == 1
     b.bus.cut = True
-    cluster.hub.advance(1.1)
+    cluster.advance(1.1)
     assert not verified(b)
     assert b.client.get("k") == 1
     assert b.manager.stats.confirmed == 1
@@ -111,7 +111,7 @@ def test_a_missed_event_is_replayed(cluster: Cluster) -> None:
     b.bus.deaf = 1
     a.client.delete("k")
     assert b.private.get("k") == 1
-    cluster.hub.advance(0.3)
+    cluster.advance(0.3)
     assert b.private.get("k", None) is None
     assert b.bus.stats.gaps == 1
     assert b.bus.stats.replays == 1
@@ -166,7 +166,7 @@ def test_without_a_shared_tier_what_cannot_be_believed_is_a_miss(cluster: Cluste
     a, b = cluster.node(alone=True), cluster.node(alone=True)
     b.client.put("k", 1, 60)
     b.bus.cut = True
-    cluster.hub.advance(1.1)
+    cluster.advance(1.1)
     assert b.client.get("k", None) is None
     assert b.client.get_multi(["k"], None) == {"k": None}
     a.client.delete("k")
@@ -267,10 +267,10 @@ def test_synchronous_waits_for_all_live_nodes(cluster: Cluster) -> None:
 def probed(cluster: Cluster, a: Node, b: Node) -> None:
     """*a* asks about its last change, and *b* has answered."""
     before = b.manager.probes
-    cluster.hub.advance(1.3)
+    cluster.advance(1.3)
     while b.manager.probes == before:
         os.sched_yield()
-    cluster.hub.advance(0.6)
+    cluster.advance(0.6)
 
 
 def test_the_meter_finds_copies_right(cluster: Cluster) -> None:
@@ -298,3 +298,41 @@ def test_the_meter_finds_a_copy_that_was_missed(cluster: Cluster) -> None:
     assert (meter.asked, meter.right, meter.wrong) == (2, 1, 1)
     assert meter.share == 0.5
     assert meter.nines == pytest.approx(0.301, abs=0.001)
+
+
+def test_of_two_brokers_the_shared_tier_believes_one(cluster: Cluster) -> None:
+    a = cluster.node(sole=False)
+    b = cluster.node(sole=False, hub=cluster.another_hub())
+    cluster.advance(3.0)
+    assert [a.manager.verified, b.manager.verified].count(True) <= 1
+
+
+def test_what_one_side_of_a_split_deletes_the_other_does_not_serve_for_long(
+    cluster: Cluster,
+) -> None:
+    a = cluster.node(sole=False)
+    a.client.put("k", 1, 600)
+    b = cluster.node(sole=False, hub=cluster.another_hub())
+    for deleter, reader in ((a, b), (b, a)):
+        deleter.client.put("k", 1, 600)
+        cluster.advance(2.5)
+        assert reader.client.get("k") == 1
+        deleter.client.delete("k")
+        cluster.advance(2.5)
+        assert reader.client.get("k", None) is None
+
+
+def test_who_is_cut_off_from_the_bus_and_deletes_makes_all_confirm(cluster: Cluster) -> None:
+    a, b = cluster.node(), cluster.node()
+    a.client.put("k", 1, 600)
+    assert b.client.get("k") == 1
+    a.bus.cut = True
+    a.client.delete("k")
+    assert b.client.get("k") == 1
+    cluster.advance(2.0)
+    assert b.client.get("k", None) is None
+    assert b.manager.verified
+    a.bus.cut = False
+    cluster.advance(2.0)
+    assert a.manager.verified
+    assert a.bus.stats.owed == 0

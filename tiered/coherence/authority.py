@@ -37,7 +37,7 @@ class Announced(Wrapper):
         try:
             super().decree(key, value)
         finally:
-            self._manager.publish(Kind.CHANGED, (key,), settle=True)
+            self._manager.publish(Kind.CHANGED, (name_of(key),), settle=True)
 
     def follow(self, key: Key, changed: Callable[[str], Any]) -> Follow | None:
         return self._manager.follow(name_of(key), changed)
@@ -59,7 +59,7 @@ class Unshared(Announced):
 
     def decree(self, key: Key, value: Any) -> None:
         self.client.sweep(None)
-        self._manager.publish(Kind.CLEAR, settle=True)
+        self._manager.publish(Kind.CLEAR, (b"",), settle=True)
 
     @property
     def capabilities(self) -> Capabilities:

@@ -40,6 +40,10 @@ class Member(Protocol):
         """
         ...
 
+    def accepted(self) -> None:
+        """Events of this process have been accepted by the broker."""
+        ...
+
     def overdue(self) -> None:
         """Events of this process wait for acceptance for longer than half the detection time."""
         ...

@@ -16,9 +16,10 @@ from tiered.clients.revision import Lease
 from tiered.coherence.bus import Bus, BusStats, Receipt
 from tiered.coherence.follows import Follow, Follows
 from tiered.coherence.ledger import Held, Ledger
+from tiered.coherence.lookout import Lookout
 from tiered.coherence.messages import Event, Kind
 from tiered.coherence.meter import ConsistencyMeter, MeterStats, Probe
-from tiered.coherence.names import name_of, topic_of
+from tiered.coherence.names import topic_of
 from tiered.coherence.tiers import Near
 from tiered.concurrency import fork
 from tiered.concurrency.pool import PoolRefuses, default_pool
@@ -140,7 +141,15 @@ class CoherenceManager:
             raise ValueError(f"sample must be an int, 0 or more, not {sample!r}")
         self.meter = ConsistencyMeter(sample)
         self._near: tuple[Near, ...] = ()
-        self._until = -math.inf
+        self._lookout = Lookout(
+            namespace,
+            self.shared.authority if self.shared is not None and reaches else None,
+            detection=bus.detection,
+            sole=bus.sole,
+            clock=self.clock,
+            distrust=self.distrust,
+            moved=self._open,
+        )
         self._distrusted = 0
         self._marked = 0
         self._heard = self._dropped = self._published = self._unsettled = 0
@@ -153,7 +162,7 @@ class CoherenceManager:
         self._lock = threading.Lock()
         self._starting = threading.Lock()
         self._started = False
-        self.lease.horizon = self._until = -math.inf
+        self.lease.horizon = -math.inf
 
     # -- For clients ---------------------------------------------------------------
 
@@ -176,24 +185,26 @@ class CoherenceManager:
         """Whether copies may be served unasked now."""
         return self.clock.monotonic() < self.lease.horizon
 
-    def publish(self, kind: Kind, keys: Sequence[Key] = (), *, settle: bool = False) -> bool:
-        """Tell everybody that *keys* (or, without any, all) have changed, and wait if asked to.
+    def publish(self, kind: Kind, names: Sequence[bytes], *, settle: bool = False) -> bool:
+        """Tell everybody that *names* have changed, and wait if asked to.
 
         Returns:
             whether everybody has applied it, where that was waited for.
         """
         self.start()
-        names = [name_of(key) for key in keys] if keys or kind is not Kind.CLEAR else [b""]
         settle = settle and self.synchronous
         receipt = self.bus.publish(kind, self.topic, names, source=self, urgent=settle)
         self._published += len(names)
-        if names and kind in _CHANGES:
+        if kind in _CHANGES:
             self.meter.changed(names[-1], self.clock.monotonic())
         return self._settled(receipt) if settle else True
 
     def _settled(self, receipt: Receipt) -> bool:
+        ends = self.clock.monotonic() + self.timeout
         if receipt.settled(self.timeout):
-            return True
+            now = self.clock.monotonic()
+            if self._lookout.await_sure(now, max(0.0, ends - now)):
+                return True
         self._unsettled += 1
         _log.warning(
             "a change in %r is not known to all nodes after %g s", self.namespace, self.timeout
@@ -247,10 +258,16 @@ class CoherenceManager:
 
     def extend(self, epoch: int, until: float) -> None:
         """What is held, and not distrusted, may be served until *until*."""
-        with self._lock:
-            self._until = until
-            self._open()
+        self._lookout.extend(epoch, until)
         self._measure()
+
+    def accepted(self) -> None:
+        """Events of this process have been accepted."""
+        self._lookout.accepted()
+
+    def overdue(self) -> None:
+        """Events of this process wait for acceptance for longer than half the detection time."""
+        self._lookout.overdue()
 
     # -- The meter -----------------------------------------------------------------
 
@@ -287,9 +304,6 @@ class CoherenceManager:
         if not self._behind(self._mark_all):
             self._mark_all()
 
-    def overdue(self) -> None:
-        """Events of this process wait for acceptance for longer than half the detection time."""
-
     def told(self, node: bytes, payload: bytes) -> None:
         """A message of *node*: its answer to a probe."""
         self.meter.answered(payload)
@@ -303,9 +317,9 @@ class CoherenceManager:
         return True
 
     def _open(self) -> None:
-        """With the lock: let copies be served, unless some are still to be marked."""
-        if not self.marking:
-            self.lease.horizon = self._until
+        """Let copies be served, unless some are still to be marked."""
+        with self._lock:
+            self.lease.horizon = -math.inf if self.marking else self._lookout.until
 
     def _mark_all(self) -> None:
         """Make all copies stale, to be confirmed when they are next used."""
@@ -319,7 +333,7 @@ class CoherenceManager:
             self._mark(held)
         with self._lock:
             self._marked = max(self._marked, distrusted)
-            self._open()
+        self._open()
 
     def _mark(self, held: Held) -> None:
         version = held.version
@@ -336,6 +350,11 @@ class CoherenceManager:
     def marking(self) -> bool:
         """Whether copies are being made stale, so that none is served unasked meanwhile."""
         return self._marked != self._distrusted
+
+    @property
+    def busy(self) -> bool:
+        """Whether workers are at it: marking copies, or looking at the witness."""
+        return self.marking or self._lookout.looking
 
     @property
     def stats(self) -> CoherenceStats:

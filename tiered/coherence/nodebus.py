@@ -13,7 +13,7 @@ import threading
 import weakref
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from tiered.coherence.bus import Answer, BusStats, Member, Receipt
@@ -43,6 +43,7 @@ from tiered.coherence.messages import (
     Report,
     Tell,
     packed,
+    packed_names,
     unpacked,
 )
 from tiered.coherence.node import NodeProtocol
@@ -79,7 +80,8 @@ class NodeBus(ABC):
         self.detection = check_number("detection", detection, low=0.01, hint="seconds, above 0")
         self.label = label
         self.clock = clock
-        self._members: dict[bytes, weakref.WeakSet[Member]] = {}
+        self._members: dict[bytes, tuple[weakref.ref[Member], ...]] = {}
+        """By topic; replaced as a whole, never changed, as others walk through it."""
         fork.register(self)
         self._begin_anew()
 
@@ -101,32 +103,38 @@ class NodeBus(ABC):
         self._uncovered_since = self.clock.monotonic()
 
     def after_fork(self) -> None:
-        """What the parent follows, this process does not."""
-        members = [member for group in self._members.values() for member in list(group)]
+        """What the parent follows, this process does not. Members see to themselves, and join."""
         self._begin_anew()
-        for member in members:
-            member.extend(0, -math.inf)
+        self._members = {}
 
     # -- For members ---------------------------------------------------------------
 
     def join(self, member: Member) -> None:
         """Have *member* hear of its topic; it is held weakly."""
         with self._lock:
-            members = {topic: weakref.WeakSet(group) for topic, group in self._members.items()}
-            members.setdefault(member.topic, weakref.WeakSet()).add(member)
-            self._members = members  # replaced, as others are walking through the old ones
+            known = self._members.get(member.topic, ())
+            if not any(reference() is member for reference in known):
+                self._replace(member.topic, (*known, weakref.ref(member)))
         member.extend(self._epoch, self._until)
 
     def leave(self, member: Member) -> None:
         """Have *member* hear no more."""
         with self._lock:
-            members = {topic: weakref.WeakSet(group) for topic, group in self._members.items()}
-            group = members.get(member.topic)
-            if group is not None:
-                group.discard(member)
-                if not group:
-                    del members[member.topic]
-            self._members = members
+            known = self._members.get(member.topic, ())
+            left = (reference for reference in known if reference() is not member)
+            self._replace(member.topic, tuple(left))
+
+    def _replace(self, topic: bytes, members: Iterable[weakref.ref[Member]]) -> None:
+        living = tuple(reference for reference in members if reference() is not None)
+        self._members = {**self._members, topic: living}
+        if not living:
+            del self._members[topic]
+
+    def _of(self, topic: bytes) -> Iterator[Member]:
+        for reference in self._members.get(topic, ()):
+            member = reference()
+            if member is not None:
+                yield member
 
     def publish(
         self,
@@ -139,11 +147,10 @@ class NodeBus(ABC):
     ) -> Receipt:
         """Tell everybody that *names* have changed; all members in this process but *source*
         have heard of it on return. Never waits."""
-        events = [Event(kind, topic, name) for name in names]
-        size, data = len(events), packed(events)
+        size, data = len(names), packed_names(kind, topic, names)
         with self._lock:
             first = self._serial + 1
-            self._serial += len(events)
+            self._serial += size
             last = self._serial
             if len(self._outbox) >= _MOST_WAITING:
                 # The transport is stalled: one event that says what all of these are about.
@@ -151,9 +158,9 @@ class NodeBus(ABC):
                 first, size, data = last, 1, _FLOOD
             self._outbox.append((first, size, data, urgent))
         self._wake()
-        for member in self._members.get(topic, ()):
+        for member in self._of(topic):
             if member is not source:
-                member.hear(events)
+                member.hear([Event(kind, topic, name) for name in names])
         return EventReceipt(self._progress, last)
 
     def claim(self, topic: bytes, name: bytes, ttl: float, timeout: float) -> Answer:
@@ -220,8 +227,14 @@ class NodeBus(ABC):
             _PERFORM[type(effect)](self, effect, now)
 
     def _tell_members(self, passed: Passed, now: float) -> None:
-        for member in self._members.get(passed.payload[:TOPIC_SIZE], ()):
+        for member in self._of(passed.payload[:TOPIC_SIZE]):
             member.told(passed.node, passed.payload[TOPIC_SIZE:])
+
+    def _accepted(self, accepted: Accepted, now: float) -> None:
+        # Whoever hears that all have it must already know that it was accepted.
+        for member in self._all_members():
+            member.accepted()
+        self._progress.advance(accepted=accepted.serial)
 
     def _warn_members(self, _overdue: Overdue, now: float) -> None:
         for member in self._all_members():
@@ -246,7 +259,7 @@ class NodeBus(ABC):
             # Somebody who has the key speaks another language: what it said is not known.
             self._distrust(ALL_TOPICS, "events that make no sense")
         for topic, events in heard.items():
-            for member in self._members.get(topic, ()):
+            for member in self._of(topic):
                 member.hear(events)
 
     def _extend(self, extend: Extend, now: float) -> None:
@@ -259,12 +272,12 @@ class NodeBus(ABC):
             member.extend(epoch, until)
 
     def _distrust(self, topic: bytes, reason: str) -> None:
-        members = self._all_members() if topic == ALL_TOPICS else self._members.get(topic, ())
+        members = self._all_members() if topic == ALL_TOPICS else self._of(topic)
         for member in members:
             member.distrust(reason)
 
     def _all_members(self) -> list[Member]:
-        return [member for group in self._members.values() for member in group]
+        return [member for topic in self._members for member in self._of(topic)]
 
     def _reported(self, report: Report) -> None:
         """The broker's answer to an ``Inquire``, for those transports that send one."""
@@ -297,7 +310,7 @@ class NodeBus(ABC):
 _PERFORM: Final[dict[type, Callable[[NodeBus, Any, float], None]]] = {
     Send: lambda bus, effect, now: bus._send(effect.message),
     Apply: NodeBus._apply,
-    Accepted: lambda bus, effect, now: bus._progress.advance(accepted=effect.serial),
+    Accepted: NodeBus._accepted,
     Extend: NodeBus._extend,
     SettledUpTo: lambda bus, effect, now: bus._progress.advance(settled=effect.serial),
     Distrust: lambda bus, effect, now: bus._distrust(ALL_TOPICS, effect.reason),

@@ -115,8 +115,9 @@ def parse_bus_addresses(addresses: Any, *, wildcard: bool = False) -> tuple[BusA
         ValueError: none, one twice, or one that does not parse.
     """
     if isinstance(addresses, (str, bytes)) or not isinstance(addresses, Iterable):
-        raise TypeError(f"addresses must be a list such as ['tcp://10.0.0.1:5555'], not "
-                        f"{addresses!r}")
+        raise TypeError(
+            f"addresses must be a list such as ['tcp://10.0.0.1:5555'], not {addresses!r}"
+        )
     parsed = tuple(parse_bus_address(address, wildcard=wildcard) for address in addresses)
     if not parsed:
         raise ValueError("addresses must name at least one place for a broker, not []")

@@ -22,9 +22,7 @@ from tiered.concurrency.filelock import FileLock
 __all__ = ["CannotBind", "Listener"]
 
 _ELSEWHERE: Final = frozenset({errno.EADDRNOTAVAIL, errno.ENODEV})
-_REFUSED: Final = (
-    zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
-)
+_REFUSED: Final = zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
 """Of those that fail for want of the right keys, the gatekeeper knows."""
 
 
