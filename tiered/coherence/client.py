@@ -236,9 +236,6 @@ class CoherentWrapperClient(Wrapper, NearReads):
         self.client.clear()
         self.manager.publish(Kind.CLEAR, (b"",), settle=True)
 
-    def drop_near(self, key: Key) -> None:
-        self._near.drop(self._private_key(key))
-
     def _changed(
         self, key: Key, change: Callable[[Held], bool], kind: Kind | None, *, always: bool = True
     ) -> bool:
