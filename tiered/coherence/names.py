@@ -1,0 +1,32 @@
+"""What namespaces and keys are called on the bus: bytes that are the same in every process."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Final
+
+from tiered.coherence.messages import MOST_NAME, TOPIC_SIZE
+from tiered.keys.canonical import canonical
+from tiered.typing import Key
+
+__all__ = ["name_of", "topic_of"]
+
+_HASHED: Final = b"#"
+"""Canonical bytes begin with a letter, so that the two forms never meet."""
+
+
+def topic_of(namespace: str) -> bytes:
+    """The topic of *namespace*, of fixed size: one is never the beginning of another."""
+    return hashlib.blake2b(namespace.encode(), digest_size=TOPIC_SIZE).digest()
+
+
+def name_of(key: Key) -> bytes:
+    """The name of *key*: its canonical bytes, or a hash of them if they are too long.
+
+    Raises:
+        KeyEncodingError: the key has no canonical form.
+    """
+    name = canonical(key)
+    if len(name) <= MOST_NAME:
+        return name
+    return _HASHED + hashlib.blake2b(name, digest_size=20).digest()
