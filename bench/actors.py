@@ -72,5 +72,5 @@ def _act(pipe: Connection, make: Callable[..., Any], arguments: tuple[Any, ...])
             return
         try:
             pipe.send((False, getattr(acting, method)(*given)))
-        except Exception as error:  # noqa: BLE001 - it is raised where the call came from
+        except Exception as error:  # is raised where the call came from
             pipe.send((True, f"{type(acting).__name__}.{method}: {error!r}"))

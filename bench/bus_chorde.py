@@ -1,6 +1,6 @@
-"""Invalidations by chorde, where it is installed: nodes with a private tier; who binds is the broker.
+"""Invalidations by chorde, where it is installed: nodes with a private tier.
 
-The shared tier is a stand-in in each process's memory.
+Who binds is the broker. The shared tier is a stand-in in each process's memory.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class ChordeNode:
             self._private.put(key, Watched(key), TTL)
 
     def gone(self, keys: Sequence[str], patience: float) -> dict[str, int]:
-        """When each of *keys* was dropped; after *patience* seconds, of those that were."""
+        """When each of *keys* was dropped, of those that were within *patience* seconds."""
         return gone(keys, patience)
 
     def heard(self) -> tuple[int, int]:

@@ -68,7 +68,7 @@ class PlainWatcher:
         self._held.update({key.encode(): Watched(key) for key in keys})
 
     def gone(self, keys: Sequence[str], patience: float) -> dict[str, int]:
-        """When each of *keys* was dropped; after *patience* seconds, of those that were."""
+        """When each of *keys* was dropped, of those that were within *patience* seconds."""
         return gone(keys, patience)
 
     def heard(self) -> tuple[int, int]:

@@ -64,7 +64,7 @@ class TieredNode:
 
     def ready(self) -> bool:
         """Whether it follows a broker, and may serve without asking."""
-        return self._manager.lease.horizon > time.monotonic()
+        return self._manager.verified
 
     def store(self, keys: Sequence[str]) -> None:
         """Write a value under each of *keys*."""
@@ -121,7 +121,7 @@ class TieredNode:
         return sum(map(self._private.contains, keys))
 
     def gone(self, keys: Sequence[str], patience: float) -> dict[str, int]:
-        """When each of *keys* left the private tier; after *patience* seconds, of those that did."""
+        """When each of *keys* left the private tier, of those that did in *patience* seconds."""
         return gone(keys, patience)
 
     def heard(self) -> tuple[int, int]:

@@ -20,9 +20,10 @@ Four questions, each on tcp and ipc sockets of this machine:
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
+from typing import TypeVar
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -34,6 +35,7 @@ from bench.coherence_takeover import IN_A_NODE, IN_ITS_OWN, Takeover, takeovers
 from bench.goals import Goal, Verdict, judge
 from bench.peers import announce_missing, environment
 from bench.sections import Measured, measure, shown
+from bench.tables import Table
 from bench.timing import Result
 from tiered.cli.demo.server import PrivateMemcached
 
@@ -69,30 +71,15 @@ GOALS = [
 ]
 
 
-@dataclass(frozen=True)
-class Table:
-    """Figures as text, a name in the first column."""
-
-    title: str
-    head: Sequence[str]
-    rows: Sequence[Sequence[str]]
-
-    def text(self) -> str:
-        """For a terminal."""
-        columns = list(zip(self.head, *self.rows, strict=True))
-        widths = [max(map(len, column)) for column in columns]
-        lines = [
-            "  "
-            + "  ".join(
-                [row[0].ljust(widths[0])]
-                + [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
-            )
-            for row in (self.head, *self.rows)
-        ]
-        return "\n".join([self.title, *lines])
-
-
 # -- What was measured, as tables and as what goals are about ----------------------------
+
+
+LineT = TypeVar("LineT", Latency, Rate, Takeover)
+
+
+def of(transport: str, lines: Iterable[LineT]) -> list[LineT]:
+    """Those on *transport*."""
+    return [line for line in lines if line.transport == transport]
 
 
 def latency_table(transport: str, lines: Iterable[Latency]) -> Table:
@@ -100,7 +87,10 @@ def latency_table(transport: str, lines: Iterable[Latency]) -> Table:
     return Table(
         f"{LATENCY}, {transport}",
         ("contender", "p50 ms", "p99 ms", f"p50, x {ONE_HOP}"),
-        [(one.name, f"{one.p50:.3f}", f"{one.p99:.3f}", f"{one.ratio:.2f}") for one in lines],
+        [
+            (one.name, f"{one.p50:.3f}", f"{one.p99:.3f}", f"{one.ratio:.2f}")
+            for one in of(transport, lines)
+        ],
     )
 
 
@@ -117,7 +107,7 @@ def rate_table(transport: str, lines: Iterable[Rate]) -> Table:
                 f"{one.lost:.1%}",
                 f"{one.unnoticed:,}",
             )
-            for one in lines
+            for one in of(transport, lines)
         ],
     )
 
@@ -135,7 +125,7 @@ def takeover_table(transport: str, lines: Iterable[Takeover]) -> Table:
                 f"{one.verified:.3f}",
                 str(one.stale),
             )
-            for one in lines
+            for one in of(transport, lines)
         ],
     )
 
@@ -162,15 +152,14 @@ def measured(
 
 def sure(rate: Iterable[Rate], takeover: Iterable[Takeover]) -> list[Verdict]:
     """That nothing of ours was lost unnoticed, and nothing stale was served."""
-    verdicts = [
-        Verdict(f"{RATE}, {one.transport}: {one.name}, 0 lost unnoticed", one.unnoticed, not one.unnoticed)
-        for one in rate
-        if one.name.startswith(OURS)
-    ]
-    verdicts += [
-        Verdict(f"{TAKEOVER}, {one.transport}: {one.name}, 0 stale values", one.stale, not one.stale)
-        for one in takeover
-    ]
+    verdicts = []
+    for one in rate:
+        if one.name.startswith(OURS):
+            words = f"{RATE}, {one.transport}: {one.name}, 0 lost unnoticed"
+            verdicts.append(Verdict(words, one.unnoticed, not one.unnoticed))
+    for killed in takeover:
+        words = f"{TAKEOVER}, {killed.transport}: {killed.name}, 0 stale values served"
+        verdicts.append(Verdict(words, killed.stale, not killed.stale))
     return verdicts
 
 
@@ -193,15 +182,9 @@ def main() -> int:
             rate += rates(transport, options.rounds, options.flood)
             takeover += takeovers(transport, server.address, options.rounds)
     sections = measure(reads(), options.rounds)
-    tables = [
-        table(transport, [one for one in lines if one.transport == transport])
-        for table, lines in (
-            (latency_table, latency),
-            (rate_table, rate),
-            (takeover_table, takeover),
-        )
-        for transport in TRANSPORTS
-    ]
+    tables = [latency_table(one, latency) for one in TRANSPORTS]
+    tables += [rate_table(one, rate) for one in TRANSPORTS]
+    tables += [takeover_table(one, takeover) for one in TRANSPORTS]
     data = {
         "environment": environment(*MODULES),
         "tables": [asdict(table) for table in tables],

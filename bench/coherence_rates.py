@@ -1,4 +1,4 @@
-"""How many invalidations a second go from one process through another to four more, and which are lost."""
+"""How many invalidations a second go through a third process to four nodes; how many are lost."""
 
 from __future__ import annotations
 
@@ -187,14 +187,10 @@ def _await_all(
         if all(heard - was >= count for (heard, _), (was, _) in zip(now, before, strict=True)):
             break
         time.sleep(0.1)
-    return [
-        (heard - was, latest) for (heard, latest), (was, _) in zip(known, before, strict=True)
-    ]
+    return [(heard - was, latest) for (heard, latest), (was, _) in zip(known, before, strict=True)]
 
 
-def _sample(
-    heard: list[tuple[int, int]], began: int, count: int, noticed: list[bool]
-) -> _Sample:
+def _sample(heard: list[tuple[int, int]], began: int, count: int, noticed: list[bool]) -> _Sample:
     """The rate is that of what arrived, by the slowest."""
     missing = [max(0, count - arrived) for arrived, _ in heard]
     seconds = (max(latest for _, latest in heard) - began) / 1e9

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
-from typing import Any
 
 from bench.coherence_latency import Addresses
 from bench.sections import Measured, Sections
@@ -67,7 +65,7 @@ def _contenders(memcached: str, value: bytes, stack: ExitStack) -> list[Contende
         manager = CoherenceManager("bench", private, far, bus)
         client = CoherentWrapperClient(TieredInclusiveClient(private, far), manager)
         if candidate:
-            _until(lambda manager=manager: manager.lease.horizon > time.monotonic())
+            _await_lease(manager)
         for key in keys:
             assert client.get(key) == value
             assert private.contains(key), name
@@ -75,8 +73,9 @@ def _contenders(memcached: str, value: bytes, stack: ExitStack) -> list[Contende
     return found
 
 
-def _until(condition: Callable[[], Any]) -> None:
+def _await_lease(manager: CoherenceManager) -> None:
+    manager.start()
     deadline = time.monotonic() + 10
-    while not condition():
+    while not manager.verified:
         assert time.monotonic() < deadline, "no broker"
         time.sleep(0.01)

@@ -97,10 +97,7 @@ def _below(
     begin = -(levels + 2) * (detection + interval)
     sent = np.arange(begin + chance.uniform(0, interval), (levels + 1) * detection, interval)
     asked = sent + costs.hops(chance, len(sent))
-    if above is None:
-        left = np.where(asked < 0, np.inf, -np.inf)
-    else:
-        left = above.left(asked)
+    left = np.where(asked < 0, np.inf, -np.inf) if above is None else above.left(asked)
     answered = left > 0
     sent, asked, left = sent[answered], asked[answered], left[answered]
     length = np.minimum(detection, left) if nested else detection
