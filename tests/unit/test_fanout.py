@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,12 +25,7 @@ def test_one_event_to_the_children_of_one_broker() -> None:
     done = simulate(Tree((nodes,)), EXACT, rate=1.0, events=1, pings=0.0)
     stamped = EXACT.send + EXACT.hop + EXACT.receive + EXACT.stamp
     expected = [
-        stamped
-        + EXACT.send * (1 + child)
-        + EXACT.wire(1)
-        + EXACT.hop
-        + EXACT.receive
-        + EXACT.apply
+        stamped + EXACT.send * (1 + child) + EXACT.wire(1) + EXACT.hop + EXACT.receive + EXACT.apply
         for child in range(nodes)
     ]
     assert np.sort(done.each) == pytest.approx(expected)
@@ -61,9 +57,10 @@ def test_each_event_reaches_each_node_once(fan_outs: tuple[int, ...]) -> None:
 
 
 def test_a_busy_broker_takes_many_events_at_once() -> None:
-    done = simulate(Tree((1_000,)), EXACT, rate=100_000.0, events=2_000, pings=0.0)
+    light = replace(EXACT, apply=0.0)
+    done = simulate(Tree((1_000,)), light, rate=100_000.0, events=2_000, pings=0.0)
     assert done.rounds < 20
-    assert done.busy > 0.9
+    assert done.busy > 0.75
 
 
 def test_pings_that_come_during_a_round_make_the_next_one_longer() -> None:
@@ -101,7 +98,8 @@ def test_leases_add_up_unless_they_are_nested(levels: int) -> None:
     )
     assert levels * detection * 0.9 < added.most <= levels * detection
     assert detection * 0.9 < nested.most <= detection
-    assert nested.margin == pytest.approx(detection - 0.1 * levels, abs=0.02)
+    # In the worst case each level's ping came just before the news from above.
+    assert detection - 0.1 * levels - 0.02 < nested.margin <= detection - 0.1
     assert added.margin == pytest.approx(detection - 0.1, abs=0.02)
 
 
