@@ -53,16 +53,18 @@ TIMES = ("hop", "hop99", "send", "receive", "stamp", "apply", "ping")
 
 def load_table(loads: Sequence[Load], rate: float) -> Table:
     """Bandwidth, limits and latencies."""
+    each = shown(loads[0].into / 1e6)
     return Table(
-        f"{rate:,.0f} events/s from anywhere to all nodes",
+        f"{rate:,.0f} events/s from anywhere to all nodes: {each} Mbit/s to each",
         (
             "tree",
             "brokers",
             "a broker sends, Mbit/s",
-            "a node receives, Mbit/s",
             "most events/s",
+            "in frames of their own",
             "pings/s to a broker",
-            "its thread",
+            "Mbit/s",
+            "its thread is busy",
             "p50 ms",
             "p99 ms",
             "last node p50 ms",
@@ -73,9 +75,10 @@ def load_table(loads: Sequence[Load], rate: float) -> Table:
                 f"{one.tree} ({one.nodes:,} nodes)",
                 f"{one.brokers:,}",
                 shown(one.out / 1e6),
-                shown(one.into / 1e6),
                 f"{_rounded(one.most):,.0f} ({one.by})",
+                f"{_rounded(one.alone):,.0f}",
                 f"{one.pings:,.0f}",
+                shown(one.beats / 1e6),
                 "too much" if one.thread is None else f"{one.thread:.0%}",
                 *(_ms(value) for value in (one.p50, one.p99, one.last50, one.last99)),
             )

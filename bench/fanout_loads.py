@@ -27,9 +27,10 @@ class Load:
         out: what the busiest broker sends.
         into: what a node receives.
         most: events a second that the tree carries at all, and *by* what it is limited.
+        alone: the same, if brokers sent each event in a frame of its own.
         thread: share of the time that the busiest broker's thread works; None if the tree does
             not carry the rate.
-        pings: a second, to the busiest broker.
+        pings: a second, to the busiest broker; *beats*: their bits a second, each way.
         p50, p99: until one node has applied an event.
         last50, last99: until the last one has.
     """
@@ -41,7 +42,9 @@ class Load:
     into: float
     most: float
     by: str
+    alone: float
     pings: float
+    beats: float
     thread: float | None = None
     p50: float = math.nan
     p99: float = math.nan
@@ -88,7 +91,9 @@ def load(tree: Tree, costs: Costs, rate: float, events: int, beat: float, seed: 
         rate * costs.event * 8,
         limits[by],
         by,
+        (1 - pings * costs.ping) / (widest * costs.send),
         pings,
+        pings * (costs.heartbeat + costs.packet) * 8,
     )
     if rate > limits[by]:
         return known

@@ -47,14 +47,14 @@ class Costs:
 
     hop: float = 120e-6
     hop99: float = 300e-6
-    send: float = 4e-6
-    receive: float = 4e-6
+    send: float = 4.5e-6
+    receive: float = 5e-6
     stamp: float = 0.5e-6
     apply: float = 5e-6
-    ping: float = 12e-6
+    ping: float = 15e-6
     event: int = 40
     frame: int = 60
-    heartbeat: int = 50
+    heartbeat: int = 55
     packet: int = 90
     link: float = 10e9
 

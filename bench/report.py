@@ -3,8 +3,8 @@
     python bench/report.py [--traces DIRECTORY] [--output FILE] [--assert] [--rounds N]
 
 Each benchmark runs in a process of its own, one after another; ``hit_path`` twice, with and without
-the compiled core. Together they take less than fifteen minutes. With ``--assert`` it exits with 1 if
-a goal is missed.
+the compiled core. Together they take less than fifteen minutes. With ``--assert`` it exits with 1
+if a goal is missed.
 """
 
 from __future__ import annotations
