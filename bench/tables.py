@@ -25,3 +25,8 @@ class Table:
             cells = [cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True)]
             shown.append("  " + "  ".join([first.ljust(widths[0]), *cells]))
         return "\n".join(shown)
+
+    def markdown(self) -> str:
+        """For a page of the documentation, without the title."""
+        line = ["---", *("---:" for _ in self.head[1:])]
+        return "\n".join(f"| {' | '.join(cells)} |" for cells in (self.head, line, *self.rows))
