@@ -50,6 +50,7 @@ class TieredNode:
         memcached: str | None,
         key: bytes | None = None,
     ) -> None:
+        self._stand_in = memcached is None
         self._private = InprocCacheClient(ROOM)
         self._shared: Any = (
             InprocCacheClient(ROOM)
@@ -60,7 +61,7 @@ class TieredNode:
         self._manager = CountingManager("bench", self._private, self._shared, self._bus)
         tiers = TieredInclusiveClient(self._private, self._shared)
         self._client = CoherentWrapperClient(tiers, self._manager)
-        self._bus.start()
+        self._manager.start()
 
     def ready(self) -> bool:
         """Whether it follows a broker, and may serve without asking."""
@@ -98,23 +99,19 @@ class TieredNode:
         return began
 
     def hold(self, keys: Sequence[str]) -> None:
-        """Read each of *keys* into the private tier.
+        """Read each of *keys* into the private tier, which has the only reference then.
 
         Raises:
             AssertionError: one is not there afterwards.
         """
         for key in keys:
+            if self._stand_in:
+                self._shared.put(key, Watched(key), TTL)
             self._client.get(key)
             assert self._private.contains(key), key
+            if self._stand_in:
+                self._shared.delete(key)
         forget()
-
-    def hold_own(self, keys: Sequence[str]) -> None:
-        """As *hold*, from a stand-in for the shared tier, which is filled for that."""
-        for key in keys:
-            self._shared.put(key, key, TTL)
-        for key in keys:
-            self._client.get(key)
-            assert self._private.contains(key), key
 
     def held(self, keys: Sequence[str]) -> int:
         """How many of *keys* lie in the private tier."""

@@ -126,7 +126,8 @@ def ways(addresses: Addresses, memcached: str, stack: ExitStack) -> list[Way]:
     found = [
         _plain_one_hop(addresses.new(), actor),
         _plain_two_hops(addresses.new(), addresses.new(), actor),
-        *(_ours(where, addresses.new(), memcached, actor) for where in (IN_A, IN_B, THIRD)),
+        *(_ours(where, addresses.new(), None, actor) for where in (IN_A, IN_B, THIRD)),
+        _ours(THIRD, addresses.new(), memcached, actor),
     ]
     if bus_chorde.installed() and addresses.transport == "tcp":
         # Over ipc each of its nodes binds, as libzmq lets it, and nothing ever arrives.
@@ -153,7 +154,7 @@ def _plain_two_hops(front: str, back: str, actor: Start) -> Way:
     return Way(TWO_HOPS, publisher, watcher)
 
 
-def _ours(where: str, address: str, memcached: str, actor: Start) -> Way:
+def _ours(where: str, address: str, memcached: str | None, actor: Start) -> Way:
     if where == THIRD:
         actor(TieredBroker, [address]).ask("ready")
     nodes = {}
@@ -162,7 +163,8 @@ def _ours(where: str, address: str, memcached: str, actor: Start) -> Way:
         candidate = where == f"broker in {name}"
         nodes[name] = actor(TieredNode, [address], candidate, memcached)
         await_ready(nodes[name])
-    return Way(f"{OURS}, {where}", nodes["A"], nodes["B"])
+    name = f"{OURS}, {where}" + (", over memcached" if memcached else "")
+    return Way(name, nodes["A"], nodes["B"])
 
 
 def _chorde(where: str, requests: str, events: str, actor: Start) -> Way:

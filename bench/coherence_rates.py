@@ -16,7 +16,7 @@ from bench.bus_plain import PlainProxy, PlainPublisher, PlainWatcher, await_subs
 from bench.bus_tiered import TieredBroker, TieredNode
 from bench.coherence_latency import CHORDE, OURS, TWO_HOPS, Addresses, await_ready
 
-__all__ = ["HELD", "NOT_HELD", "Rate", "rates"]
+__all__ = ["HELD", "NOT_HELD", "Rate", "Sample", "rates", "sample"]
 
 NODES = 4
 HELD, NOT_HELD = f"{OURS}, keys that the nodes hold", f"{OURS}, keys that they do not hold"
@@ -45,7 +45,7 @@ class Rate:
 
 
 @dataclass(frozen=True)
-class _Sample:
+class Sample:
     rate: float
     lost: float
     unnoticed: int
@@ -53,14 +53,14 @@ class _Sample:
 
 def rates(transport: str, rounds: int, count: int) -> list[Rate]:
     """All contenders on *transport*, with *count* deletes each; each once in a round."""
-    contenders: dict[str, Callable[[Addresses, int, int], _Sample]] = {
+    contenders: dict[str, Callable[[Addresses, int, int], Sample]] = {
         TWO_HOPS: _plain,
         HELD: _held,
         NOT_HELD: _not_held,
     }
     if bus_chorde.installed() and transport == "tcp":
         contenders[CHORDE] = _chorde
-    samples: dict[str, list[_Sample]] = {name: [] for name in contenders}
+    samples: dict[str, list[Sample]] = {name: [] for name in contenders}
     names = list(contenders)
     with Addresses(transport) as addresses:
         for number in range(rounds):
@@ -84,7 +84,7 @@ def rates(transport: str, rounds: int, count: int) -> list[Rate]:
 # -- Contenders ------------------------------------------------------------------------
 
 
-def _plain(addresses: Addresses, number: int, count: int) -> _Sample:
+def _plain(addresses: Addresses, number: int, count: int) -> Sample:
     front, back = addresses.new(), addresses.new()
     with ExitStack() as stack:
         proxy = _started(stack, PlainProxy, front, back)
@@ -99,18 +99,18 @@ def _plain(addresses: Addresses, number: int, count: int) -> _Sample:
         began = publisher.ask("delete", keys, 0.0)[0]
         # Nobody there can know that something is missing.
         heard = _await_all(watchers, before, count)
-        return _sample(heard, began, count, [False] * NODES)
+        return sample(heard, began, count, [False] * NODES)
 
 
-def _held(addresses: Addresses, number: int, count: int) -> _Sample:
+def _held(addresses: Addresses, number: int, count: int) -> Sample:
     return _ours(addresses.new(), _keys(number, count), held=True)
 
 
-def _not_held(addresses: Addresses, number: int, count: int) -> _Sample:
+def _not_held(addresses: Addresses, number: int, count: int) -> Sample:
     return _ours(addresses.new(), _keys(number, count), held=False)
 
 
-def _ours(address: str, keys: list[str], *, held: bool) -> _Sample:
+def _ours(address: str, keys: list[str], *, held: bool) -> Sample:
     with ExitStack() as stack:
         _started(stack, TieredBroker, [address]).ask("ready")
         publisher, *nodes = [
@@ -120,7 +120,7 @@ def _ours(address: str, keys: list[str], *, held: bool) -> _Sample:
             await_ready(node)
         if held:
             for node in nodes:
-                node.post("hold_own", keys)
+                node.post("hold", keys)
             for node in nodes:
                 node.answer()
         before = [node.ask("heard") for node in nodes]
@@ -130,13 +130,13 @@ def _ours(address: str, keys: list[str], *, held: bool) -> _Sample:
         noticed = [
             node.ask("suspicions") != was for node, was in zip(nodes, suspected, strict=True)
         ]
-        sample = _sample(heard, began, len(keys), noticed)
+        found = sample(heard, began, len(keys), noticed)
         left = [node.ask("held", keys) for node in nodes]
         kept = sum(count for count, known in zip(left, noticed, strict=True) if not known)
-        return _Sample(sample.rate, sample.lost, max(sample.unnoticed, kept))
+        return Sample(found.rate, found.lost, max(found.unnoticed, kept))
 
 
-def _chorde(addresses: Addresses, number: int, count: int) -> _Sample:
+def _chorde(addresses: Addresses, number: int, count: int) -> Sample:
     requests, events = addresses.new(), addresses.new()
     with ExitStack() as stack:
         broker, publisher, *nodes = [
@@ -149,7 +149,7 @@ def _chorde(addresses: Addresses, number: int, count: int) -> _Sample:
         before = [node.ask("heard") for node in nodes]
         began = publisher.ask("delete", keys, 0.0)[0]
         heard = _await_all(nodes, before, count)
-        return _sample(heard, began, count, [False] * NODES)
+        return sample(heard, began, count, [False] * NODES)
 
 
 def _first_alone(stack: ExitStack, number: int, requests: str, events: str) -> Actor:
@@ -190,12 +190,12 @@ def _await_all(
     return [(heard - was, latest) for (heard, latest), (was, _) in zip(known, before, strict=True)]
 
 
-def _sample(heard: list[tuple[int, int]], began: int, count: int, noticed: list[bool]) -> _Sample:
+def sample(heard: list[tuple[int, int]], began: int, count: int, noticed: list[bool]) -> Sample:
     """The rate is that of what arrived, by the slowest."""
     missing = [max(0, count - arrived) for arrived, _ in heard]
     seconds = (max(latest for _, latest in heard) - began) / 1e9
     arrived = min(arrived for arrived, _ in heard)
-    return _Sample(
+    return Sample(
         arrived / seconds / 1e3,
         max(missing) / count,
         sum(lost for lost, known in zip(missing, noticed, strict=True) if not known),

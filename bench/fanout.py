@@ -1,7 +1,7 @@
 """Invalidations for 10,000 nodes, simulated: one broker, or trees of brokers.
 
-    python bench/fanout.py [--json | --markdown] [--rate N] [--events N] [--detection S] [--picture FILE]
-                           [--hop US] [--hop99 US] [--send US] ... [--seed N]
+    python bench/fanout.py [--json | --markdown] [--picture FILE] [--seed N] [--detection S]
+                           [--rate N ...] [--events N] [--hop US] [--hop99 US] [--send US] ...
 
 No sockets, no threads, no clock: the same options give the same figures. What a hop, a frame, an
 event and a ping cost are options, in microseconds; what they are by default was measured by
@@ -55,7 +55,7 @@ def load_table(loads: Sequence[Load], rate: float) -> Table:
     """What is asked of the broker with the most children."""
     each = shown(loads[0].into / 1e6)
     return Table(
-        f"{rate:,.0f} events/s from anywhere to all nodes, {each} Mbit/s to each: the widest broker",
+        f"{rate:,.0f} events/s to all nodes, {each} Mbit/s to each: the widest broker",
         (
             "tree",
             "nodes",
@@ -87,7 +87,7 @@ def load_table(loads: Sequence[Load], rate: float) -> Table:
 def latency_table(loads: Sequence[Load], rate: float) -> Table:
     """From publishing until it is applied."""
     return Table(
-        f"{rate:,.0f} events/s from anywhere to all nodes: ms from publishing to applying",
+        f"{rate:,.0f} events/s to all nodes: ms from publishing to applying",
         ("tree", "p50", "p99", "last node, p50", "last node, p99"),
         [
             (one.tree, *(_ms(value) for value in (one.p50, one.p99, one.last50, one.last99)))

@@ -65,11 +65,12 @@ _SECTIONS = {
         "Coherence",
         "Between processes of this machine. The first tables tell how long after a delete began in "
         "one process the value was gone from the private tier of another, with one delete every "
-        "4 ms. Values note when they end, so nobody has to look for that; ours deletes from a real "
-        "memcached first, which is part of its time. The next ones tell how many deletes a second "
-        "reach four nodes, sent one by one through the client, with some thousand under way at a "
-        "time, and a stand-in for the shared tier in each process; lost unnoticed is what a node "
-        "did not hear of without reporting that something was missing. Then the broker is killed, "
+        "4 ms. Values note when they end, so nobody has to look for that. One line is over a real "
+        "memcached, whose round trip is part of the time; else a stand-in in each process's memory "
+        "takes the place of the shared tier. The next ones tell how many deletes a second reach "
+        "four nodes, sent one by one through the client, with some thousand under way at a time; "
+        "lost unnoticed is what a node did not hear of without reporting that something was "
+        "missing. Then the broker is killed, "
         "while a node deletes every 5 ms. `chorde` is left out where it is not installed; over ipc "
         "nothing of it arrives. A read that is not verified asks memcached for the version of what "
         "the private tier holds.",
