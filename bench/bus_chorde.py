@@ -61,6 +61,10 @@ class ChordeNode:
         manager.private = _Counted(self._private, count)
         threading.Thread(target=self._bus.run, daemon=True).start()
 
+    def state(self) -> str:
+        """What it knows of itself."""
+        return "broker" if self._bus.is_broker else "listener"
+
     def probe(self) -> None:
         """Delete something that nobody counts."""
         self._private.put("probe", None, TTL)

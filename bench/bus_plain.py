@@ -29,6 +29,10 @@ class PlainPublisher:
         """Send something that is no key."""
         self._socket.send(b"")
 
+    def state(self) -> str:
+        """What it knows of itself: nothing."""
+        return ""
+
     def store(self, keys: Sequence[str]) -> None:
         """There is no shared tier."""
 
@@ -62,6 +66,10 @@ class PlainWatcher:
             held.pop(receive(), None)
             self._heard += 1
             self._latest = time.monotonic_ns()
+
+    def state(self) -> str:
+        """What it knows of itself: nothing."""
+        return ""
 
     def hold(self, keys: Sequence[str]) -> None:
         """Have a value for each of *keys*."""

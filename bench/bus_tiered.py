@@ -68,9 +68,9 @@ class TieredNode:
         return self._manager.verified
 
     def store(self, keys: Sequence[str]) -> None:
-        """Write a value under each of *keys*."""
+        """Write a value under each of *keys* into the shared tier, and tell nobody."""
         for key in keys:
-            self._client.put(key, Watched(key), TTL)
+            self._shared.put(key, Watched(key), TTL)
 
     def delete(self, keys: Sequence[str], pause: float) -> list[int]:
         """Delete each of *keys*, every *pause* seconds; when each was begun, nanoseconds."""
@@ -130,10 +130,9 @@ class TieredNode:
         stats = self._bus.stats
         return stats.gaps, stats.distrusts
 
-    def stats(self) -> dict[str, Any]:
-        """All that its bus counts."""
-        stats = self._bus.stats
-        return {name: getattr(stats, name) for name in stats.__slots__}
+    def state(self) -> str:
+        """All that it knows and has counted."""
+        return repr(self._manager.stats)
 
     def follow_another(self, patience: float) -> int:
         """Wait until it may serve unasked on the word of another broker; when that was so.

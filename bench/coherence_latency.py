@@ -63,7 +63,9 @@ class Way:
         began = self.publisher.ask("delete", keys, pause)
         gone = self.watcher.ask("gone", keys, 5.0)
         if len(gone) < len(keys):
-            raise AssertionError(f"{self.name}: {len(keys) - len(gone)} deletes did not arrive")
+            missing = f"{self.name}: {len(keys) - len(gone)} deletes did not arrive"
+            known = [one.ask("state") for one in (self.publisher, self.watcher)]
+            raise AssertionError(f"{missing}; {known}")
         return [(gone[key] - start) / 1e6 for key, start in zip(keys, began, strict=True)]
 
 
