@@ -193,9 +193,9 @@ def test_a_killed_broker_is_replaced_and_nothing_that_was_published_is_lost(
         assert sorted(one.stats["role"] for one in left) == ["broker", "node"]
         assert left[0].ask("accepted", PATIENCE)
         # Who joins the new broker after that does not hear of it, and trusts nothing from before.
-        wait_until(lambda: left[1].stats["seq"] == 1)
+        wait_until(lambda: left[1].stats["seq"] == left[0].stats["seq"] >= 1)
         assert left[1].ask("heard") in ([], ["meanwhile"])
-        assert [len(one.ask("distrusted")) for one in left] == [2, 2]
+        assert all(len(one.ask("distrusted")) >= 2 for one in left)
         assert [one.end() for one in left] == [0, 0]
     finally:
         for process in processes:
