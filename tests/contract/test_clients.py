@@ -310,8 +310,6 @@ class TestTieredMemcached(OnTheServer, ClientContract):
 
 
 class TestCoherentMemcached(OnTheServer, ClientContract):
-    gives_versions = True
-
     def make_client(self, clock: ManualClock) -> CacheClient:
         return coherent(clock, self.remote(clock), size=1000)
 

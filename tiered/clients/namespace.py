@@ -102,7 +102,7 @@ class NamespaceState(Revision):
             revision = _new_revision()
             if self.shared:
                 ticket = belief.ticket()
-                self._authority.decree(self.revision_key, revision)
+                revision = str(self._authority.decree(self.revision_key, revision))
                 belief.confirmed(ticket)
             self.prefix = self._prefix(revision)
 

@@ -237,7 +237,7 @@ class CoherenceManager:
         for kind, _, name in events:
             self._heard += 1
             if kind is Kind.CLEAR:
-                self._clear()
+                self.forget_all()
                 continue
             if kind is Kind.PROBE:
                 self._behind(partial(self._answer, Probe.unpacked(name)))
@@ -262,7 +262,8 @@ class CoherenceManager:
                 _log.exception("a copy of %r could not be dropped; all are distrusted", key)
                 self.distrust("a copy could not be dropped")
 
-    def _clear(self) -> None:
+    def forget_all(self) -> None:
+        """Drop all copies, and those that are about to be made."""
         for _, held in self.ledger.all():
             if held.uses:
                 self._drop(Kind.DELETE, held.key)

@@ -97,6 +97,7 @@ class NodeBus(ABC):
         self._serial = 0
         self._outbox: deque[tuple[int, int, bytes, bool]] = deque()
         self._asides: deque[NodeMessage] = deque()
+        self._newcomers: deque[weakref.ref[Member]] = deque()
         self._epoch, self._until = 0, -math.inf
         self._received = 0
         self._unverified = 0.0
@@ -115,7 +116,9 @@ class NodeBus(ABC):
             known = self._members.get(member.topic, ())
             if not any(reference() is member for reference in known):
                 self._replace(member.topic, (*known, weakref.ref(member)))
-        member.extend(self._epoch, self._until)
+        # Not from here: the transport's thread may just be about to end what we know of.
+        self._newcomers.append(weakref.ref(member))
+        self._wake()
 
     def leave(self, member: Member) -> None:
         """Have *member* hear no more."""
@@ -147,7 +150,18 @@ class NodeBus(ABC):
     ) -> Receipt:
         """Tell everybody that *names* have changed; all members in this process but *source*
         have heard of it on return. Never waits."""
-        size, data = len(names), packed_names(kind, topic, names)
+        last = self._serial
+        for at in range(0, len(names), _BLOCK_EVENTS):
+            part = names[at : at + _BLOCK_EVENTS]
+            last = self._leave(len(part), packed_names(kind, topic, part), urgent)
+        self._wake()
+        for member in self._of(topic):
+            if member is not source:
+                member.hear([Event(kind, topic, name) for name in names])
+        return EventReceipt(self._progress, last)
+
+    def _leave(self, size: int, data: bytes, urgent: bool) -> int:
+        """Leave *size* events for the transport; the serial of the last one."""
         with self._lock:
             first = self._serial + 1
             self._serial += size
@@ -157,11 +171,7 @@ class NodeBus(ABC):
                 self._outbox.clear()
                 first, size, data = last, 1, _FLOOD
             self._outbox.append((first, size, data, urgent))
-        self._wake()
-        for member in self._of(topic):
-            if member is not source:
-                member.hear([Event(kind, topic, name) for name in names])
-        return EventReceipt(self._progress, last)
+            return last
 
     def claim(self, topic: bytes, name: bytes, ttl: float, timeout: float) -> Answer:
         """Ask for the right to compute; waits for the answer up to *timeout* seconds."""
@@ -204,6 +214,10 @@ class NodeBus(ABC):
 
     def pump(self, now: float) -> None:
         """Publish what callers have left."""
+        while self._newcomers:
+            member = self._newcomers.popleft()()
+            if member is not None:
+                member.extend(self._epoch, self._until)
         outbox = self._outbox
         while outbox:
             first, size, data, urgent = outbox.popleft()

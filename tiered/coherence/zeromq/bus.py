@@ -187,7 +187,7 @@ class ZmqBus(NodeBus):
     @property
     def has_work(self) -> bool:
         """Whether callers have left something."""
-        return bool(self._outbox or self._asides)
+        return bool(self._outbox or self._asides or self._newcomers)
 
     @property
     def in_step(self) -> bool:
