@@ -7,9 +7,10 @@ for exactly these: each either says so, or has stopped serving.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from tiered.coherence.effects import BrokerEffect, Route, SendAll, SendTo, Time
@@ -151,6 +152,11 @@ class BrokerProtocol:
     def claims(self) -> int:
         """How many keys are being computed under a claim from here."""
         return len(self._pending)
+
+    def rows(self, now: float) -> Iterator[Row]:
+        """Who follows, and how far each has come. Threads: any may ask."""
+        for peer in list(self._peers.values()):
+            yield Row(peer.node, peer.label, peer.seq, round((now - peer.heard) * 1000))
 
     def receive(self, route: Route, message: Any, now: float) -> Sequence[BrokerEffect]:
         """*message* has come along *route*."""
@@ -354,10 +360,7 @@ class BrokerProtocol:
         return SERVING
 
     def _inquire(self, said: tuple[Route, Inquire], now: float) -> Phase:
-        rows = tuple(
-            Row(peer.node, peer.label, peer.seq, round((now - peer.heard) * 1000))
-            for peer, _ in zip(self._peers.values(), range(_ROWS), strict=False)
-        )
+        rows = tuple(itertools.islice(self.rows(now), _ROWS))
         age = round((now - self._born) * 1000)
         oldest = self.journal.oldest or self.seq + 1
         claims = len(self._pending)
