@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from tiered.clients.base import ALWAYS, CacheClient, Capabilities, Condition, Entry
+from tiered.clients.base import ALWAYS, CacheClient, Capabilities, Condition, Entry, Versioned
 from tiered.clients.inproc import InprocCacheClient
 from tiered.clients.wrapper import Wrapper
 from tiered.testing import ManualClock
@@ -100,6 +101,62 @@ class RemoteFake(Wrapper):
     @staticmethod
     def _copied(entry: Entry | None) -> Entry | None:
         return None if entry is None else Entry(entry.value, entry.deadline)
+
+
+class VersionedFake(RemoteFake):
+    """And it tells the versions of what it holds: each change by any of them is a new number."""
+
+    def version(self, key: Key) -> object | None:
+        return None if self.client.entry(key) is None else self._versions.get(key)
+
+    def versioned(self, key: Key) -> Versioned:
+        entry = self.entry(key)
+        return Versioned(entry, None if entry is None else self._versions.get(key))
+
+    @property
+    def _versions(self) -> dict[Key, int]:
+        versions: dict[Key, int] = self.client.attachments.setdefault("versions", {})
+        return versions
+
+    def _changed(self, *keys: Key) -> None:
+        counter: Iterator[int] = self.client.attachments.setdefault("changes", itertools.count(1))
+        for key in keys:
+            self._versions[key] = next(counter)
+
+    def store(
+        self,
+        key: Key,
+        value: Any,
+        deadline: float,
+        *,
+        keep: float = 0.0,
+        condition: Condition = ALWAYS,
+    ) -> bool:
+        self._changed(key)
+        return super().store(key, value, deadline, keep=keep, condition=condition)
+
+    def store_many(
+        self, items: Mapping[Key, Any], deadline: float, *, keep: float = 0.0
+    ) -> dict[Key, bool]:
+        self._changed(*items)
+        return super().store_many(items, deadline, keep=keep)
+
+    def touch(self, key: Key, deadline: float) -> bool:
+        moved = super().touch(key, deadline)
+        if moved:
+            self._changed(key)
+        return moved
+
+    def outdate(self, key: Key) -> bool:
+        self._changed(key)
+        return super().outdate(key)
+
+    def clear(self) -> None:
+        CacheClient.clear(self)  # refuses
+
+    def revoke(self, key: Key) -> None:
+        self._changed(key)  # as it is on a server
+        super().revoke(key)
 
 
 class Interposed(Wrapper):

@@ -5,9 +5,18 @@ from __future__ import annotations
 import enum
 import math
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-__all__ = ["ALWAYS", "IF_ABSENT", "IF_OLDER", "Condition", "Entry", "admits", "time_left"]
+__all__ = [
+    "ALWAYS",
+    "IF_ABSENT",
+    "IF_OLDER",
+    "Condition",
+    "Entry",
+    "Versioned",
+    "admits",
+    "time_left",
+]
 
 
 class Entry:
@@ -44,6 +53,20 @@ class Entry:
 
     def __repr__(self) -> str:
         return f"Entry({self.value!r}, deadline={self.deadline!r})"
+
+
+class Versioned(NamedTuple):
+    """What is held for a key, and which writing of it that is.
+
+    Attributes:
+        entry: what is held, fresh or stale.
+        version: hashable, and equal to another of the same key as long as nobody has written,
+            deleted or given another deadline to the entry in between; ``None`` if the client
+            cannot tell.
+    """
+
+    entry: Entry | None
+    version: object | None = None
 
 
 class Condition(enum.Enum):

@@ -9,6 +9,7 @@ from tiered.entry import ALWAYS, Condition, Entry
 
 __all__ = [
     "Clock",
+    "Horizon",
     "HotPath",
     "Key",
     "Lockable",
@@ -56,6 +57,15 @@ class Lockable(Protocol):
     def __exit__(self, *exc: Any) -> Any: ...
 
 
+class Horizon(Protocol):
+    """Something that is believed for a while, as :class:`tiered.clients.revision.Lease` is."""
+
+    @property
+    def horizon(self) -> float:
+        """Until when (monotonic, seconds); ``-inf`` for not now, ``inf`` for good."""
+        ...
+
+
 class HotPath(NamedTuple):
     """The leanest way to an entry, for those who count nanoseconds.
 
@@ -67,12 +77,16 @@ class HotPath(NamedTuple):
             has just gone. ``None`` where there is nothing to call.
         counts: on a hit, ``found.uses += 1``.
         store: the compiled store itself, to those who can read it; else ``None``.
+        lease: what is found counts only while ``now < lease.horizon``, a
+            :class:`tiered.clients.revision.Lease`; after that the client is to be asked.
+            ``None`` for a path that always counts.
     """
 
     lookup: Callable[[Any], Entry | None]
     note: Callable[[Any], None] | None = None
     counts: bool = False
     store: Any = None
+    lease: Horizon | None = None
 
 
 class Store(Protocol):

@@ -9,7 +9,7 @@ import cachetools
 import pytest
 
 from tests.conftest import SECRET, unique_prefix
-from tests.fakes import RemoteFake
+from tests.fakes import RemoteFake, VersionedFake
 from tiered.cli.demo.server import PrivateMemcached
 from tiered.clients.background import AsyncWriteCacheClient
 from tiered.clients.base import CacheClient
@@ -118,6 +118,13 @@ class TestNamespacedBackgroundTier(ClientContract):
         return namespaced(TieredInclusiveClient(inproc(clock), far))
 
 
+class TestVersions(ClientContract):
+    gives_versions = True
+
+    def make_client(self, clock: ManualClock) -> CacheClient:
+        return VersionedFake(inproc(clock))
+
+
 class TestSync(ClientContract):
     def make_client(self, clock: ManualClock) -> CacheClient:
         return SyncAdapter(inproc(clock))
@@ -159,6 +166,7 @@ class InFiles:
     """For the clients that end at a directory."""
 
     path: Path
+    gives_versions = True
 
     @pytest.fixture(autouse=True)
     def _path(self, tmp_path: Path) -> None:
@@ -203,6 +211,7 @@ class OnTheServer:
 
     server: PrivateMemcached
     claims_follow_clock = False
+    gives_versions = True
 
     @pytest.fixture(autouse=True)
     def _server(self, memcached: PrivateMemcached) -> None:

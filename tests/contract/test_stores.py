@@ -156,7 +156,7 @@ def test_what_was_handed_out_does_not_change(kind: Kind) -> None:
 @every
 def test_the_hot_path_reads_as_entry_does(kind: Kind) -> None:
     store = kind.make(2)
-    lookup, note, _, _ = store.hot_path()
+    lookup, note, *_ = store.hot_path()
     assert lookup("k") is None
     put(store, "k", "value", 10.0)
     found: Any = lookup("k")

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.fakes import FailingClient, RemoteFake, inproc, together
+from tests.fakes import FailingClient, RemoteFake, VersionedFake, inproc, together
 from tests.integration.test_forked_children import in_child
 from tiered import AsyncWriteCacheClient, CacheMissError, TieredInclusiveClient, cached
 from tiered.clients.base import ALWAYS, CacheClient, Condition
@@ -424,3 +424,21 @@ def test_a_child_starts_with_an_empty_queue(slow: Slow) -> None:
     slow.gate.set()
     assert client.wait("k", LATE)
     assert slow.client.get("k") == 1
+
+
+def test_what_is_queued_has_no_version_yet(clock: ManualClock) -> None:
+    slow = Slow(VersionedFake(inproc(clock)))
+    client = AsyncWriteCacheClient(slow)
+    client.put("k", "old", 100)
+    assert client.wait("k", LATE)
+    assert client.version("k") == client.versioned("k").version is not None
+    slow.gate.clear()
+    client.put("k", "new", 100)
+    assert client.version("k") is None
+    queued = client.versioned("k")
+    assert queued.entry is not None
+    assert (queued.entry.value, queued.version) == ("new", None)
+    slow.gate.set()
+    assert client.wait("k", LATE)
+    assert client.version("k") is not None
+    client.close()

@@ -15,6 +15,7 @@ import pytest
 
 from tests.conftest import SECRET
 from tiered import FilesCacheClient, InprocCacheClient, StorageError, TieredInclusiveClient, cached
+from tiered.clients.files.values import Values
 from tiered.errors import UnserializableValue, ValueTooLarge
 from tiered.testing import ManualClock
 
@@ -524,3 +525,55 @@ def test_a_far_tier_of_files_that_fails_is_passed_over(path: Path) -> None:
     )
     assert client.put("k", "v", 10)
     assert client.get("k") == "v"
+
+
+# -- Versions -----------------------------------------------------------------------------
+
+
+def test_a_version_is_the_same_for_all_processes(path: Path) -> None:
+    one, other = make(path, checksum_key=SECRET), make(path, checksum_key=SECRET)
+    one.put("k", "v", 100)
+    version = one.versioned("k").version
+    assert version == other.version("k") is not None
+    other.put("k", "v", 100)
+    assert one.version("k") not in (None, version)
+
+
+def test_a_file_of_another_key_has_no_version_of_ours(path: Path) -> None:
+    client = make(path)
+    client.put("k", "v", 100)
+    ours = only(path)
+    client.put("another", "v", 100)
+    (theirs,) = set(values(path)) - {ours}
+    shutil.copy(theirs, ours)
+    assert client.version("k") is None
+    ours.write_bytes(b"")
+    assert client.version("k") is None
+
+
+def test_what_changes_while_it_is_read_has_no_version(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, writer = make(path), make(path)
+    client.put("k", "v", 100)
+    find = Values.find
+
+    def find_late(self: Values, tree: Any, name: bytes) -> Any:
+        entry = find(self, tree, name)
+        writer.renew("k", 500)
+        return entry
+
+    monkeypatch.setattr(Values, "find", find_late)
+    found = client.versioned("k")
+    assert found.entry is not None
+    assert (found.entry.value, found.version) == ("v", None)
+
+
+def test_a_directory_that_was_replaced_is_found_again(path: Path) -> None:
+    client = make(path)
+    client.put("k", "v", 100)
+    assert client.version("k") is not None
+    shutil.rmtree(path)
+    make(path).put("k", "w", 100)
+    assert client.version("k") is None  # it finds out
+    assert client.version("k") is not None

@@ -63,7 +63,7 @@ def test_the_hot_path_is_entry_in_two_calls(kind: type[LRUStore]) -> None:
     store = kind(2)
     put(store, "a", 1)
     put(store, "b", 2)
-    lookup, note, counts, compiled = store.hot_path()
+    lookup, note, counts, compiled, _ = store.hot_path()
     assert not counts
     assert compiled is None
     found = lookup("a")

@@ -96,6 +96,18 @@ def test_a_token_changes_with_every_write(link: Link) -> None:
     assert len(set(tokens)) == 3
 
 
+def test_a_token_is_told_without_the_value(link: Link) -> None:
+    key = link.key("k")
+    assert link.do("token", key) is None
+    link.do("set", key, bytes(70_000), 100)
+    received = link.stream._traffic.received
+    assert link.do("token", key) == link.do("fetch", key).token
+    assert link.dialect is TEXT or received < 1000
+    link.do("delete", key)
+    assert link.do("reserve", key, 30).won
+    assert link.do("token", key) is None
+
+
 def test_a_write_on_condition_needs_the_very_item(link: Link) -> None:
     key = link.key("k")
     assert not link.do("set", key, b"new", 100, b"1")
@@ -284,6 +296,7 @@ ITEMS = [(b"k", b"x"), (b"l", b"y")]
 CALLS: dict[str, tuple[Any, ...]] = {
     "get": (b"k",),
     "fetch": (b"k",),
+    "token": (b"k",),
     "get_many": ([b"k", b"l"],),
     "set": (b"k", b"x", 100),
     "add": (b"k", b"x", 100),
@@ -310,6 +323,11 @@ OTHERS_VALUE = b"VALUE k 0 5 77\r\nvalue\r\nEND\r\n"
         ("meta", "get", b"EN O1\r\n", None),
         ("meta", "fetch", b"VA 1 c77 O1\r\nx\r\n", Stored(b"x", b"77")),
         ("meta", "fetch", b"VA 0 c77 O1 Z\r\n\r\n", Stored(b"", b"77")),
+        ("meta", "fetch", b"VA 1 c77 O1 X W\r\nx\r\n", Stored(b"x", b"77", outdated=True)),
+        ("meta", "token", b"HD c77 s1 O1\r\n", b"77"),
+        ("meta", "token", b"HD c77 s0 O1 Z\r\n", None),
+        ("meta", "token", b"HD c77 s1 O1 Z X\r\n", None),
+        ("meta", "token", b"EN\r\n", None),
         ("meta", "set", b"HD O1\r\n", True),
         ("meta", "set", b"NS O1\r\n", False),
         ("meta", "set", b"EX O1\r\n", False),
@@ -337,6 +355,9 @@ OTHERS_VALUE = b"VALUE k 0 5 77\r\nvalue\r\nEND\r\n"
         ("text", "get", b"END\r\n", None),
         ("text", "fetch", b"VALUE k 0 1 77\r\nx\r\nEND\r\n", Stored(b"x", b"77")),
         ("text", "fetch", b"VALUE k 0 0 77\r\n\r\nEND\r\n", Stored(b"", b"77")),
+        ("text", "token", b"VALUE k 0 1 77\r\nx\r\nEND\r\n", b"77"),
+        ("text", "token", A_STUB, None),
+        ("text", "token", b"END\r\n", None),
         ("text", "set", b"STORED\r\n", True),
         ("text", "set", b"NOT_STORED\r\n", False),
         ("text", "set_many", b"STORED\r\nNOT_STORED\r\n", [True, False]),
@@ -409,10 +430,10 @@ def test_anything_else_makes_no_sense(dialect: str, method: str, answer: bytes) 
         link.do(method, *CALLS[method])
 
 
-@pytest.mark.parametrize("method", ["reserve", "stub", "fetch"])
+@pytest.mark.parametrize("method", ["reserve", "stub", "fetch", "token"])
 @pytest.mark.parametrize("line", [b"HD O1 s0 t1", b"HD O1 c s0 t1x", b"VA 1 O1\r\nx"])
 def test_an_answer_that_lacks_what_was_asked_for_makes_no_sense(method: str, line: bytes) -> None:
-    if method == "stub" and b" c " in line:
+    if method in ("stub", "token") and b" c " in line:
         pytest.skip("it does not ask for the time")
     with Script(META, line + b"\r\n") as link, pytest.raises(BackendError):
         link.do(method, *CALLS[method])

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.fakes import RecordingClient, RemoteFake, inproc
+from tests.fakes import RecordingClient, RemoteFake, VersionedFake, inproc
 from tiered.clients.base import CacheClient
 from tiered.clients.inproc import InprocCacheClient
 from tiered.clients.namespace import NamespaceMirrorWrapper, NamespaceWrapper
@@ -192,6 +192,20 @@ def test_a_mirror_follows_its_reference(fleet: Fleet) -> None:
     assert mirror.get("k", None) is None
     assert "mirror" in repr(mirror).lower()
     assert mirror.get_multi(["k"], None) == {"k": None}
+
+
+def test_a_version_of_what_others_have_cleared_confirms_nothing(clock: ManualClock) -> None:
+    server = inproc(clock)
+    one, other = (NamespaceWrapper("ns", VersionedFake(server)) for _ in range(2))
+    one.put("k", "v", 100)
+    version = one.versioned("k").version
+    assert version is not None
+    assert other.version("k") == version
+    other.clear()
+    assert one.version("k") is None
+    assert one.versioned("k") == (None, None)
+    other.put("k", "v", 100)
+    assert one.version("k") not in (None, version)
 
 
 def test_clearing_is_one_write_whatever_the_size(clock: ManualClock) -> None:

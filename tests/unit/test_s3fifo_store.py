@@ -122,7 +122,7 @@ def test_a_value_that_grew_too_much_is_the_newest_of_its_queue() -> None:
 
 def test_uses_are_counted_where_readers_can_count_them() -> None:
     store = full()
-    lookup, note, counts, _ = store.hot_path()
+    lookup, note, counts, *_ = store.hot_path()
     assert note is None
     assert counts
     assert lookup(0) is not None

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.fakes import inproc
-from tiered.clients.base import CacheClient, Search
+from tests.fakes import VersionedFake, inproc
+from tiered.clients.base import CacheClient, Entry, Search
 from tiered.clients.decorating import DecoratedWrapper
 from tiered.clients.inproc import InprocCacheClient
 from tiered.clients.synced import ReadWriteSyncAdapter, SyncAdapter
@@ -153,6 +153,19 @@ def test_an_undecorator_may_declare_a_miss(clock: ManualClock) -> None:
     assert wrapper.get("bad", None) is None
 
 
+def test_what_an_undecorator_declares_a_miss_has_no_version(clock: ManualClock) -> None:
+    wrapper = DecoratedWrapper(
+        VersionedFake(inproc(clock)),
+        lambda key: ("d", key),
+        value_undecorator=lambda v: MISSING if v == "bad" else [v],
+    )
+    wrapper.put_multi({"good": "fine", "bad": "bad"}, 100)
+    found = wrapper.versioned("good")
+    assert found.entry == Entry(["fine"], clock.monotonic() + 100)
+    assert found.version == wrapper.version("good") is not None
+    assert wrapper.versioned("bad") == (None, None)
+
+
 def test_callbacks_hear_the_outer_key_and_value(clock: ManualClock) -> None:
     near, far = inproc(clock), inproc(clock)
     heard: list[Any] = []
@@ -207,6 +220,8 @@ def test_every_delegated_operation_holds_the_lock(
     adapter.get("k", ttl_skip=1)
     adapter.get_multi(["k"], ttl_skip=1)
     adapter.near("k")
+    adapter.version("k")
+    adapter.versioned("k")
     adapter.entries(["k"])
     adapter.put_multi({"k": 1}, 100)
     adapter.renew("k", 200)
@@ -238,6 +253,8 @@ OPERATIONS = {
     "store_many",
     "sweep",
     "touch",
+    "version",
+    "versioned",
 }
 
 

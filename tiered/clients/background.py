@@ -17,6 +17,7 @@ from tiered.clients.base import (
     Condition,
     Entry,
     Search,
+    Versioned,
 )
 from tiered.clients.explanation import Explanation
 from tiered.clients.wrapper import Wrapper
@@ -276,6 +277,14 @@ class AsyncWriteCacheClient(Wrapper):
         if rest:
             found.update(self.client.find_many(rest, search))
         return {key: entry for key, entry in found.items() if entry is not None}
+
+    def versioned(self, key: Key) -> Versioned:
+        # What is on its way has no version yet.
+        queued = self._queued(key)
+        return self.client.versioned(key) if queued is None else Versioned(queued)
+
+    def version(self, key: Key) -> object | None:
+        return self.client.version(key) if self._queued(key) is None else None
 
     def near(self, key: Key) -> Entry | None:
         # As the capabilities say: callers that expect nothing of near() do not ask it.

@@ -19,7 +19,7 @@ from tiered.clients.aio import AsyncView
 from tiered.clients.claims import Claim, ClaimTable
 from tiered.clients.explanation import Explanation
 from tiered.clock import SYSTEM_CLOCK
-from tiered.entry import ALWAYS, IF_ABSENT, IF_OLDER, Condition, Entry, time_left
+from tiered.entry import ALWAYS, IF_ABSENT, IF_OLDER, Condition, Entry, Versioned, time_left
 from tiered.errors import CacheMissError, UnsupportedOperation
 from tiered.sentinels import FOREVER, MISSING
 from tiered.stats.counters import ClientStats, Counters
@@ -40,6 +40,7 @@ __all__ = [
     "Entry",
     "HotPath",
     "Search",
+    "Versioned",
 ]
 
 
@@ -209,6 +210,19 @@ class CacheClient(ABC):
     def decree(self, key: Key, value: Any) -> None:
         """Make *value* what :meth:`agree` gives, to everybody, from now on."""
         self.store(key, value, math.inf)
+
+    def versioned(self, key: Key) -> Versioned:
+        """``entry(key)``, and the version of what was found, where the client can tell."""
+        return Versioned(self.entry(key))
+
+    def version(self, key: Key) -> object | None:
+        """The version of what is held for *key*, without its value, where that is cheaper.
+
+        It equals that of an earlier :meth:`versioned` only if the entry is the same still: then
+        a copy that was kept since is as good as what would be read now. ``None`` if nothing is
+        held, nobody answers, or the client cannot tell.
+        """
+        return None
 
     def near(self, key: Key) -> Entry | None:
         """An entry if one can be had without blocking; remote clients answer ``None``."""

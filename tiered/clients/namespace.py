@@ -27,7 +27,7 @@ import threading
 from collections.abc import Iterable
 from typing import Final
 
-from tiered.clients.base import ANY, CacheClient, Capabilities, Entry, Search
+from tiered.clients.base import ANY, CacheClient, Capabilities, Entry, Search, Versioned
 from tiered.clients.revision import Revision
 from tiered.clients.wrapper import Wrapper
 from tiered.concurrency import fork
@@ -182,6 +182,17 @@ class NamespaceWrapper(Wrapper):
         if self._asks_each_time:
             return self._with_revision(keys, search)
         return super().find_many(keys, search)
+
+    def versioned(self, key: Key) -> Versioned:
+        return self._outer_versioned(self.client.versioned(self._true_key(key)))
+
+    def version(self, key: Key) -> object | None:
+        return self.client.version(self._true_key(key))
+
+    def _true_key(self, key: Key) -> Key:
+        """What a read would find *key* under: a copy of what was cleared is not as good."""
+        state = self.state
+        return (state.confirmed() if self._asks_each_time else state.current(), key)
 
     def near(self, key: Key) -> Entry | None:
         if not self.capabilities.blocking:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from tiered.acceleration import core
 from tiered.sentinels import MISSING
 from tiered.stats.counters import Counters
-from tiered.typing import HotPath, Key, PromoteCallback, Store
+from tiered.typing import Horizon, HotPath, Key, PromoteCallback, Store
 
 __all__ = ["NearAccess", "NearReads", "PythonNearAccess", "PythonNearReads"]
 
@@ -43,7 +43,9 @@ class PythonNearReads:
         self._get = general
         self._now = now
         if path is not None:
-            self._lookup, self._note, self._counts, _ = path
+            self._lookup, self._note, self._counts, _, lease = path
+            if lease is not None:
+                self._lookup = _leased(path.lookup, lease, now)
 
     def get(
         self,
@@ -84,6 +86,18 @@ class PythonNearReads:
             promote_callback=promote_callback,
             max_tiers=max_tiers,
         )
+
+
+def _leased(
+    lookup: Callable[[Any], Any], lease: Horizon, now: Callable[[], float]
+) -> Callable[[Any], Any]:
+    """*lookup*, while *lease* lasts: the paths without one are not to pay for it."""
+
+    def look(key: Any) -> Any:
+        found = lookup(key)
+        return found if now() < lease.horizon else None
+
+    return look
 
 
 class PythonNearAccess(PythonNearReads):

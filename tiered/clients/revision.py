@@ -1,4 +1,5 @@
-"""The part of a namespace that every call of a cached function reads."""
+"""What is believed for a while, and the part of a namespace that every call of a cached function
+reads."""
 
 from __future__ import annotations
 
@@ -7,24 +8,36 @@ from typing import TYPE_CHECKING
 
 from tiered.acceleration import core
 
-__all__ = ["PythonRevision", "Revision"]
+__all__ = ["Lease", "PythonLease", "PythonRevision", "Revision"]
 
 
-class PythonRevision:
+class PythonLease:
+    """Until when something is believed without asking again.
+
+    Attributes:
+        horizon: the moment (monotonic, seconds); ``-inf`` at first, and when it has ended.
+
+    Threads: read without a lock.
+    """
+
+    horizon: float = -math.inf
+
+
+class PythonRevision(PythonLease):
     """What keys in a namespace begin with, and until when that is believed.
 
     Attributes:
         prefix: the first part of every key.
-        horizon: until when (monotonic, seconds) *prefix* is taken for true.
 
-    Threads: both are read without a lock.
+    Threads: as of :class:`PythonLease`.
     """
 
     prefix: str = ""
-    horizon: float = -math.inf
 
 
 if TYPE_CHECKING:
+    Lease = PythonLease
     Revision = PythonRevision
 else:
+    Lease = core.Lease if core else PythonLease
     Revision = core.Revision if core else PythonRevision

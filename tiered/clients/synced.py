@@ -11,7 +11,16 @@ from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
-from tiered.clients.base import ALWAYS, ANY, CacheClient, Claim, Condition, Entry, Search
+from tiered.clients.base import (
+    ALWAYS,
+    ANY,
+    CacheClient,
+    Claim,
+    Condition,
+    Entry,
+    Search,
+    Versioned,
+)
 from tiered.clients.wrapper import Wrapper
 from tiered.concurrency import fork
 from tiered.concurrency.rwlock import ReadWriteLock
@@ -75,6 +84,14 @@ class SyncAdapter(Wrapper):
             return self.entries(keys)
         with self.writing():
             return super().find_many(keys, search)
+
+    def versioned(self, key: Key) -> Versioned:
+        with self.reading():
+            return super().versioned(key)
+
+    def version(self, key: Key) -> object | None:
+        with self.reading():
+            return super().version(key)
 
     def near(self, key: Key) -> Entry | None:
         if self.capabilities.blocking:

@@ -34,6 +34,7 @@ from tiered.clients.base import (
     Entry,
     HotPath,
     Search,
+    Versioned,
 )
 from tiered.clients.explanation import Explanation
 from tiered.clients.near import NearReads
@@ -176,6 +177,16 @@ class TieredInclusiveClient(CacheClient, NearReads):
         if self._will_do(first, found, search):
             return found
         return self._find_beyond(key, found, search)
+
+    def versioned(self, key: Key) -> Versioned:
+        """What the farthest tier holds, whose copies the others have."""
+        farthest = self._tiers[-1]
+        return self._ask(farthest, lambda: farthest.client.versioned(key), Versioned(None))
+
+    def version(self, key: Key) -> object | None:
+        """Of what the farthest tier holds."""
+        farthest = self._tiers[-1]
+        return self._ask(farthest, lambda: farthest.client.version(key), None)
 
     def _find_beyond(self, key: Key, nearest: Entry | None, search: Search) -> Entry | None:
         """Look past the first tier, which held *nearest*; the best of all that is found."""

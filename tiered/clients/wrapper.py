@@ -15,6 +15,7 @@ from tiered.clients.base import (
     Condition,
     Entry,
     Search,
+    Versioned,
 )
 from tiered.clients.explanation import Explanation
 from tiered.sentinels import MISSING
@@ -134,6 +135,12 @@ class Wrapper(CacheClient):
     def sweep(self, before: float | None) -> int:
         return self.client.sweep(before)
 
+    def versioned(self, key: Key) -> Versioned:
+        return self._outer_versioned(self.client.versioned(self.inner_key(key)))
+
+    def version(self, key: Key) -> object | None:
+        return self.client.version(self.inner_key(key))
+
     def near(self, key: Key) -> Entry | None:
         if not self.client.capabilities.blocking:
             # Through our own entry(), so that a subclass that changes it is asked here too.
@@ -200,6 +207,10 @@ class Wrapper(CacheClient):
         if value is entry.value:
             return entry
         return None if value is MISSING else Entry(value, entry.deadline)
+
+    def _outer_versioned(self, found: Versioned) -> Versioned:
+        entry = self._outer(found.entry)
+        return Versioned(entry, None if entry is None else found.version)
 
     def _outer_many(self, inner: dict[Key, Key], found: Mapping[Key, Entry]) -> dict[Key, Entry]:
         mapped = ((key, self._outer(found.get(inner_key))) for key, inner_key in inner.items())

@@ -33,11 +33,15 @@ class Member(Protocol):
         """Events may be missing: whatever is held now may be out of date."""
         ...
 
-    def extend(self, until: float) -> None:
+    def extend(self, epoch: int, until: float) -> None:
         """What is held, and not distrusted, may be served until *until* (monotonic, seconds).
 
-        ``-inf`` ends that now.
+        ``-inf`` ends that now. *epoch* is that of the broker whose word it is.
         """
+        ...
+
+    def overdue(self) -> None:
+        """Events of this process wait for acceptance for longer than half the detection time."""
         ...
 
     def told(self, node: bytes, payload: bytes) -> None:

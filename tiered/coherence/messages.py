@@ -22,6 +22,7 @@ __all__ = [
     "NODE_SIZE",
     "TOPIC_SIZE",
     "Block",
+    "BrokerMessage",
     "Bye",
     "ClaimKey",
     "Event",
@@ -33,7 +34,6 @@ __all__ = [
     "Leave",
     "Lost",
     "NodeMessage",
-    "BrokerMessage",
     "Ping",
     "Pong",
     "Publish",
@@ -108,27 +108,25 @@ def packed(events: Iterable[Event]) -> bytes:
     )
 
 
-def unpacked(count: int, data: bytes) -> Iterator[Event]:
-    """The *count* events in *data*. What is of an unknown kind is left out: a newer node's.
+def unpacked(size: int, data: bytes) -> Iterator[Event]:
+    """The *size* events in *data*. What is of an unknown kind, a newer node's, is distrust.
 
     Raises:
         ValueError: that is not what *data* holds. What comes before the fault is given first.
     """
     at, end, size, read = 0, len(data), _HEAD.size, _HEAD.unpack_from
-    for _ in range(count):
+    for _ in range(size):
         if at + size > end:
-            raise ValueError(f"{count} events do not fit into {end} bytes")
+            raise ValueError(f"{size} events do not fit into {end} bytes")
         number, topic, length = read(data, at)
         at += size
         name = data[at : at + length]
         at += length
         if at > end:
-            raise ValueError(f"{count} events do not fit into {end} bytes")
-        kind = _KINDS.get(number)
-        if kind is not None:
-            yield Event(kind, topic, name)
+            raise ValueError(f"{size} events do not fit into {end} bytes")
+        yield Event(_KINDS.get(number, Kind.DISTRUST), topic, name)
     if at != end:
-        raise ValueError(f"{end - at} bytes after {count} events")
+        raise ValueError(f"{end - at} bytes after {size} events")
 
 
 # -- From a node to a broker ---------------------------------------------------------
@@ -160,7 +158,7 @@ class Publish(NamedTuple):
     Attributes:
         node, epoch: who, and in which order of things.
         first: serial of the first event.
-        count: of events in *events*.
+        size: of events in *events*.
         events: as :func:`packed` has them.
         urgent: have everybody tell at once when it is applied, and tell me then.
     """
@@ -168,13 +166,13 @@ class Publish(NamedTuple):
     node: bytes
     epoch: int
     first: int
-    count: int
+    size: int
     events: bytes
     urgent: bool
 
 
 class Ping(NamedTuple):
-    """A sign of life; *seq* is what is applied. Answered by a :class:`Pong`, unless *nonce* is 0."""
+    """A sign of life; *seq* is what is applied. Answered by a ``Pong``, unless *nonce* is 0."""
 
     node: bytes
     epoch: int
@@ -259,7 +257,7 @@ class Block(NamedTuple):
     Attributes:
         node: whose they are; ``NOBODY`` if the broker's own.
         serial: of the first one, as that node counts.
-        count, events: as in ``Publish``.
+        size, events: as in ``Publish``.
         urgent: whether to tell at once when it is applied (by a ``Ping`` with nonce 0).
     """
 
@@ -267,13 +265,16 @@ class Block(NamedTuple):
     first: int
     node: bytes
     serial: int
-    count: int
+    size: int
     events: bytes
     urgent: bool
 
 
 class Pong(NamedTuple):
-    """The answer to the ping *nonce*: *seq* was the newest event then."""
+    """The answer to the ping *nonce*: *seq* was the newest event then.
+
+    With nonce 0, it ends what one ``Replay`` brings: there may be more.
+    """
 
     epoch: int
     nonce: int
@@ -355,15 +356,5 @@ NodeMessage: TypeAlias = (
     Hello | Publish | Ping | Replay | ClaimKey | ReleaseKey | Tell | Inquire | Bye
 )
 BrokerMessage: TypeAlias = (
-    Welcome
-    | Block
-    | Pong
-    | Lost
-    | Granted
-    | Held
-    | Settled
-    | Told
-    | Report
-    | Stranger
-    | Leave
+    Welcome | Block | Pong | Lost | Granted | Held | Settled | Told | Report | Stranger | Leave
 )

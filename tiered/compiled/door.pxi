@@ -36,7 +36,7 @@ cdef object keywords_of(PyObject** values, PyObject* names):
     return made
 
 
-cdef class Revision:
+cdef class Revision(Lease):
     """The prefix of all keys in a namespace, and until when it is believed.
 
     See :class:`tiered.clients.revision.PythonRevision`, its twin.
@@ -44,7 +44,6 @@ cdef class Revision:
 
     cdef str _prefix
     cdef uint64_t folded
-    cdef public double horizon
 
     def __cinit__(self):
         self.prefix = ""
@@ -90,7 +89,8 @@ cdef class Door:
     cdef double lead
     cdef Revision revision
     cdef list inner
-    cdef bint system, confirmed, coroutine, single
+    cdef Lease lease
+    cdef bint system, confirmed, exact, coroutine, single
     cdef Py_ssize_t arity, positional, positional_only, kept_count
     cdef Py_ssize_t kept[MOST_PARAMETERS]
     cdef tuple names, defaults
@@ -121,6 +121,8 @@ cdef class Door:
         self.revision = revision
         self.inner = inner or None
         self.confirmed = confirmed
+        self.lease = path.lease
+        self.exact = confirmed or self.lease is not None  # a horizon is met to the moment
         self.lead = lead
         self.terms = terms
         self.coroutine = coroutine
@@ -182,7 +184,7 @@ cdef class Door:
             lead = self.terms.horizon
         if not self.system:
             moment = self.now()
-        elif self.confirmed:
+        elif self.exact:
             moment = exact_time()
         if self.inner is not None:
             for revision in self.inner:
@@ -206,7 +208,9 @@ cdef class Door:
         deadline = store.cells[number].deadline - lead
         if self.confirmed and not moment < revision.horizon:
             return NULL
-        if not (deadline > moment if self.confirmed or not self.system else is_ahead(deadline)):
+        if self.lease is not None and not moment < self.lease.horizon:
+            return NULL
+        if not (deadline > moment if self.exact or not self.system else is_ahead(deadline)):
             return NULL
         store.use(<uint32_t>number)
         self.hits += 1

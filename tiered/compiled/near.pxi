@@ -1,5 +1,20 @@
 # What clients inherit whose nearest tier is a store of this module.
 
+from libc.math cimport INFINITY
+
+
+cdef class Lease:
+    """Until when something is believed without asking again.
+
+    See :class:`tiered.clients.revision.PythonLease`, its twin.
+    """
+
+    cdef public double horizon
+
+    def __cinit__(self):
+        self.horizon = -INFINITY
+
+
 cdef class NearReads:
     """``get`` of a client that may find what it looks for in a store of its own.
 
@@ -7,8 +22,10 @@ cdef class NearReads:
     """
 
     cdef Store _store
+    cdef Lease _lease
     cdef object _now
     cdef bint _system
+    cdef bint _coarse  # no horizon has to be met to the moment
     cdef object _get
     cdef readonly unsigned long long near_hits
 
@@ -21,8 +38,10 @@ cdef class NearReads:
             general: the ``get`` of any client.
         """
         self._store = None if path is None else path.store
+        self._lease = None if path is None else path.lease
         self._now = now
         self._system = is_system(now)
+        self._coarse = self._system and self._lease is None
         self._get = general
 
     def get(
@@ -66,14 +85,19 @@ cdef class NearReads:
         cdef Store store = self._store
         cdef Wanted wanted
         cdef Py_ssize_t number
-        cdef double deadline
-        cdef double moment = 0.0 if self._system else self._now()
+        cdef double deadline, moment = 0.0
+        if not self._system:
+            moment = self._now()
+        elif not self._coarse:
+            moment = exact_time()
         want(<PyObject*>key, &wanted)
         number = store.find(&wanted)
         if number < 0:
             return NULL
         deadline = store.cells[number].deadline
-        if not (is_ahead(deadline) if self._system else deadline > moment):
+        if not (is_ahead(deadline) if self._coarse else deadline > moment):
+            return NULL
+        if self._lease is not None and not moment < self._lease.horizon:
             return NULL
         store.use(<uint32_t>number)
         self.near_hits += 1

@@ -1,7 +1,5 @@
 # What the calls of a region's functions look into.
 
-from libc.math cimport INFINITY
-
 cdef extern from "Python.h":
     PyObject* PyDict_GetItemWithError(object, object) except? NULL
     bint PyFloat_CheckExact(object)

@@ -118,6 +118,8 @@ def front_door(
         scope[f"_tiered_space{number}"] = state
         if confirmed:
             horizons.append(f"< _tiered_space{number}.horizon")
+    if path.lease is not None:
+        horizons.append("< _tiered_lease.horizon")
     hit = _HIT.format(
         key=key,
         ahead="" if ahead is None else " - _tiered_terms.horizon",
@@ -129,6 +131,7 @@ def front_door(
         "_tiered_terms": ahead,
         "_tiered_lookup": path.lookup,
         "_tiered_note": path.note,
+        "_tiered_lease": path.lease,
         "_tiered_now": now,
         "_tiered_expose": counts.append,
     }

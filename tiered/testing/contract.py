@@ -81,6 +81,9 @@ class ClientContract:
     claims_follow_clock: ClassVar[bool] = True
     """Whether claims end by the clock that the client was given (a server has its own)."""
 
+    gives_versions: ClassVar[bool] = False
+    """Whether the client can tell which writing of an entry it holds."""
+
     values: ClassVar[list[Any]] = [None, False, 0, "", "text", b"bytes", [1, [2]], {"a": {"b": 1}}]
     """Values that must come back equal."""
 
@@ -307,6 +310,69 @@ class ClientContract:
             with pytest.raises(UnsupportedOperation):
                 client.clear()
             assert client.get("k") == "v"
+
+    # -- Versions --------------------------------------------------------------
+
+    def test_a_version_comes_with_what_is_held(
+        self, client: CacheClient, clock: ManualClock
+    ) -> None:
+        client.put("k", "v", 100, keep=1000)
+        assert client.wait("k")
+        held = client.versioned("k")
+        assert held.entry is not None
+        assert held.entry.value == "v"
+        assert held.entry.deadline > clock.monotonic()
+        assert (held.version is not None) == self.gives_versions
+        if self.keeps_stale:
+            clock.advance(500)
+            held = client.versioned("k")
+            assert held.entry is not None
+            assert held.entry.deadline < clock.monotonic()
+
+    def test_a_version_stays_until_somebody_writes(
+        self, client: CacheClient, clock: ManualClock
+    ) -> None:
+        client.put("k", "v", 100)
+        assert client.wait("k")
+        version = client.version("k")
+        assert (version is not None) == self.gives_versions
+        client.put("another", "v", 100)
+        client.get("k")
+        client.get_ttl_multi(["k", "another"])
+        client.renew("k", 10)  # which would shorten its life
+        clock.advance(50)
+        assert client.version("k") == client.versioned("k").version == version
+        assert hash(version) == hash(client.version("k"))
+
+    def test_no_version_comes_back(self, client: CacheClient) -> None:
+        changes: list[Callable[[], object]] = [
+            lambda: client.put("k", "v", 100),
+            lambda: client.put("k", "v", 100),
+            lambda: client.renew("k", 500),
+            lambda: client.expire("k"),
+            lambda: client.add("k", "added", 100),
+            lambda: client.delete("k") and client.put("k", "put again", 100),
+            lambda: client.put_multi({"k": "many"}, 100),
+        ]
+        versions: list[object] = []
+        for change in changes:
+            assert change()
+            assert client.wait("k")
+            versions.append(client.version("k"))
+        if self.gives_versions:
+            assert None not in versions
+            assert len(set(versions)) == len(changes)
+        else:
+            assert versions == [None] * len(changes)
+
+    @_even_if_it_holds_nothing
+    def test_what_is_not_held_has_no_version(self, client: CacheClient) -> None:
+        assert client.versioned(ABSENT) == (None, None)
+        assert client.version(ABSENT) is None
+        client.put("k", "v", 100)
+        client.delete("k")
+        assert client.versioned("k") == (None, None)
+        assert client.version("k") is None
 
     # -- Keys ------------------------------------------------------------------
 

@@ -8,7 +8,15 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
-from tiered.clients.base import ALWAYS, CacheClient, Capabilities, Claim, Condition, Entry
+from tiered.clients.base import (
+    ALWAYS,
+    CacheClient,
+    Capabilities,
+    Claim,
+    Condition,
+    Entry,
+    Versioned,
+)
 from tiered.clients.explanation import Explanation
 from tiered.clients.files import claims
 from tiered.clients.files.access import Access
@@ -125,6 +133,15 @@ class FilesCacheClient(CacheClient):
     def entries(self, keys: Iterable[Key]) -> dict[Key, Entry]:
         found = ((key, self.entry(key)) for key in keys)
         return {key: entry for key, entry in found if entry is not None}
+
+    def versioned(self, key: Key) -> Versioned:
+        name = self._name(key).signed
+        return self._access.read(lambda tree: self._values.versioned(tree, name), Versioned(None))
+
+    def version(self, key: Key) -> object | None:
+        """The version of what is held for *key*: not verified, as without a read it cannot be."""
+        name = self._name(key).signed
+        return self._access.read(lambda tree: self._values.version(tree, name), None)
 
     def near(self, key: Key) -> Entry | None:
         return None

@@ -31,10 +31,11 @@ from tiered.clients.files.buffers import (
     laid_out,
     region_start,
 )
+from tiered.codec.sign import Signer
 from tiered.codec.values import Header, ValueCodec
 from tiered.errors import CorruptValue, ValueTooLarge
 
-__all__ = ["Layout", "allocated", "peeked"]
+__all__ = ["Layout", "Version", "allocated", "peeked", "version"]
 
 _HEAD: Final = struct.Struct(">4sI")
 _MAGIC: Final = b"tFv1"
@@ -53,6 +54,20 @@ _VERIFIED: Final = 1024
 
 _LONGEST_NAME: Final = 1 << 20
 _SHEETS: Final = SheetSerializer()
+
+
+class Version(NamedTuple):
+    """Which writing of a value a file is: a file of its own for each, or another signature.
+
+    The number of a file may be another's later, but not with the same time and signature, unless
+    the same was written in the same moment.
+    """
+
+    device: int
+    inode: int
+    changed: int
+    size: int
+    signature: bytes
 
 
 class _State(NamedTuple):
@@ -206,6 +221,17 @@ def _end_of_envelope(name: bytes) -> int:
 def allocated(size: int) -> int:
     """What a file of *size* bytes takes: file systems give whole blocks."""
     return -(-size // _BLOCK) * _BLOCK
+
+
+def version(name: bytes, descriptor: int) -> Version | None:
+    """Of the value in an open file, unverified; ``None`` if that is not *name*'s."""
+    status = os.fstat(descriptor)
+    head = _HEAD.pack(_MAGIC, len(name)) + name
+    data = os.pread(descriptor, len(head) + Signer.SIZE, 0)
+    if not data.startswith(head) or len(data) < len(head) + Signer.SIZE:
+        return None
+    file = status.st_dev, status.st_ino, status.st_ctime_ns, status.st_size
+    return Version(*file, data[len(head) :])
 
 
 def peeked(descriptor: int) -> tuple[bytes, float] | None:

@@ -10,11 +10,11 @@ from typing import Any, Final, NamedTuple
 from tiered.clients.files import claims, entries
 from tiered.clients.files.access import Access
 from tiered.clients.files.eviction import Evictor
-from tiered.clients.files.layout import Layout, peeked
+from tiered.clients.files.layout import Layout, Version, peeked, version
 from tiered.clients.files.names import Place
 from tiered.clients.files.tree import Tree
 from tiered.codec.values import Header
-from tiered.entry import Entry
+from tiered.entry import Entry, Versioned
 from tiered.errors import CorruptValue
 from tiered.typing import Clock
 
@@ -68,8 +68,7 @@ class Values:
         try:
             value, created, expires = self._read(tree, name, place)
         except FileNotFoundError:
-            if tree.is_gone(place.shard) or not tree.is_current:
-                self._access.is_lost(tree)  # the next read looks again
+            self._look_again(tree, place)
             return None
         except CorruptValue:
             # Perhaps it was given another deadline in this very moment: that is in one step for
@@ -89,12 +88,34 @@ class Values:
         tree.counts.touch(place.stamp)
         return Entry(value, expires - base)
 
+    def _look_again(self, tree: Tree, place: Place) -> None:
+        """Have the next read look for directories that were removed, if that is why."""
+        if tree.is_gone(place.shard) or not tree.is_current:
+            self._access.is_lost(tree)
+
     def _read(self, tree: Tree, name: bytes, place: Place) -> tuple[Any, float, float]:
         descriptor = entries.open_to_read(tree, place)
         try:
             return self._layout.read(name, descriptor)
         finally:
             os.close(descriptor)
+
+    def versioned(self, tree: Tree, name: bytes) -> Versioned:
+        """The same, and its version, if nobody has written meanwhile."""
+        before = self.version(tree, name)
+        entry = self.find(tree, name)
+        unchanged = entry is not None and self.version(tree, name) == before
+        return Versioned(entry, before if unchanged else None)
+
+    def version(self, tree: Tree, name: bytes) -> Version | None:
+        """The version of what is held, unverified; ``None`` if nothing is."""
+        place = Place.of(name)
+        try:
+            with entries.opened(tree, place) as descriptor:
+                return version(name, descriptor)
+        except FileNotFoundError:
+            self._look_again(tree, place)
+            return None
 
     def present(self, tree: Tree, name: bytes, place: Place) -> Entry | None:
         """What is there for a write to judge, without its value; the key's lock is held."""

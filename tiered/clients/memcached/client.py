@@ -15,6 +15,7 @@ from tiered.clients.base import (
     Claim,
     Condition,
     Entry,
+    Versioned,
 )
 from tiered.clients.explanation import Explanation
 from tiered.clients.memcached import leases
@@ -38,6 +39,7 @@ from tiered.clients.memcached.replies import Stored
 from tiered.clients.memcached.server import Server, ServerStats
 from tiered.clients.memcached.servers import Servers, owe
 from tiered.clients.memcached.values import Values
+from tiered.clients.memcached.versions import Versions
 from tiered.clock import SYSTEM_CLOCK
 from tiered.codec.values import Header, ValueCodec
 from tiered.entry import admits
@@ -179,6 +181,7 @@ class MemcachedClient(CacheClient):
         self._agreements = Agreements(self._servers, self._codec)
         paging = Paging(self._servers, self._codec, self._prefix)
         self._values = Values(self._codec, self._servers, paging, clock, reports)
+        self._versions = Versions(self._servers, self._values)
 
     # -- Reading ---------------------------------------------------------------
 
@@ -192,6 +195,18 @@ class MemcachedClient(CacheClient):
 
     def entries(self, keys: Iterable[Key]) -> dict[Key, Entry]:
         return self._values.entries(self._name, keys)
+
+    def versioned(self, key: Key) -> Versioned:
+        return self._versions.read(self._name(key))
+
+    def version(self, key: Key) -> object | None:
+        """The version of what is held for *key*: of the server's own making, and not verified.
+
+        Whoever can write to the server can make it look as if nothing had changed, and so keep
+        us on a copy that is out of date. He cannot make us take another value: the copy was
+        verified when it was read.
+        """
+        return self._versions.current(self._name(key))
 
     def near(self, key: Key) -> Entry | None:
         return None

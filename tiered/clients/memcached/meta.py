@@ -48,7 +48,18 @@ class MetaDialect:
     def fetch(self, stream: Stream, key: bytes) -> Stored | None:
         """The item under *key*, a stub included, whose data is empty."""
         found = _read(stream, key, b"v c")
-        return None if found is None else Stored(found[1], _flag(found[0], b"c"))
+        if found is None:
+            return None
+        head, data = found
+        return Stored(data, _flag(head, b"c"), b"X" in head)
+
+    def token(self, stream: Stream, key: bytes) -> bytes | None:
+        """The token of the value under *key*, without the value; none of what is outdated."""
+        flags = _look(stream, key)
+        if flags is None:
+            return None
+        token = _flag(flags, b"c")
+        return None if _flag(flags, b"s") == b"0" or b"X" in flags else token
 
     def get_many(
         self, stream: Stream, keys: Sequence[bytes]
@@ -148,16 +159,10 @@ class MetaDialect:
 
     def stub(self, stream: Stream, key: bytes) -> bytes | None:
         """The token of the stub under *key*, if there is one."""
-        opaque = b"O%d" % stream.serial()
-        stream.send(b"mg %b c s %b\r\n" % (key, opaque))
-        line = stream.line()
-        if not line.startswith(b"HD"):
-            _expect(line, opaque, b"EN")
+        flags = _look(stream, key)
+        if flags is None or _flag(flags, b"s") != b"0":
             return None
-        flags = line.split()
-        if opaque not in flags:
-            raise _astray(line)
-        return _flag(flags, b"c") if _flag(flags, b"s") == b"0" else None
+        return _flag(flags, b"c")
 
     def touch(self, stream: Stream, key: bytes, life: int) -> bool:
         """Let the item under *key* be kept for *life*; whether there is one."""
@@ -170,6 +175,20 @@ class MetaDialect:
         opaque = b"O%d" % stream.serial()
         stream.send(b"ms %b 0 MA %b\r\n\r\n" % (key, opaque))
         _expect(stream.line(), opaque, b"HD", b"NS", b"NF")
+
+
+def _look(stream: Stream, key: bytes) -> list[bytes] | None:
+    """The words that tell the token and the size of what is under *key*, without its data."""
+    opaque = b"O%d" % stream.serial()
+    stream.send(b"mg %b c s %b\r\n" % (key, opaque))
+    line = stream.line()
+    if not line.startswith(b"HD"):
+        _expect(line, opaque, b"EN")
+        return None
+    flags = line.split()
+    if opaque not in flags:
+        raise _astray(line)
+    return flags
 
 
 def _read(stream: Stream, key: bytes, flags: bytes) -> tuple[list[bytes], bytes] | None:

@@ -13,10 +13,14 @@ Written: TypeAlias = bool | CodecError | ServerRefusal
 
 
 class Stored(NamedTuple):
-    """An item as the server holds it; *token* changes with every write of it."""
+    """An item as the server holds it; *token* changes with every write of it.
+
+    *outdated* says that somebody has marked it so, as clients of other makes do (``md I``).
+    """
 
     data: bytes
     token: bytes
+    outdated: bool = False
 
 
 class Slot(NamedTuple):

@@ -51,6 +51,11 @@ class TextDialect:
         item = _one_item(stream, key, 5)
         return None if item is None else Stored(item.data, item.token)
 
+    def token(self, stream: Stream, key: bytes) -> bytes | None:
+        """The token of the value under *key*; the value comes with it."""
+        item = self.fetch(stream, key)
+        return item.token if item is not None and item.data else None
+
     def get_many(
         self, stream: Stream, keys: Sequence[bytes]
     ) -> Generator[None, None, dict[bytes, bytes]]:

@@ -1,0 +1,378 @@
+"""The protocol of a broker: it puts everybody's events into one order.
+
+It knows which nodes may be serving on its word: those whose last ping is not older than
+their lease can be. When a node asks to be told that everybody has applied an event, it waits
+for exactly these: each either says so, or has stopped serving.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any, Final
+
+from tiered.coherence.effects import BrokerEffect, Route, SendAll, SendTo, Time
+from tiered.coherence.journal import Journal
+from tiered.coherence.messages import (
+    ALL_TOPICS,
+    NOBODY,
+    Block,
+    BrokerMessage,
+    Bye,
+    ClaimKey,
+    Event,
+    Granted,
+    Held,
+    Hello,
+    Inquire,
+    Kind,
+    Leave,
+    Lost,
+    Ping,
+    Pong,
+    Publish,
+    ReleaseKey,
+    Replay,
+    Report,
+    Row,
+    Settled,
+    Stranger,
+    Tell,
+    Told,
+    Welcome,
+    packed,
+)
+from tiered.coherence.pending import PendingTable
+from tiered.coherence.state import Phase, Step, Table
+
+__all__ = ["BROKER_TABLE", "BrokerProtocol"]
+
+SERVING = Phase.SERVING
+
+_MARGIN: Final = 1.25
+"""Times the detection time: after that, a lease is over on any clock that deserves the name."""
+_REPLAY_BYTES: Final = 256 * 1024
+"""Of one answer to a ``Replay``; then the node asks for more."""
+_ROWS: Final = 4096
+_REMEMBERED: Final = 65_536
+"""Nodes of the past whose last serial is known, and epochs whose end is."""
+_WAITS: Final = 10_000
+
+
+class _Peer:
+    """A node that may be serving on our word."""
+
+    __slots__ = ("heard", "label", "node", "route", "seq")
+
+    def __init__(self, node: bytes, route: Route, label: str, seq: int, heard: float) -> None:
+        self.node = node
+        self.route = route
+        self.label = label
+        self.seq = seq
+        self.heard = heard
+
+
+class _Wait:
+    """Urgent events up to *seq*, which *waiting* nodes have not applied yet."""
+
+    __slots__ = ("node", "seq", "serial", "since", "waiting")
+
+    def __init__(self, node: bytes, serial: int, seq: int, since: float, waiting: set[bytes]):
+        self.node = node
+        self.serial = serial
+        self.seq = seq
+        self.since = since
+        self.waiting = waiting
+
+
+class BrokerProtocol:
+    """One broker, for one epoch.
+
+    Args:
+        epoch: a random number above 0 that no other epoch has, nor had.
+        born: now (monotonic, seconds).
+        detection: seconds, the same as its nodes'.
+        journal_events, journal_bytes: what is kept for nodes that missed events.
+        most_claims: in the pending table.
+
+    Attributes:
+        epoch: as given.
+        seq: of the newest event.
+        ignored: messages that mean nothing to a broker.
+
+    Threads: one.
+    """
+
+    phase = SERVING
+
+    def __init__(
+        self,
+        epoch: int,
+        born: float,
+        *,
+        detection: float,
+        journal_events: int = 100_000,
+        journal_bytes: int = 16 * 1024 * 1024,
+        most_claims: int = 65_536,
+    ) -> None:
+        self.epoch = epoch
+        self.seq = 0
+        self.ignored = 0
+        self.journal = Journal(journal_events, journal_bytes)
+        self._born = born
+        self._lease = detection * _MARGIN
+        self._pending = PendingTable(most_claims, most_claims // 4, 3600.0)
+        self._peers: dict[bytes, _Peer] = {}
+        self._routes: tuple[Route, ...] | None = ()
+        self._serials: OrderedDict[bytes, int] = OrderedDict()
+        self._merged: OrderedDict[int, int] = OrderedDict()
+        self._waits: list[_Wait] = []
+        self._effects: list[BrokerEffect] = []
+
+    @property
+    def nodes(self) -> int:
+        """How many follow."""
+        return len(self._peers)
+
+    @property
+    def claims(self) -> int:
+        """How many keys are being computed under a claim from here."""
+        return len(self._pending)
+
+    def receive(self, route: Route, message: Any, now: float) -> Sequence[BrokerEffect]:
+        """*message* has come along *route*."""
+        step = BROKER_TABLE.get((self.phase, type(message)))
+        if step is None:
+            self.ignored += 1
+            return ()
+        step.action(self, (route, message), now)
+        effects, self._effects = self._effects, []
+        return effects
+
+    def tick(self, now: float) -> Sequence[BrokerEffect]:
+        """Time has passed; to be called a few times in each detection time."""
+        return self.receive(None, Time(), now)
+
+    def leave(self) -> Sequence[BrokerEffect]:
+        """This broker is about to end: tell everybody."""
+        self._send_all(Leave(self.epoch))
+        effects, self._effects = self._effects, []
+        return effects
+
+    # -- Who is there --------------------------------------------------------------
+
+    def _hello(self, said: tuple[Route, Hello], now: float) -> Phase:
+        route, hello = said
+        same = hello.epoch == self.epoch
+        self._merge(hello)
+        peer = self._peers.get(hello.node)
+        if peer is not None and not same:
+            self._drop(peer, now)
+        peer = _Peer(hello.node, route, hello.label, hello.seq if same else self.seq, now)
+        self._peers[hello.node] = peer
+        self._routes = None
+        known = max(self._serials.pop(hello.node, 0), hello.serial - 1)
+        self._serials[hello.node] = known
+        _forget_oldest(self._serials)
+        self._send(route, Welcome(hello.nonce, self.epoch, self.seq, known))
+        return SERVING
+
+    def _merge(self, hello: Hello) -> None:
+        """Another broker was followed before: it may have accepted what nobody here has heard.
+
+        After a split both sides meet again in this way. The one who says so distrusts what he
+        holds by himself; the others must be told, once for each end of that epoch.
+        """
+        if hello.epoch in (0, self.epoch):
+            return
+        known = self._merged.pop(hello.epoch, -1)
+        self._merged[hello.epoch] = max(known, hello.seq)
+        _forget_oldest(self._merged)
+        if hello.seq > known and any(node != hello.node for node in self._peers):
+            self._order(NOBODY, 1, 1, packed([Event(Kind.DISTRUST, ALL_TOPICS, b"")]), False)
+
+    def _peer(self, route: Route, node: bytes, epoch: int) -> _Peer | None:
+        """Who speaks, if it is one of ours."""
+        peer = self._peers.get(node)
+        if peer is None or epoch != self.epoch:
+            self._send(route, Stranger(self.epoch))
+            return None
+        if peer.route != route:
+            peer.route = route
+            self._routes = None
+        return peer
+
+    def _bye(self, said: tuple[Route, Bye], now: float) -> Phase:
+        peer = self._peers.get(said[1].node)
+        if peer is not None and said[1].epoch == self.epoch:
+            self._drop(peer, now)
+        return SERVING
+
+    def _drop(self, peer: _Peer, now: float) -> None:
+        """*peer* serves nothing on our word any more."""
+        del self._peers[peer.node]
+        self._routes = None
+        self._pending.leave(peer.node)
+        self._applied(peer.node, math.inf, now)
+
+    # -- Events --------------------------------------------------------------------
+
+    def _publish(self, said: tuple[Route, Publish], now: float) -> Phase:
+        route, publish = said
+        peer = self._peer(route, publish.node, publish.epoch)
+        if peer is None:
+            return SERVING
+        known = self._serials.get(publish.node, 0)
+        if publish.first != known + 1:
+            # Known already, or something before it was lost: what is owed is sent again.
+            return SERVING
+        last = known + publish.size
+        self._serials[publish.node] = last
+        self._serials.move_to_end(publish.node)
+        self._order(publish.node, publish.first, publish.size, publish.events, publish.urgent)
+        if publish.urgent and len(self._waits) < _WAITS:
+            others = self._peers.keys() - {publish.node}
+            self._waits.append(_Wait(publish.node, last, self.seq, now, others))
+            self._settle(now)
+        return SERVING
+
+    def _order(self, node: bytes, serial: int, size: int, events: bytes, urgent: bool) -> None:
+        block = Block(self.epoch, self.seq + 1, node, serial, size, events, urgent)
+        self.seq += size
+        self.journal.add(block)
+        self._send_all(block)
+
+    def _replay(self, said: tuple[Route, Replay], now: float) -> Phase:
+        route, replay = said
+        if self._peer(route, replay.node, replay.epoch) is None:
+            return SERVING
+        oldest = self.journal.oldest
+        if replay.after < self.seq:
+            if oldest is None or replay.after + 1 < oldest:
+                self._send(route, Lost(self.epoch, self.seq))
+                return SERVING
+            for block in self.journal.after(replay.after, _REPLAY_BYTES):
+                self._send(route, block)
+        self._send(route, Pong(self.epoch, 0, self.seq))
+        return SERVING
+
+    def _ping(self, said: tuple[Route, Ping], now: float) -> Phase:
+        route, ping = said
+        peer = self._peer(route, ping.node, ping.epoch)
+        if peer is None:
+            return SERVING
+        if ping.nonce:
+            peer.heard = now
+            self._send(route, Pong(self.epoch, ping.nonce, self.seq))
+        if ping.seq > peer.seq:
+            peer.seq = ping.seq
+            if self._waits:
+                self._applied(ping.node, ping.seq, now)
+        return SERVING
+
+    # -- Who waits for everybody ---------------------------------------------------
+
+    def _applied(self, node: bytes, seq: float, now: float) -> None:
+        """*node* has applied all up to *seq*, or serves nothing (``inf``)."""
+        for wait in self._waits:
+            if wait.seq <= seq:
+                wait.waiting.discard(node)
+        self._settle(now)
+
+    def _settle(self, now: float) -> None:
+        if not self._waits or now < self._born + self._lease:
+            # Some may still be serving on the word of the broker before this one.
+            return
+        left = []
+        for wait in self._waits:
+            peer = self._peers.get(wait.node)
+            if wait.waiting and peer is not None:
+                left.append(wait)
+            elif peer is not None:
+                self._send(peer.route, Settled(self.epoch, wait.serial))
+        self._waits = left
+
+    # -- Claims, and messages for others -------------------------------------------
+
+    def _claim(self, said: tuple[Route, ClaimKey], now: float) -> Phase:
+        route, asked = said
+        if self._peer(route, asked.node, asked.epoch) is None:
+            return SERVING
+        held = self._pending.claim(asked.topic + asked.name, asked.node, asked.ttl / 1000, now)
+        if held.node == asked.node:
+            self._send(route, Granted(self.epoch, asked.question, held.token))
+        else:
+            left = max(1, math.ceil((held.ends - now) * 1000))
+            self._send(route, Held(self.epoch, asked.question, left))
+        return SERVING
+
+    def _release(self, said: tuple[Route, ReleaseKey], now: float) -> Phase:
+        release = said[1]
+        if release.epoch == self.epoch:
+            self._pending.release(release.topic + release.name, release.token)
+        return SERVING
+
+    def _tell(self, said: tuple[Route, Tell], now: float) -> Phase:
+        route, tell = said
+        peer = self._peers.get(tell.to)
+        if self._peer(route, tell.node, tell.epoch) is not None and peer is not None:
+            self._send(peer.route, Told(self.epoch, tell.node, tell.payload))
+        return SERVING
+
+    def _inquire(self, said: tuple[Route, Inquire], now: float) -> Phase:
+        rows = tuple(
+            Row(peer.node, peer.label, peer.seq, round((now - peer.heard) * 1000))
+            for peer, _ in zip(self._peers.values(), range(_ROWS), strict=False)
+        )
+        age = round((now - self._born) * 1000)
+        oldest = self.journal.oldest or self.seq + 1
+        claims = len(self._pending)
+        report = Report(self.epoch, said[1].nonce, self.seq, oldest, age, claims, rows)
+        self._send(said[0], report)
+        return SERVING
+
+    # -- Time ----------------------------------------------------------------------
+
+    def _time(self, _said: tuple[Route, Time], now: float) -> Phase:
+        for peer in list(self._peers.values()):
+            if now - peer.heard >= self._lease:
+                self._drop(peer, now)
+        self._pending.expire(now)
+        self._waits = [wait for wait in self._waits if now - wait.since < 10 * self._lease]
+        self._settle(now)
+        return SERVING
+
+    # -- Sending -------------------------------------------------------------------
+
+    def _send(self, route: Route, message: BrokerMessage) -> None:
+        self._effects.append(SendTo(route, message))
+
+    def _send_all(self, message: BrokerMessage) -> None:
+        if self._routes is None:
+            self._routes = tuple(peer.route for peer in self._peers.values())
+        if self._routes:
+            self._effects.append(SendAll(self._routes, message))
+
+
+def _forget_oldest(known: OrderedDict[Any, Any]) -> None:
+    if len(known) > _REMEMBERED:
+        known.popitem(last=False)
+
+
+_BROKER = BrokerProtocol
+BROKER_TABLE: Final[Table[BrokerProtocol]] = {
+    (SERVING, Hello): Step(
+        _BROKER._hello, (SERVING,), "welcome; tell of what another one accepted"
+    ),
+    (SERVING, Publish): Step(_BROKER._publish, (SERVING,), "put into the order, send to all"),
+    (SERVING, Ping): Step(_BROKER._ping, (SERVING,), "answer with the newest event's number"),
+    (SERVING, Replay): Step(_BROKER._replay, (SERVING,), "send again, or say that it is lost"),
+    (SERVING, ClaimKey): Step(_BROKER._claim, (SERVING,), "grant, or tell who holds it"),
+    (SERVING, ReleaseKey): Step(_BROKER._release, (SERVING,), "end the claim"),
+    (SERVING, Tell): Step(_BROKER._tell, (SERVING,), "pass on"),
+    (SERVING, Inquire): Step(_BROKER._inquire, (SERVING,), "report who is there"),
+    (SERVING, Bye): Step(_BROKER._bye, (SERVING,), "forget the node"),
+    (SERVING, Time): Step(_BROKER._time, (SERVING,), "drop the silent; end claims and waits"),
+}
+"""What a message means to a broker."""

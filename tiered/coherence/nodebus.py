@@ -1,0 +1,309 @@
+"""A node as the threads of its process see it, whatever carries its messages.
+
+Callers leave what they publish in an outbox and wake the transport; the transport, in one
+thread, feeds the protocol and hands on what comes of it. What callers wait for (acceptance,
+settlement, answers) has a lock of its own; nothing is called while one is held.
+"""
+
+from __future__ import annotations
+
+import math
+import secrets
+import threading
+import weakref
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final
+
+from tiered.coherence.bus import Answer, BusStats, Member, Receipt
+from tiered.coherence.effects import (
+    Accepted,
+    Answered,
+    Apply,
+    Distrust,
+    Extend,
+    NodeEffect,
+    Overdue,
+    Passed,
+    Reported,
+    Seek,
+    Send,
+    SettledUpTo,
+)
+from tiered.coherence.messages import (
+    ALL_TOPICS,
+    NODE_SIZE,
+    TOPIC_SIZE,
+    ClaimKey,
+    Event,
+    Kind,
+    NodeMessage,
+    ReleaseKey,
+    Report,
+    Tell,
+    packed,
+    unpacked,
+)
+from tiered.coherence.node import NodeProtocol
+from tiered.coherence.receipts import EventReceipt, Progress, Questions
+from tiered.concurrency import fork
+from tiered.typing import Clock
+from tiered.validation import check_number
+
+__all__ = ["NodeBus"]
+
+_BLOCK_EVENTS: Final = 1024
+_BLOCK_BYTES: Final = 64 * 1024
+"""What is published together at most."""
+_MOST_WAITING: Final = 100_000
+"""Calls of ``publish`` that wait for the transport's thread."""
+_FLOOD: Final = packed([Event(Kind.DISTRUST, ALL_TOPICS, b"")])
+
+
+class NodeBus(ABC):
+    """One node of a bus: all of :class:`tiered.coherence.bus.Bus` but the way of the messages.
+
+    A subclass calls :meth:`happened`, :meth:`pump` and :meth:`tick` in one thread, and
+    implements the abstract methods.
+
+    Args:
+        detection: seconds, the same for all nodes of a bus.
+        label: what people know this process by.
+        clock: of all deadlines.
+
+    Threads: safe, where nothing else is said.
+    """
+
+    def __init__(self, *, detection: float, label: str, clock: Clock) -> None:
+        self.detection = check_number("detection", detection, low=0.01, hint="seconds, above 0")
+        self.label = label
+        self.clock = clock
+        self._members: dict[bytes, weakref.WeakSet[Member]] = {}
+        fork.register(self)
+        self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        """A new node: after a fork, and when a closed bus is started again."""
+        self.node = secrets.token_bytes(NODE_SIZE)
+        self._protocol = NodeProtocol(
+            self.node, self.label, detection=self.detection, nonce=secrets.randbits(56)
+        )
+        self._lock = threading.Lock()
+        self._progress = Progress()
+        self._questions = Questions()
+        self._serial = 0
+        self._outbox: deque[tuple[int, int, bytes, bool]] = deque()
+        self._asides: deque[NodeMessage] = deque()
+        self._epoch, self._until = 0, -math.inf
+        self._received = 0
+        self._unverified = 0.0
+        self._uncovered_since = self.clock.monotonic()
+
+    def after_fork(self) -> None:
+        """What the parent follows, this process does not."""
+        members = [member for group in self._members.values() for member in list(group)]
+        self._begin_anew()
+        for member in members:
+            member.extend(0, -math.inf)
+
+    # -- For members ---------------------------------------------------------------
+
+    def join(self, member: Member) -> None:
+        """Have *member* hear of its topic; it is held weakly."""
+        with self._lock:
+            members = {topic: weakref.WeakSet(group) for topic, group in self._members.items()}
+            members.setdefault(member.topic, weakref.WeakSet()).add(member)
+            self._members = members  # replaced, as others are walking through the old ones
+        member.extend(self._epoch, self._until)
+
+    def leave(self, member: Member) -> None:
+        """Have *member* hear no more."""
+        with self._lock:
+            members = {topic: weakref.WeakSet(group) for topic, group in self._members.items()}
+            group = members.get(member.topic)
+            if group is not None:
+                group.discard(member)
+                if not group:
+                    del members[member.topic]
+            self._members = members
+
+    def publish(
+        self,
+        kind: Kind,
+        topic: bytes,
+        names: Sequence[bytes],
+        *,
+        source: Member | None = None,
+        urgent: bool = False,
+    ) -> Receipt:
+        """Tell everybody that *names* have changed; all members in this process but *source*
+        have heard of it on return. Never waits."""
+        events = [Event(kind, topic, name) for name in names]
+        size, data = len(events), packed(events)
+        with self._lock:
+            first = self._serial + 1
+            self._serial += len(events)
+            last = self._serial
+            if len(self._outbox) >= _MOST_WAITING:
+                # The transport is stalled: one event that says what all of these are about.
+                self._outbox.clear()
+                first, size, data = last, 1, _FLOOD
+            self._outbox.append((first, size, data, urgent))
+        self._wake()
+        for member in self._members.get(topic, ()):
+            if member is not source:
+                member.hear(events)
+        return EventReceipt(self._progress, last)
+
+    def claim(self, topic: bytes, name: bytes, ttl: float, timeout: float) -> Answer:
+        """Ask for the right to compute; waits for the answer up to *timeout* seconds."""
+        if self.clock.monotonic() >= self._until:
+            return Answer(False)  # who is not in step is not kept waiting
+        question = self._questions.ask()
+        milliseconds = max(1, round(min(ttl, 86_400.0) * 1000))
+        self._say(ClaimKey(self.node, self._epoch, question, topic, name, milliseconds))
+        return self._questions.wait(question, timeout)
+
+    def release(self, topic: bytes, name: bytes, token: int) -> None:
+        """Give a claim back. Never waits."""
+        self._say(ReleaseKey(self.node, self._epoch, topic, name, token))
+
+    def tell(self, node: bytes, payload: bytes) -> None:
+        """Send *payload*, which begins with a topic, to its members in *node*. Never waits."""
+        self._say(Tell(self.node, self._epoch, node, payload))
+
+    def _say(self, message: NodeMessage) -> None:
+        self._asides.append(message)
+        self._wake()
+
+    # -- For the transport: one thread ---------------------------------------------
+
+    @abstractmethod
+    def _wake(self) -> None:
+        """Have the transport's thread call :meth:`pump`. Called by any thread; never waits."""
+
+    @abstractmethod
+    def _send(self, message: NodeMessage) -> None:
+        """Send *message* to the broker; in the transport's thread."""
+
+    @abstractmethod
+    def _seek(self) -> None:
+        """Look for a broker, and let :meth:`happened` know with ``Found``."""
+
+    def happened(self, message: Any, now: float) -> None:
+        """A message of the broker has come, or one of ``Found``, ``Gone`` and ``Time``."""
+        self._perform(self._protocol.receive(message, now), now)
+
+    def pump(self, now: float) -> None:
+        """Publish what callers have left."""
+        outbox = self._outbox
+        while outbox:
+            first, size, data, urgent = outbox.popleft()
+            parts, length = [data], len(data)
+            while outbox and size < _BLOCK_EVENTS and length < _BLOCK_BYTES:
+                if outbox[0][0] != first + size:
+                    break
+                _, more, data, pressing = outbox.popleft()
+                size += more
+                length += len(data)
+                urgent |= pressing
+                parts.append(data)
+            events = b"".join(parts)
+            effects = self._protocol.publish(first, size, events, now, urgent=urgent)
+            self._perform(effects, now)
+        while self._asides:
+            self._send(self._asides.popleft())
+
+    def _perform(self, effects: Iterable[NodeEffect], now: float) -> None:
+        for effect in effects:
+            _PERFORM[type(effect)](self, effect, now)
+
+    def _tell_members(self, passed: Passed, now: float) -> None:
+        for member in self._members.get(passed.payload[:TOPIC_SIZE], ()):
+            member.told(passed.node, passed.payload[TOPIC_SIZE:])
+
+    def _warn_members(self, _overdue: Overdue, now: float) -> None:
+        for member in self._all_members():
+            member.overdue()
+
+    def _answer(self, answered: Answered, now: float) -> None:
+        # An answer that nobody waits for any more is left: a claim ends by itself.
+        answer = Answer(True, answered.token, answered.left)
+        self._questions.answer(answered.question, answer)
+
+    def _apply(self, apply: Apply, now: float) -> None:
+        block = apply.block
+        self._received += block.size
+        heard: dict[bytes, list[Event]] = {}
+        try:
+            for event in unpacked(block.size, block.events):
+                if event.kind is Kind.DISTRUST:
+                    self._distrust(event.topic, "another node may have missed events")
+                elif event.topic in self._members:
+                    heard.setdefault(event.topic, []).append(event)
+        except ValueError:
+            # Somebody who has the key speaks another language: what it said is not known.
+            self._distrust(ALL_TOPICS, "events that make no sense")
+        for topic, events in heard.items():
+            for member in self._members.get(topic, ()):
+                member.hear(events)
+
+    def _extend(self, extend: Extend, now: float) -> None:
+        epoch, until = extend
+        if now > self._until:
+            self._unverified += now - self._uncovered_since
+        self._epoch, self._until = epoch, until
+        self._uncovered_since = max(now, until)
+        for member in self._all_members():
+            member.extend(epoch, until)
+
+    def _distrust(self, topic: bytes, reason: str) -> None:
+        members = self._all_members() if topic == ALL_TOPICS else self._members.get(topic, ())
+        for member in members:
+            member.distrust(reason)
+
+    def _all_members(self) -> list[Member]:
+        return [member for group in self._members.values() for member in group]
+
+    def _reported(self, report: Report) -> None:
+        """The broker's answer to an ``Inquire``, for those transports that send one."""
+
+    # -- What is known -------------------------------------------------------------
+
+    @property
+    def stats(self) -> BusStats:
+        """What this node knows and has counted."""
+        protocol = self._protocol
+        now = self.clock.monotonic()
+        uncovered = max(0.0, now - self._uncovered_since)
+        return BusStats(
+            role="detached" if protocol.phase.value == "detached" else "node",
+            phase=protocol.phase.value,
+            node=self.node.hex(),
+            epoch=protocol.epoch,
+            seq=protocol.seq,
+            lag=max(0, protocol.target - protocol.seq),
+            published=self._serial,
+            owed=self._serial - self._progress.accepted,
+            received=self._received,
+            gaps=protocol.gaps,
+            replays=protocol.replays,
+            distrusts=protocol.distrusts,
+            unverified=self._unverified + uncovered,
+        )
+
+
+_PERFORM: Final[dict[type, Callable[[NodeBus, Any, float], None]]] = {
+    Send: lambda bus, effect, now: bus._send(effect.message),
+    Apply: NodeBus._apply,
+    Accepted: lambda bus, effect, now: bus._progress.advance(accepted=effect.serial),
+    Extend: NodeBus._extend,
+    SettledUpTo: lambda bus, effect, now: bus._progress.advance(settled=effect.serial),
+    Distrust: lambda bus, effect, now: bus._distrust(ALL_TOPICS, effect.reason),
+    Answered: NodeBus._answer,
+    Passed: NodeBus._tell_members,
+    Overdue: NodeBus._warn_members,
+    Seek: lambda bus, effect, now: bus._seek(),
+    Reported: lambda bus, effect, now: bus._reported(effect.report),
+}

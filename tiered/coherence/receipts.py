@@ -1,0 +1,98 @@
+"""Waiting for what becomes of published events, and of questions."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from tiered.coherence.bus import Answer
+
+__all__ = ["EventReceipt", "Progress", "Questions"]
+
+
+class Progress:
+    """How far a node's own events have come, by their serials.
+
+    Threads: safe. One writes; any may wait.
+    """
+
+    def __init__(self) -> None:
+        self.accepted = 0
+        self.settled = 0
+        self._changed = threading.Condition()
+        self._waiting = 0
+
+    def advance(self, *, accepted: int = 0, settled: int = 0) -> None:
+        """All up to these serials."""
+        self.accepted = max(self.accepted, accepted)
+        self.settled = max(self.settled, settled)
+        # Who is about to wait says so before it looks for the last time.
+        if self._waiting:
+            with self._changed:
+                self._changed.notify_all()
+
+    def await_accepted(self, serial: int, timeout: float) -> bool:
+        return self.accepted >= serial or self._await(lambda: self.accepted >= serial, timeout)
+
+    def await_settled(self, serial: int, timeout: float) -> bool:
+        return self.settled >= serial or self._await(lambda: self.settled >= serial, timeout)
+
+    def _await(self, condition: Callable[[], bool], timeout: float) -> bool:
+        with self._changed:
+            self._waiting += 1
+            try:
+                return self._changed.wait_for(condition, timeout)
+            finally:
+                self._waiting -= 1
+
+
+class EventReceipt:
+    """What becomes of the events up to *serial*; see :class:`tiered.coherence.bus.Receipt`."""
+
+    __slots__ = ("_progress", "_serial")
+
+    def __init__(self, progress: Progress, serial: int) -> None:
+        self._progress = progress
+        self._serial = serial
+
+    def accepted(self, timeout: float) -> bool:
+        """Wait until the broker has them in its order; ``False`` after *timeout* seconds."""
+        return self._progress.await_accepted(self._serial, timeout)
+
+    def settled(self, timeout: float) -> bool:
+        """Wait until all live nodes have applied them; of urgent ones only."""
+        return self._progress.await_settled(self._serial, timeout)
+
+
+class Questions:
+    """Questions to the broker that somebody waits to have answered.
+
+    Threads: safe.
+    """
+
+    def __init__(self) -> None:
+        self._answered = threading.Condition()
+        self._answers: dict[int, Answer | None] = {}
+        self._next = 0
+
+    def ask(self) -> int:
+        """The number of a new question; to be given to :meth:`wait` in any case."""
+        with self._answered:
+            self._next += 1
+            self._answers[self._next] = None
+            return self._next
+
+    def answer(self, question: int, answer: Answer) -> bool:
+        """*answer* has come; whether anybody still waits for it."""
+        with self._answered:
+            if question not in self._answers:
+                return False
+            self._answers[question] = answer
+            self._answered.notify_all()
+            return True
+
+    def wait(self, question: int, timeout: float) -> Answer:
+        """The answer, or one that says that nobody could be asked."""
+        with self._answered:
+            self._answered.wait_for(lambda: self._answers[question] is not None, timeout)
+            return self._answers.pop(question) or Answer(False)
