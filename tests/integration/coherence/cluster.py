@@ -274,7 +274,9 @@ class Cluster:
             for process in (*self.workers.values(), *self.brokers)
             if process.said
         ]
-        return "\n".join([what, *self.told, *states, *said])
+        settings = self.settings
+        verdict = judged(self.folder, (settings.plain, settings.synchronous), self.bounds)
+        return "\n".join([what, *self.told, *states, str(verdict), *said])
 
     def __enter__(self) -> Self:
         return self

@@ -41,7 +41,12 @@ def reads(node: Node, log: Log, stop: threading.Event, rate: float, seed: str) -
         key = chance.choice(keys)
         match chance.randrange(10):
             case 0:
-                read(node, log, [key], lambda some: node.function(some[0]).client.get_multi(some))
+                read(
+                    node,
+                    log,
+                    [key],
+                    lambda some: node.function(some[0]).client.get_multi(some, None),
+                )
             case 1:
                 some = [one for one in range(key, key + 4) if one in node.keys_with(key)]
                 read(node, log, some, lambda some: node.function(some[0]).multi(some))

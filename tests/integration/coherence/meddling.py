@@ -50,20 +50,33 @@ class _Between:
         if self._bus.fault not in ("deaf", "trusting"):
             self._member.distrust(reason)
 
-    def extend(self, until: float) -> None:
+    def extend(self, epoch: int, until: float) -> None:
         trusting = self._bus.fault in ("deaf", "trusting")
-        self._member.extend(math.inf if trusting else until)
+        self._member.extend(epoch, math.inf if trusting else until)
+
+    def overdue(self) -> None:
+        self._member.overdue()
 
     def told(self, node: bytes, payload: bytes) -> None:
         self._member.told(node, payload)
+
+
+class _Received:
+    """Says that everybody knows."""
+
+    def accepted(self, timeout: float) -> bool:
+        return True
+
+    def settled(self, timeout: float) -> bool:
+        return True
 
 
 class Meddled:
     """A bus whose members are told less, or later, than they should be.
 
     Args:
-        fault: ``"deaf"`` (events do not arrive), ``"trusting"`` (events arrive, and leases never
-            end), or empty for none.
+        fault: ``"deaf"`` (events do not arrive), ``"trusting"`` (leases never end), ``"mute"``
+            (what is published does not leave the process), or empty for none.
 
     Attributes:
         held_until: the bus's thread is held up until then (monotonic) at its next event.
@@ -111,6 +124,8 @@ class Meddled:
         source: Member | None = None,
         urgent: bool = False,
     ) -> Receipt:
+        if self.fault == "mute":
+            return _Received()
         between = self._members[id(source)][1] if id(source) in self._members else None
         return self._bus.publish(kind, topic, names, source=between, urgent=urgent)
 

@@ -185,7 +185,7 @@ class Node:
         pages = int(Path("/proc/self/statm").read_text().split()[1])
         return State(
             bus=stats,
-            served=self.private.stats.hits,
+            served=sum(function.stats.near_hits for function in self._functions.values()),
             verified=all(path.lease is not None and now < path.lease.horizon for path in paths),
             faults=self._faults,
             memory=pages * os.sysconf("SC_PAGESIZE"),
