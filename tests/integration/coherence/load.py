@@ -55,12 +55,12 @@ def reads(node: Node, log: Log, stop: threading.Event, rate: float, seed: str) -
 
 
 def read(
-    node: Node, log: Log, keys: list[int], ask: Callable[[list[int]], Any]
+    node: Node, log: Log, keys: list[int], ask: Callable[..., Any], *given: Any
 ) -> dict[int, tuple[int, int]]:
-    """One read; what was found."""
+    """One read, ``ask(keys, *given)``; what was found."""
     began = time.monotonic()
     try:
-        found: dict[int, tuple[int, int]] = ask(keys)
+        found: dict[int, tuple[int, int]] = ask(keys, *given)
         ended = time.monotonic()
         for key in keys:
             if (value := found.get(key)) is not None:
@@ -74,7 +74,7 @@ def read(
         return {}
 
 
-def called(node: Node, keys: list[int]) -> dict[int, Any]:
+def called(keys: list[int], node: Node) -> dict[int, Any]:
     """What the function says, called for one key after the other."""
     return {key: node.function(key)(key) for key in keys}
 

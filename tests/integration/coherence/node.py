@@ -164,7 +164,7 @@ class Node:
         old: list[int] = []
         for key in (*self.settings.plain, *self.settings.synchronous):
             newest = self.truth.version(key)
-            found = load.read(self, self._log, [key], lambda some: load.called(self, some))
+            found = load.read(self, self._log, [key], load.called, self)
             if found.get(key, (key, 0))[1] < newest:
                 old.append(key)
         return old
