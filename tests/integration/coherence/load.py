@@ -51,7 +51,7 @@ def reads(node: Node, log: Log, stop: threading.Event, rate: float, seed: str) -
                 some = [one for one in range(key, key + 4) if one in node.keys_with(key)]
                 read(node, log, some, lambda some: node.function(some[0]).multi(some))
             case _:
-                read(node, log, [key], lambda some: called(node, some))
+                read(node, log, [key], called, node)
 
 
 def read(
