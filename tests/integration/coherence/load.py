@@ -39,17 +39,12 @@ def reads(node: Node, log: Log, stop: threading.Event, rate: float, seed: str) -
     keys = [*node.settings.plain, *node.settings.synchronous]
     for _ in paced(rate, stop):
         key = chance.choice(keys)
+        some = [one for one in range(key, key + 4) if one in node.keys_with(key)]
         match chance.randrange(10):
             case 0:
-                read(
-                    node,
-                    log,
-                    [key],
-                    lambda some: node.function(some[0]).client.get_multi(some, None),
-                )
+                read(node, log, some, node.function(key).client.get_multi, None)
             case 1:
-                some = [one for one in range(key, key + 4) if one in node.keys_with(key)]
-                read(node, log, some, lambda some: node.function(some[0]).multi(some))
+                read(node, log, some, node.function(key).multi)
             case _:
                 read(node, log, [key], called, node)
 
