@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -13,9 +13,12 @@ from tests.integration.proxy import Proxy
 from tests.integration.test_leases import two
 from tests.integration.test_memcached import Raw, wire
 from tiered.cli.demo.server import PrivateMemcached
+from tiered.clients.base import CacheClient
+from tiered.clients.decorating import DecoratedWrapper
 from tiered.clients.inproc import InprocCacheClient
 from tiered.clients.memcached import MemcachedClient
 from tiered.clients.memcached.versions import Version
+from tiered.clients.namespace import NamespaceWrapper
 from tiered.clients.tiered import TieredInclusiveClient
 from tiered.errors import NoServersError
 from tiered.testing import ManualClock
@@ -83,6 +86,65 @@ def test_the_value_is_not_moved_where_the_server_allows(
         received = client.stats.servers[0].received
         assert client.version("k") is not None
         assert client.stats.servers[0].received < received + 100
+
+
+WAYS: dict[str, Callable[[CacheClient], CacheClient]] = {
+    "itself": lambda client: client,
+    "wrapped": DecoratedWrapper,
+    "in a namespace": lambda client: NamespaceWrapper("ns", client),
+    "the farthest tier": lambda client: TieredInclusiveClient(
+        InprocCacheClient(10, clock=client.clock), client
+    ),
+}
+
+
+@pytest.mark.parametrize("size", [10, 3_000_000])
+@pytest.mark.parametrize("way", WAYS)
+def test_the_version_of_a_write_comes_with_its_answer(
+    memcached: PrivateMemcached, clock: ManualClock, way: str, size: int
+) -> None:
+    users = two(memcached.address, clock=clock, compress=False)
+    with users.one, users.other:
+        client = WAYS[way](users.one)
+        written, version = client.store_versioned("k", bytes(size), clock.monotonic() + TTL)
+        assert written
+        assert version == WAYS[way](users.other).version("k") is not None
+        assert client.get("k") == bytes(size)
+        claim = client.claim("k", 10)
+        assert claim is not None
+        assert claim.fill(bytes(size), TTL)
+        assert claim.version == WAYS[way](users.other).version("k") not in (None, version)
+        lost = client.claim("l", 10)
+        assert lost is not None
+        client.delete("l")
+        assert not lost.fill(bytes(size), TTL)
+        assert lost.version is None
+
+
+def test_a_server_that_does_not_tell_is_written_all_the_same(
+    proxy: Proxy, clock: ManualClock
+) -> None:
+    users = two(proxy.address, clock=clock)
+    with users.one, users.other:
+        assert users.one.store_versioned("k", "v", clock.monotonic() + TTL) in (
+            (True, None),
+            (True, users.one.version("k")),
+        )
+        claim = users.one.claim("k", 10)
+        assert claim is not None
+        assert claim.fill("w", TTL)
+        assert claim.version in (None, users.one.version("k"))
+        assert users.other.get("k") == "w"
+
+
+def test_what_cannot_be_stored_has_no_version(
+    memcached: PrivateMemcached, clock: ManualClock
+) -> None:
+    users = two(memcached.address, clock=clock)
+    with users.one, users.other:
+        users.one.put("k", "before", TTL)
+        assert users.one.store_versioned("k", lambda: 0, clock.monotonic() + 1) == (False, None)
+        assert users.other.version("k") is None
 
 
 def test_what_cannot_be_believed_has_no_version(

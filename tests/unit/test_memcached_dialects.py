@@ -11,7 +11,7 @@ import pytest
 from tests.conftest import unique_prefix
 from tests.integration.peers import Peer
 from tiered.clients.memcached.bulk import windows
-from tiered.clients.memcached.meta import META
+from tiered.clients.memcached.meta import EARLY_META, META
 from tiered.clients.memcached.probe import Dialect
 from tiered.clients.memcached.replies import Slot, Stored
 from tiered.clients.memcached.stream import Stream, Traffic
@@ -106,6 +106,26 @@ def test_a_token_is_told_without_the_value(link: Link) -> None:
     link.do("delete", key)
     assert link.do("reserve", key, 30).won
     assert link.do("token", key) is None
+
+
+@pytest.mark.parametrize("conditional", [False, True])
+def test_a_write_may_come_with_its_token(link: Link, conditional: bool) -> None:
+    key = link.key("k")
+    link.do("set", key, b"before", 100)
+    token = link.do("fetch", key).token if conditional else None
+    written, told = link.do("put", key, b"x", 100, token)
+    assert written
+    assert told in (link.do("fetch", key).token, None)
+    if conditional:
+        assert link.do("put", key, b"y", 100, token) == (False, None)
+
+
+def test_early_servers_are_not_asked_for_the_token_of_a_write() -> None:
+    for dialect, asks in ((META, True), (EARLY_META, False)):
+        script = Script(dialect, b"HD O1\r\n")
+        with script as link:
+            assert link.do("put", b"k", b"x", 100) == (True, None)
+            assert (b" c\r\n" in script.asked()) == asks
 
 
 def test_a_write_on_condition_needs_the_very_item(link: Link) -> None:
@@ -284,6 +304,10 @@ class Script:
         self.link = Link(dialect, Stream(self._ours, 0.02, Traffic()), b"")
         self._theirs.sendall(answer)
 
+    def asked(self) -> bytes:
+        """What it was asked so far."""
+        return self._theirs.recv(65536)
+
     def __enter__(self) -> Link:
         return self.link
 
@@ -299,6 +323,7 @@ CALLS: dict[str, tuple[Any, ...]] = {
     "token": (b"k",),
     "get_many": ([b"k", b"l"],),
     "set": (b"k", b"x", 100),
+    "put": (b"k", b"x", 100),
     "add": (b"k", b"x", 100),
     "set_many": (ITEMS, 100),
     "delete": (b"k",),
@@ -332,6 +357,9 @@ OTHERS_VALUE = b"VALUE k 0 5 77\r\nvalue\r\nEND\r\n"
         ("meta", "set", b"NS O1\r\n", False),
         ("meta", "set", b"EX O1\r\n", False),
         ("meta", "set", b"NF O1\r\n", False),
+        ("meta", "put", b"HD c77 O1\r\n", (True, b"77")),
+        ("meta", "put", b"HD O1\r\n", (True, None)),
+        ("meta", "put", b"NS c0 O1\r\n", (False, None)),
         ("meta", "add", b"NS O1\r\n", False),
         ("meta", "set_many", b"MN\r\n", [True, True]),
         ("meta", "delete", b"HD O1\r\n", True),
@@ -360,6 +388,8 @@ OTHERS_VALUE = b"VALUE k 0 5 77\r\nvalue\r\nEND\r\n"
         ("text", "token", b"END\r\n", None),
         ("text", "set", b"STORED\r\n", True),
         ("text", "set", b"NOT_STORED\r\n", False),
+        ("text", "put", b"STORED\r\n", (True, None)),
+        ("text", "put", b"NOT_STORED\r\n", (False, None)),
         ("text", "set_many", b"STORED\r\nNOT_STORED\r\n", [True, False]),
         ("text", "delete", b"DELETED\r\n", True),
         ("text", "delete", b"NOT_FOUND\r\n", False),
@@ -443,7 +473,7 @@ def test_an_answer_that_lacks_what_was_asked_for_makes_no_sense(method: str, lin
 
 BUSY = b"SERVER_ERROR out of memory\r\n"
 LARGE = b"SERVER_ERROR object too large for cache\r\n"
-WRITES = ("set", "add")
+WRITES = ("set", "put", "add")
 Refused = Callable[[], None]
 
 

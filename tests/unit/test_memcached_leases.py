@@ -42,7 +42,7 @@ class Side(NamedTuple):
         return self.lease_of(grant)
 
     def fill(self, lease: Lease, data: bytes = b"filled") -> bool:
-        return self.link.run(lambda link: leases.fill(link, lease, data, 100))
+        return self.link.run(lambda link: leases.fill(link, lease, data, 100))[0]
 
     def holds(self, lease: Lease) -> bool:
         return self.link.run(lambda link: leases.holds(link, lease))

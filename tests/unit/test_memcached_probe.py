@@ -14,7 +14,7 @@ from tests.integration.peers import Cut, Peer, honest
 from tiered.cli.demo.server import PrivateMemcached
 from tiered.clients.memcached import MemcachedClient
 from tiered.clients.memcached import probe as module
-from tiered.clients.memcached.meta import META
+from tiered.clients.memcached.meta import EARLY_META, META, MetaDialect
 from tiered.clients.memcached.probe import Profile, ask_stats, authenticate, probe
 from tiered.clients.memcached.stream import Stream, Traffic
 from tiered.errors import BackendError, ServerRefusal
@@ -104,6 +104,20 @@ def test_the_dialect_of_a_release(version: bytes, mn: bytes, dialect: str) -> No
     assert profile.release == version.strip().removeprefix(b"VERSION").strip().decode()
     assert profile.run == ("7", "1799999950")
     assert profile.item_limit == 2 * 1024 * 1024
+
+
+@pytest.mark.parametrize(
+    ("version", "dialect"),
+    [
+        (b"VERSION 1.6.17\r\n", EARLY_META),
+        (b"VERSION 1.6.18\r\n", META),
+        (b"VERSION ours\r\n", EARLY_META),
+    ],
+)
+def test_who_is_not_known_to_tell_the_token_of_a_write_is_not_asked(
+    version: bytes, dialect: MetaDialect
+) -> None:
+    assert Answers(version, b"MN\r\n").probed().dialect is dialect
 
 
 @pytest.mark.parametrize("refusal", [b"ERROR\r\n", b"CLIENT_ERROR x\r\n", b"SERVER_ERROR x\r\n"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -334,6 +335,124 @@ def test_tiers_agree_after_a_storm_of_writers(clock: ManualClock) -> None:
         together(work, 6)
         assert near.get("k", None) in (None, far.get("k", None))
         assert len(client._generations) == 0
+
+
+# -- What other processes have changed ----------------------------------------------
+
+
+def test_near_copies_are_dropped_from_all_tiers_but_the_farthest(tiers: Tiers) -> None:
+    tiers.client.put_multi({"k": "v", "other": "w"}, 100)
+    tiers.client.drop_near("k")
+    assert tiers.held("k") == [None, None, "v"]
+    assert tiers.held("other") == ["w", "w", "w"]
+    assert tiers.client.get("k") == "v"
+    assert tiers.held("k") == ["v", "v", "v"]
+
+
+def test_near_copies_are_dropped_through_wrappers_and_inner_tiers(clock: ManualClock) -> None:
+    near, middle, far = inproc(clock), inproc(clock), inproc(clock)
+    remote = RecordingClient(far)
+    inner = NamespaceWrapper("inner", TieredInclusiveClient(middle, RemoteFake(remote)))
+    outer = NamespaceWrapper("outer", TieredInclusiveClient(near, inner))
+    outer.put("k", "v", 100)
+    held = {client: client.usage for client in (near, middle, far)}
+    assert held[middle] == held[near] > 0
+    clock.advance(5)  # the revisions would have to be confirmed by now
+    remote.calls.clear()
+    outer.drop_near("k")
+    assert remote.calls == []
+    assert near.usage == held[near] - 1
+    assert middle.usage == held[middle] - 1
+    assert far.usage == held[far]
+    assert outer.get("k") == "v"
+
+
+def test_one_tier_alone_has_no_copies(clock: ManualClock) -> None:
+    only = inproc(clock)
+    client = TieredInclusiveClient(only)
+    client.put("k", "v", 100)
+    client.drop_near("k")
+    assert only.get("k") == "v"
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_what_was_read_before_a_change_elsewhere_is_not_copied_after_it(
+    clock: ManualClock, many: bool
+) -> None:
+    near, middle, far = inproc(clock), inproc(clock), Interposed(inproc(clock))
+    client = TieredInclusiveClient(near, middle, far)
+    far.client.put("k", "old", 100)
+    read, heard = threading.Barrier(2), threading.Barrier(2)
+
+    def changed_elsewhere() -> None:
+        far.after_read = lambda: None
+        read.wait(10)
+        heard.wait(10)
+
+    far.after_read = changed_elsewhere
+
+    def work(number: int) -> Any:
+        if number == 0:
+            return client.get_multi(["k"])["k"] if many else client.get("k")
+        read.wait(10)  # the reader has the old value in hand
+        far.client.delete("k")
+        client.drop_near("k")
+        heard.wait(10)
+        return None
+
+    assert together(work, 2) == ["old", None]  # who asked before the change
+    assert near.get("k", None) is None
+    assert middle.get("k", None) is None
+    assert client.get("k", None) is None
+    assert len(client._generations) == 0
+
+
+@pytest.mark.parametrize("middle", [False, True])
+def test_a_write_that_a_change_elsewhere_overtakes_is_not_kept_near(
+    clock: ManualClock, middle: bool
+) -> None:
+    wrote, heard = threading.Barrier(2), threading.Barrier(2)
+
+    class Slow(InprocCacheClient):
+        """Lets others come between its write and what follows it."""
+
+        def store(self, key: Any, value: Any, deadline: float, **options: Any) -> bool:
+            written = super().store(key, value, deadline, **options)
+            if value == "ours":
+                wrote.wait(10)
+                heard.wait(10)
+            return written
+
+    near, slow, far = inproc(clock), Slow(10, clock=clock), inproc(clock)
+    client = TieredInclusiveClient(near, slow, far) if middle else TieredInclusiveClient(near, slow)
+    authority = far if middle else slow
+    near.put("k", "older", 100)
+
+    def work(number: int) -> Any:
+        if number == 0:
+            return client.put("k", "ours", 100)
+        wrote.wait(10)
+        authority.put("k", "theirs", 100)
+        client.drop_near("k")
+        heard.wait(10)
+        return None
+
+    assert together(work, 2) == [True, None]
+    assert near.get("k", None) is None
+    assert client.get("k") == "theirs"
+    assert len(client._generations) == 0
+
+
+def test_a_tier_that_fails_to_drop_a_copy_does_not_keep_the_others_from_it(
+    clock: ManualClock,
+) -> None:
+    near, middle, far = inproc(clock), FailingClient(inproc(clock)), inproc(clock)
+    client = TieredInclusiveClient(near, middle, far)
+    client.put("k", "v", 100)
+    middle.error = OSError("down")
+    client.drop_near("k")
+    assert near.get("k", None) is None
+    assert client.stats.errors == 1
 
 
 # -- Failing tiers ----------------------------------------------------------------

@@ -220,6 +220,7 @@ def test_every_delegated_operation_holds_the_lock(
     adapter.get("k", ttl_skip=1)
     adapter.get_multi(["k"], ttl_skip=1)
     adapter.near("k")
+    adapter.store_versioned("k", "v", 100)
     adapter.version("k")
     adapter.versioned("k")
     adapter.entries(["k"])
@@ -228,6 +229,7 @@ def test_every_delegated_operation_holds_the_lock(
     adapter.expire("k")
     adapter.delete("k")
     adapter.delete_multi(["k"])
+    adapter.drop_near("k")
     adapter.purge()
     adapter.clear()
     claim = adapter.claim("k", 1)
@@ -243,6 +245,7 @@ OPERATIONS = {
     "clear",
     "discard",
     "discard_many",
+    "drop_near",
     "entries",
     "entry",
     "find",
@@ -251,6 +254,7 @@ OPERATIONS = {
     "revoke",
     "store",
     "store_many",
+    "store_versioned",
     "sweep",
     "touch",
     "version",

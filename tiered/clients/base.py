@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
 
@@ -77,11 +77,17 @@ class Search(NamedTuple):
         farthest: of several copies, take that of the farthest tier that has one, not the one
             that lives longest. For who must have what others have written meanwhile, with a
             *ttl_skip* that no copy passes.
+        afresh: the nearest tier's copy does not count; what is found farther replaces it.
+        on_copy: called with the version of what is copied to the nearest tier, or ``None`` if
+            that is not known, in one step with the copy: nobody writes in between. Quick, and
+            does not raise.
     """
 
     ttl_skip: float | None = None
     on_promote: PromoteCallback | None = None
     farthest: bool = False
+    afresh: bool = False
+    on_copy: Callable[[object | None], object] | None = None
 
 
 ANY: Final = Search()
@@ -223,6 +229,22 @@ class CacheClient(ABC):
         held, nobody answers, or the client cannot tell.
         """
         return None
+
+    def drop_near(self, key: Key) -> None:
+        """Forget the copies that lie nearer than the authority: another process has changed *key*.
+
+        What was read before now is not copied any more either. Clients that have no copies have
+        nothing to do.
+        """
+
+    def store_versioned(
+        self, key: Key, value: Any, deadline: float, *, keep: float = 0.0
+    ) -> tuple[bool, object | None]:
+        """``store``, and the version of what was written, if that comes with the answer.
+
+        A :meth:`fill` leaves it in ``claim.version``.
+        """
+        return self.store(key, value, deadline, keep=keep), None
 
     def near(self, key: Key) -> Entry | None:
         """An entry if one can be had without blocking; remote clients answer ``None``."""

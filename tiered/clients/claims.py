@@ -32,11 +32,23 @@ class Claim:
             fills are judged in :meth:`CacheClient.fill`, in one step with the write.
         lost: whether a fill was refused because the claim had ended.
         cost: seconds that the value took to compute, if the holder says so; kept with it.
+        version: of what a fill has written, if the client that gave the claim tells.
 
     Threads: one holder; not shared.
     """
 
-    __slots__ = ("_client", "_over", "_release", "_use", "cost", "key", "lease", "lost", "token")
+    __slots__ = (
+        "_client",
+        "_over",
+        "_release",
+        "_use",
+        "cost",
+        "key",
+        "lease",
+        "lost",
+        "token",
+        "version",
+    )
 
     def __init__(
         self,
@@ -53,6 +65,7 @@ class Claim:
         self.lease = lease
         self.lost = False
         self.cost = 0.0
+        self.version: object | None = None
         self._client = client
         self._use = use
         self._release = release
@@ -61,6 +74,17 @@ class Claim:
     def through(self, client: CacheClient, key: Key) -> Claim:
         """The same right, filled through *client*, which knows the key as *key*."""
         return Claim(client, key, self.token, self._use, self._release, lease=self.lease)
+
+    def ending(self, then: Callable[[], object]) -> Claim:
+        """The same right; *then* is called once it was given back."""
+
+        def release() -> bool:
+            try:
+                return self._release()
+            finally:
+                then()
+
+        return Claim(self._client, self.key, self.token, self._use, release, lease=self.lease)
 
     def fill(self, value: Any, ttl: float, *, keep: float = 0.0) -> bool:
         """``put`` the value if the claim still holds, and release it; whether it was written."""

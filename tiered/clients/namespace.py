@@ -203,6 +203,11 @@ class NamespaceWrapper(Wrapper):
             return None  # the revision would have to be confirmed first
         return self._outer(self.client.near((prefix, key)))
 
+    def drop_near(self, key: Key) -> None:
+        # Without asking a server. Copies under a revision that is none any more reach nobody, and
+        # what is read under a newer one is read after the change.
+        self.client.drop_near((self.state.prefix, key))
+
     # What is to be gone must be gone under the name that it has for the others by now.
 
     def discard(self, key: Key) -> bool:

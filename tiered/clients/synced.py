@@ -111,6 +111,12 @@ class SyncAdapter(Wrapper):
         with self.writing():
             return super().store(key, value, deadline, keep=keep, condition=condition)
 
+    def store_versioned(
+        self, key: Key, value: Any, deadline: float, *, keep: float = 0.0
+    ) -> tuple[bool, object | None]:
+        with self.writing():
+            return self.client.store_versioned(key, value, deadline, keep=keep)
+
     def store_many(
         self, items: Mapping[Key, Any], deadline: float, *, keep: float = 0.0
     ) -> dict[Key, bool]:
@@ -136,6 +142,10 @@ class SyncAdapter(Wrapper):
     def discard_many(self, keys: Iterable[Key]) -> dict[Key, bool]:
         with self.writing():
             return super().discard_many(keys)
+
+    def drop_near(self, key: Key) -> None:
+        with self.writing():
+            super().drop_near(key)
 
     def sweep(self, before: float | None) -> int:
         with self.writing():

@@ -172,6 +172,8 @@ class TieredInclusiveClient(CacheClient, NearReads):
         return self._tiers[0].client.hot_path()
 
     def find(self, key: Key, search: Search) -> Entry | None:
+        if search.afresh:
+            return self._find_beyond(key, None, search)
         first = self._tiers[0]
         found = self._ask(first, lambda: first.client.entry(key), None)
         if self._will_do(first, found, search):
@@ -191,19 +193,25 @@ class TieredInclusiveClient(CacheClient, NearReads):
     def _find_beyond(self, key: Key, nearest: Entry | None, search: Search) -> Entry | None:
         """Look past the first tier, which held *nearest*; the best of all that is found."""
         with self._generations.reading(key) as watch:
-            best, depth = nearest, 0
+            best, depth, version = nearest, 0, None
             for index, tier in enumerate(self._tiers[1:], start=1):
-                found = self._ask(tier, _bind(tier.client.entry, key), None)
+                found, which = self._look(tier, key, search)
                 if found is not None and (
                     best is None or search.farthest or found.deadline > best.deadline
                 ):
-                    best, depth = found, index
+                    best, depth, version = found, index, which
                 if self._will_do(tier, found, search):
                     break
-            promoted = depth and self._promote(key, best, depth, watch)
+            note = None if search.on_copy is None else _bind(search.on_copy, version)
+            promoted = depth and self._promote(key, best, depth, watch, note)
         if promoted and best is not None:
             self._announce(search, key, best)
         return best
+
+    def _look(self, tier: _Tier, key: Key, search: Search) -> Versioned:
+        if search.on_copy is None or tier is not self._tiers[-1]:
+            return Versioned(self._ask(tier, _bind(tier.client.entry, key), None))
+        return self._ask(tier, _bind(tier.client.versioned, key), Versioned(None))
 
     def find_many(self, keys: Iterable[Key], search: Search) -> dict[Key, Entry]:
         missing = list(dict.fromkeys(keys))
@@ -217,6 +225,8 @@ class TieredInclusiveClient(CacheClient, NearReads):
                         key: watching.enter_context(self._generations.reading(key))
                         for key in missing
                     }
+                elif index == 0 and search.afresh:
+                    continue
                 found = self._ask(tier, _bind(tier.client.entries, missing), dict[Key, Entry]())
                 still: list[Key] = []
                 for key in missing:
@@ -249,8 +259,15 @@ class TieredInclusiveClient(CacheClient, NearReads):
         tier.misses += 1
         return False
 
-    def _promote(self, key: Key, found: Entry | None, depth: int, watch: Watch) -> bool:
-        """Copy a fresh *found* from the tier at *depth* to all nearer ones."""
+    def _promote(
+        self,
+        key: Key,
+        found: Entry | None,
+        depth: int,
+        watch: Watch,
+        note: Callable[[], object] | None = None,
+    ) -> bool:
+        """Copy a fresh *found* from the tier at *depth* to all nearer ones, and call *note*."""
         now = self.clock.monotonic()
         if found is None or found.deadline <= now:
             return False
@@ -264,8 +281,24 @@ class TieredInclusiveClient(CacheClient, NearReads):
                     False,
                 )
                 tier.promotions += stored
+            if note is not None:
+                note()
 
         return watch.publish(copy)
+
+    def copy_near(self, key: Key, confirm: Callable[[], Entry | None]) -> Entry | None:
+        """Hold what *confirm* gives in the nearest tier as it is; what it gave.
+
+        Not held if *key* is written, or dropped, from the call on.
+        """
+        nearest = self._tiers[0]
+        with self._generations.reading(key) as watch:
+            entry = confirm()
+            if entry is not None:
+                value, deadline = entry
+                store = _bind(nearest.client.store, key, value, deadline)
+                watch.publish(lambda: self._ask(nearest, store, False))
+        return entry
 
     def _announce(self, search: Search, key: Key, entry: Entry) -> None:
         if search.on_promote is None:
@@ -306,6 +339,27 @@ class TieredInclusiveClient(CacheClient, NearReads):
                     return False
                 return self._write_down(watch, key, lambda tier: store(tier, ALWAYS), farthest=True)
             return self._write_down(watch, key, lambda tier: store(tier, condition))
+
+    def store_versioned(
+        self, key: Key, value: Any, deadline: float, *, keep: float = 0.0
+    ) -> tuple[bool, object | None]:
+        if type(self).store is not TieredInclusiveClient.store:
+            return super().store_versioned(key, value, deadline, keep=keep)
+        now = self.clock.monotonic()
+        farthest = self._tiers[-1]
+
+        def store(tier: _Tier) -> bool:
+            return tier.client.store(key, value, tier.deadline(deadline, now), keep=keep)
+
+        with self._generations.writing(key) as watch:
+            life = farthest.deadline(deadline, now)
+            failed: tuple[bool, object | None] = (False, None)
+            stored, version = self._ask(
+                farthest,
+                lambda: farthest.client.store_versioned(key, value, life, keep=keep),
+                failed,
+            )
+            return self._write_down(watch, key, store, farthest=stored), version
 
     def fill(self, key: Key, value: Any, deadline: float, *, keep: float, claim: Claim) -> bool:
         if claim.lease is None:  # of a tier in this process
@@ -395,6 +449,13 @@ class TieredInclusiveClient(CacheClient, NearReads):
                     found[key] |= gone.get(key, False)
                     watch.passed()
         return found
+
+    def drop_near(self, key: Key) -> None:
+        # As a writer who came as far as the farthest tier in another process.
+        farthest = self._tiers[-1]
+        with self._generations.writing(key) as watch:
+            self._ask(farthest, lambda: farthest.client.drop_near(key), None)
+            self._write_down(watch, key, lambda tier: tier.client.discard(key), farthest=False)
 
     def sweep(self, before: float | None) -> int:
         swept = 0

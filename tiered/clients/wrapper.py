@@ -141,6 +141,18 @@ class Wrapper(CacheClient):
     def version(self, key: Key) -> object | None:
         return self.client.version(self.inner_key(key))
 
+    def drop_near(self, key: Key) -> None:
+        self.client.drop_near(self.inner_key(key))
+
+    def store_versioned(
+        self, key: Key, value: Any, deadline: float, *, keep: float = 0.0
+    ) -> tuple[bool, object | None]:
+        if type(self).store is not Wrapper.store:
+            return super().store_versioned(key, value, deadline, keep=keep)
+        return self.client.store_versioned(
+            self.inner_key(key), self.inner_value(value), deadline, keep=keep
+        )
+
     def near(self, key: Key) -> Entry | None:
         if not self.client.capabilities.blocking:
             # Through our own entry(), so that a subclass that changes it is asked here too.

@@ -1,1 +1,33 @@
-"""Keeping the private tiers of many processes in step over ZeroMQ; its place in the layers."""
+"""Coherence: a bus that keeps the private tiers of many processes in step."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tiered.coherence.bus import Bus, BusStats
+    from tiered.coherence.client import CoherentWrapperClient
+    from tiered.coherence.manager import CoherenceManager, CoherenceStats
+
+__all__ = ["Bus", "BusStats", "CoherenceManager", "CoherenceStats", "CoherentWrapperClient"]
+
+_HOMES = {
+    "Bus": "tiered.coherence.bus",
+    "BusStats": "tiered.coherence.bus",
+    "CoherenceManager": "tiered.coherence.manager",
+    "CoherenceStats": "tiered.coherence.manager",
+    "CoherentWrapperClient": "tiered.coherence.client",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'tiered.coherence' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

@@ -365,6 +365,20 @@ class ClientContract:
         else:
             assert versions == [None] * len(changes)
 
+    def test_a_write_tells_its_own_version_or_none(
+        self, client: CacheClient, clock: ManualClock
+    ) -> None:
+        written, version = client.store_versioned("k", "v", clock.monotonic() + 100)
+        assert written
+        assert client.wait("k")
+        assert client.get("k") == "v"
+        assert version in (None, client.version("k"))
+        claim = client.claim("k", 100)
+        assert claim is not None
+        assert claim.fill("w", 100)
+        assert client.wait("k")
+        assert claim.version in (None, client.version("k"))
+
     @_even_if_it_holds_nothing
     def test_what_is_not_held_has_no_version(self, client: CacheClient) -> None:
         assert client.versioned(ABSENT) == (None, None)
@@ -529,6 +543,12 @@ class ClientContract:
         if path is not None:
             found = path.lookup("k")
             assert found is None or found.value == "v"
+
+    def test_what_the_authority_holds_is_no_copy(self, client: CacheClient) -> None:
+        client.put("k", "v", 100)
+        client.drop_near("k")
+        assert client.get("k") == "v"
+        client.drop_near(ABSENT)
 
     def test_it_works_after_close(self, client: CacheClient) -> None:
         with client:

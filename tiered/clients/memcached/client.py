@@ -18,7 +18,6 @@ from tiered.clients.base import (
     Versioned,
 )
 from tiered.clients.explanation import Explanation
-from tiered.clients.memcached import leases
 from tiered.clients.memcached.agreements import Agreements
 from tiered.clients.memcached.connection import Connection
 from tiered.clients.memcached.dial import Terms
@@ -39,7 +38,7 @@ from tiered.clients.memcached.replies import Stored
 from tiered.clients.memcached.server import Server, ServerStats
 from tiered.clients.memcached.servers import Servers, owe
 from tiered.clients.memcached.values import Values
-from tiered.clients.memcached.versions import Versions
+from tiered.clients.memcached.versions import UNANSWERED, UNWRITTEN, Versions, filling, writing
 from tiered.clock import SYSTEM_CLOCK
 from tiered.codec.values import Header, ValueCodec
 from tiered.entry import admits
@@ -222,20 +221,42 @@ class MemcachedClient(CacheClient):
         keep: float = 0.0,
         condition: Condition = ALWAYS,
     ) -> bool:
+        if condition is ALWAYS:
+            return self._stored(key, Entry(value, deadline), keep, lambda item: item.set, False)
         name = self._name(key)
         try:
             item = self._values.item(name, value, deadline, keep)
-            if condition is not ALWAYS:
-                return self._store_if(name, item, deadline, condition)
+            return self._store_if(name, item, deadline, condition)
+        except CodecError as error:
+            self._drop(name, error, always=False)
+            return False
+
+    def store_versioned(
+        self, key: Key, value: Any, deadline: float, *, keep: float = 0.0
+    ) -> tuple[bool, object | None]:
+        return self._stored(key, Entry(value, deadline), keep, writing, UNWRITTEN)
+
+    def _stored(
+        self,
+        key: Key,
+        entry: Entry,
+        keep: float,
+        writing: Callable[[Item], Callable[[Connection, bool], T]],
+        fallback: T,
+    ) -> T:
+        """What an unconditional write of *entry* comes to, which *writing* makes of an item."""
+        name = self._name(key)
+        try:
+            item = self._values.item(name, entry.value, entry.deadline, keep)
             try:
-                return self._servers.write(name.wire, item.set, False)
+                return self._servers.write(name.wire, writing(item), fallback)
             except ValueTooLarge:
                 # Only now is it known how much the server takes.
                 item = self._values.paging.write(name.signed, item)
-                return self._servers.write(name.wire, item.set, False)
+                return self._servers.write(name.wire, writing(item), fallback)
         except CodecError as error:
-            self._drop(name, error, always=condition is ALWAYS)
-            return False
+            self._drop(name, error, always=True)
+            return fallback
 
     def store_many(
         self, items: Mapping[Key, Any], deadline: float, *, keep: float = 0.0
@@ -300,10 +321,8 @@ class MemcachedClient(CacheClient):
             away = lease.home is not None
             if lease.home is not None:
                 owe(lease.home, name.wire)  # what it holds will be out of date
-            written = self._servers.on(
-                lease.server,
-                lambda connection: leases.fill(connection, lease, *item.at(connection, away)),
-                None,
+            written, claim.version = self._servers.on(
+                lease.server, filling(lease, item, away), UNANSWERED
             )
         except CodecError as error:
             self._drop(name, error, always=True)

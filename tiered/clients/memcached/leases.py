@@ -80,15 +80,18 @@ def take(
     return Grant(slot.token, mark.token, run)
 
 
-def fill(connection: Connection, lease: Lease, data: bytes, life: int) -> bool:
-    """Write *data* if the lease still holds, and end it; whether it wrote."""
+def fill(connection: Connection, lease: Lease, data: bytes, life: int) -> tuple[bool, bytes | None]:
+    """Write *data* if the lease still holds, and end it.
+
+    Whether it wrote, and the token of what it wrote, if the server tells.
+    """
     if connection.profile.run != lease.grant.run:
-        return False
+        return False, None
     dialect, stream, grant = connection.dialect, connection.stream, lease.grant
-    written = dialect.set(stream, lease.key, data, life, grant.token)
+    written, token = dialect.put(stream, lease.key, data, life, grant.token)
     if grant.mark is not None:
         dialect.delete(stream, lease.mark_key, grant.mark)
-    return written
+    return written, token
 
 
 def holds(connection: Connection, lease: Lease) -> bool:

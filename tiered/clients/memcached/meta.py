@@ -26,7 +26,7 @@ from tiered.clients.memcached.replies import (
 from tiered.clients.memcached.stream import Stream
 from tiered.errors import BackendError, CodecError, ServerRefusal
 
-__all__ = ["META", "MetaDialect"]
+__all__ = ["EARLY_META", "META", "MetaDialect"]
 
 _DELETE_BYTES: Final = 32 * 1024
 
@@ -34,11 +34,17 @@ _DELETE_BYTES: Final = 32 * 1024
 class MetaDialect:
     """Exchanges, each a method that sends and reads. Stateless.
 
+    Args:
+        tells_tokens: whether the server answers a write with the token, if it is asked to.
+
     Methods that end in ``_many`` are generators that stop between question and answer,
     so that several servers can be asked at once.
     """
 
     name: Final = "meta"
+
+    def __init__(self, *, tells_tokens: bool = True) -> None:
+        self._tells_tokens = tells_tokens
 
     def get(self, stream: Stream, key: bytes) -> bytes | None:
         """The data under *key*; ``None`` also for a stub."""
@@ -72,13 +78,26 @@ class MetaDialect:
     ) -> bool:
         """Write; with a *token*, only if the item is still the one that it came with."""
         condition = b"" if token is None else b" C" + token
-        return self._store(stream, key, data, life, condition)
+        return self._store(stream, key, data, life, condition)[0]
+
+    def put(
+        self, stream: Stream, key: bytes, data: bytes, life: int, token: bytes | None = None
+    ) -> tuple[bool, bytes | None]:
+        """The same, and the token of what was written, if the server tells."""
+        condition = b"" if token is None else b" C" + token
+        if self._tells_tokens:
+            condition += b" c"
+        written, flags = self._store(stream, key, data, life, condition)
+        told = [flag[1:] for flag in flags if flag[:1] == b"c"] if written else []
+        return written, told[0] if told else None
 
     def add(self, stream: Stream, key: bytes, data: bytes, life: int) -> bool:
         """Write if nothing is there, not even a stub; whether it wrote."""
-        return self._store(stream, key, data, life, b" ME")
+        return self._store(stream, key, data, life, b" ME")[0]
 
-    def _store(self, stream: Stream, key: bytes, data: bytes, life: int, condition: bytes) -> bool:
+    def _store(
+        self, stream: Stream, key: bytes, data: bytes, life: int, condition: bytes
+    ) -> tuple[bool, list[bytes]]:
         opaque = b"O%d" % stream.serial()
         stream.send(
             b"ms %b %d T%d %b%b\r\n%b\r\n" % (key, len(data), life, opaque, condition, data)
@@ -86,7 +105,7 @@ class MetaDialect:
         line = stream.line()
         if is_refusal(line):
             refuse_value(line)
-        return _expect(line, opaque, b"HD", b"NS", b"EX", b"NF")
+        return _expect(line, opaque, b"HD", b"NS", b"EX", b"NF"), line.split()[1:]
 
     def set_many(
         self, stream: Stream, items: Sequence[tuple[bytes, bytes]], life: int
@@ -240,3 +259,4 @@ def _astray(line: bytes) -> BackendError:
 
 
 META: Final = MetaDialect()
+EARLY_META: Final = MetaDialect(tells_tokens=False)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from typing import Final, NamedTuple, TypeAlias
 
-from tiered.clients.memcached.meta import META, MetaDialect
+from tiered.clients.memcached.meta import EARLY_META, META, MetaDialect
 from tiered.clients.memcached.replies import refuse
 from tiered.clients.memcached.stream import Stream
 from tiered.clients.memcached.text import TEXT, TextDialect
@@ -26,6 +26,9 @@ __all__ = [
 Dialect: TypeAlias = MetaDialect | TextDialect
 
 _META_SINCE: Final = (1, 6, 10)
+_TOKENS_SINCE: Final = (1, 6, 18)
+"""Releases that are known to answer a write with its token; earlier ones may refuse to."""
+
 _RELEASE: Final = re.compile(rb"(\d{1,4})\.(\d{1,4})(?:\.(\d{1,4}))?")
 USUAL_ITEM_LIMIT: Final = 1024 * 1024
 """Bytes; servers are started with another by ``-I``."""
@@ -90,22 +93,27 @@ def probe(stream: Stream, known: Profile | None = None) -> Profile:
     stream.settle()
     release = said.removeprefix(b"VERSION ").decode("ascii", "replace")
     if said.startswith(b"VERSION ") and known is not None:
-        dialect: Dialect = META if meta and _is_late(said) else TEXT
+        dialect = _dialect(said, meta)
         if (release, dialect, run := _run(figures)) == (known.release, known.dialect, known.run):
             return known
     elif not said.startswith((b"VERSION ", b"ERROR", b"CLIENT_ERROR", b"SERVER_ERROR")):
         raise BackendError(f"{said[:80]!r} is not what a memcached says of its version")
-    dialect = META if meta and _is_late(said) else TEXT
+    dialect = _dialect(said, meta)
     run = _run(figures)
     return Profile(release, dialect, run, _clock_offset(figures), _item_limit(stream))
 
 
-def _is_late(said: bytes) -> bool:
-    """Whether a server that knows ``mn`` also speaks what the meta commands became."""
+def _dialect(said: bytes, meta: bool) -> Dialect:
+    """Of a server that has *said* its version, and may know ``mn``."""
     match = _RELEASE.search(said)
+    if not meta:
+        return TEXT
     if match is None:
-        return True  # a release of somebody's own
-    return tuple(int(part or 0) for part in match.groups()) >= _META_SINCE
+        return EARLY_META  # a release of somebody's own
+    release = tuple(int(part or 0) for part in match.groups())
+    if release < _META_SINCE:
+        return TEXT  # before the meta commands became what they are
+    return META if release >= _TOKENS_SINCE else EARLY_META
 
 
 def ask_stats(stream: Stream, about: str = "") -> dict[str, str]:

@@ -72,6 +72,12 @@ class TextDialect:
             head = b"cas %b 0 %d %d %b\r\n" % (key, life, len(data), token)
         return _store(stream, head, data)
 
+    def put(
+        self, stream: Stream, key: bytes, data: bytes, life: int, token: bytes | None = None
+    ) -> tuple[bool, bytes | None]:
+        """The same, and the token of what was written, which these commands do not tell."""
+        return self.set(stream, key, data, life, token), None
+
     def add(self, stream: Stream, key: bytes, data: bytes, life: int) -> bool:
         """Write if nothing is there, not even a stub; whether it wrote."""
         return _store(stream, b"add %b 0 %d %d\r\n" % (key, life, len(data)), data)

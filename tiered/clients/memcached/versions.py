@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
+from tiered.clients.memcached import leases
 from tiered.clients.memcached.connection import Connection
-from tiered.clients.memcached.replies import Stored
+from tiered.clients.memcached.items import Item
+from tiered.clients.memcached.leases import Lease
 from tiered.clients.memcached.servers import Servers
 from tiered.clients.memcached.values import Values
 from tiered.entry import Entry, Versioned
 from tiered.keys.wire import KeyName
 
-__all__ = ["Version", "Versions"]
+__all__ = ["UNANSWERED", "UNWRITTEN", "Version", "Versions", "filling", "writing"]
 
 
 class Version(NamedTuple):
@@ -29,6 +32,10 @@ class Version(NamedTuple):
     server: str
     run: tuple[str, ...]
     token: bytes
+
+
+UNWRITTEN: Final[tuple[bool, Version | None]] = (False, None)
+UNANSWERED: Final[tuple[bool | None, Version | None]] = (None, None)
 
 
 class Versions:
@@ -51,7 +58,8 @@ class Versions:
             stored = connection.dialect.fetch(connection.stream, name.wire)
             if stored is None or not stored.data:
                 return None
-            return stored.data, _version(connection, stored)
+            token = None if stored.outdated else stored.token
+            return stored.data, version_of(connection, token)
 
         found = self._servers.read(name.wire, fetch)
         if found is None:
@@ -69,8 +77,7 @@ class Versions:
         """
 
         def ask(connection: Connection) -> Version | None:
-            token = connection.dialect.token(connection.stream, name.wire)
-            return None if token is None else _version(connection, Stored(b"", token))
+            return version_of(connection, connection.dialect.token(connection.stream, name.wire))
 
         reached = self._servers.locate(name.wire, ask)
         if reached is None:
@@ -81,9 +88,31 @@ class Versions:
         return reached[2]
 
 
-def _version(connection: Connection, stored: Stored) -> Version | None:
+def writing(item: Item) -> Callable[[Connection, bool], tuple[bool, Version | None]]:
+    """An exchange that writes *item*, whatever is there: whether it did, and the version."""
+
+    def write(connection: Connection, away: bool) -> tuple[bool, Version | None]:
+        data, life = item.at(connection, away)
+        written, token = connection.dialect.put(connection.stream, item.wire, data, life)
+        return written, version_of(connection, token)
+
+    return write
+
+
+def filling(
+    lease: Lease, item: Item, away: bool
+) -> Callable[[Connection], tuple[bool | None, Version | None]]:
+    """An exchange that writes *item* under *lease*: whether it did, and the version."""
+
+    def fill(connection: Connection) -> tuple[bool | None, Version | None]:
+        written, token = leases.fill(connection, lease, *item.at(connection, away))
+        return written, version_of(connection, token)
+
+    return fill
+
+
+def version_of(connection: Connection, token: bytes | None) -> Version | None:
+    """The version that *token*, of an item at the other end, stands for, if that is known."""
     run = connection.profile.run
-    if run is None or stored.outdated:
-        return None
     # A connection is to one run of a server, and was told which when it was opened.
-    return Version(str(connection.address), run, stored.token)
+    return None if run is None or token is None else Version(str(connection.address), run, token)

@@ -1,0 +1,73 @@
+"""What all processes agree on through the shared tier, with the bus to tell when it changes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from tiered.clients.base import CacheClient, Capabilities, Entry
+from tiered.clients.wrapper import Wrapper
+from tiered.coherence.follows import Follow
+from tiered.coherence.manager import CoherenceManager
+from tiered.coherence.messages import Kind
+from tiered.coherence.names import name_of
+from tiered.typing import Key
+
+__all__ = ["Announced", "Unshared", "announced"]
+
+_MARK = "tiered.coherence.authority"
+
+
+class Announced(Wrapper):
+    """The authority of coherent clients: revisions and versions that are decreed are told.
+
+    Args:
+        manager: tells.
+        client: the shared tier's own authority.
+
+    Threads: safe.
+    """
+
+    def __init__(self, manager: CoherenceManager, client: CacheClient) -> None:
+        super().__init__(client)
+        self._manager = manager
+
+    def decree(self, key: Key, value: Any) -> None:
+        try:
+            super().decree(key, value)
+        finally:
+            self._manager.publish(Kind.CHANGED, (key,), settle=True)
+
+    def follow(self, key: Key, changed: Callable[[str], Any]) -> Follow | None:
+        return self._manager.follow(name_of(key), changed)
+
+    @property
+    def authority(self) -> CacheClient:
+        return self
+
+
+class Unshared(Announced):
+    """The same where no tier is shared: nothing can be agreed on but what is agreed anyway.
+
+    Revisions are the same for ever, as events name keys by them. Whoever decrees another one
+    means that what is under it is to be forgotten: then all is.
+    """
+
+    def agree(self, key: Key, proposal: Any) -> Entry | None:
+        return Entry("0", math.inf)
+
+    def decree(self, key: Key, value: Any) -> None:
+        self.client.sweep(None)
+        self._manager.publish(Kind.CLEAR, settle=True)
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return self.client.capabilities._replace(shared=True)
+
+
+def announced(manager: CoherenceManager, client: CacheClient) -> Announced:
+    """The one authority that all clients of *manager* have in common."""
+    kind = Unshared if manager.shared is None else Announced
+    known: Announced = client.attachments.setdefault((_MARK, id(manager)), kind(manager, client))
+    return known

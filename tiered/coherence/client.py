@@ -1,0 +1,318 @@
+"""The client that a process reads and writes through, so that its private copies do not lie."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from tiered.clients.base import (
+    ALWAYS,
+    ANY,
+    CacheClient,
+    Capabilities,
+    Claim,
+    Condition,
+    Entry,
+    HotPath,
+    Search,
+)
+from tiered.clients.explanation import Explanation
+from tiered.clients.wrapper import Wrapper
+from tiered.coherence.authority import Announced, announced
+from tiered.coherence.claims import Fills, bus_claim
+from tiered.coherence.follows import Follow
+from tiered.coherence.ledger import Held
+from tiered.coherence.manager import CoherenceManager, CoherenceStats
+from tiered.coherence.messages import Kind
+from tiered.coherence.names import name_of
+from tiered.coherence.tiers import near_of
+from tiered.typing import Key
+
+__all__ = ["CoherentWrapperClient"]
+
+
+class CoherentWrapperClient(Wrapper):
+    """*client*, whose private copies are kept in step by *manager*.
+
+    Changes are told to everybody after they were written. A copy is served unasked only
+    while the bus has been heard of within its detection time; else, and after events may have
+    been missed, it is confirmed with the shared tier first.
+
+    Args:
+        client: usually ``TieredInclusiveClient(private, shared)``; in any wrappers.
+        manager: of the same private client.
+
+    Raises:
+        TypeError, ValueError: they do not belong together.
+
+    Threads: safe.
+    """
+
+    def __init__(self, client: CacheClient, manager: CoherenceManager) -> None:
+        super().__init__(client)
+        if not isinstance(manager, CoherenceManager):
+            raise TypeError(f"manager must be a CoherenceManager, not {manager!r}")
+        self.manager = manager
+        self._near, self._way = near_of(client, manager.private)
+        self._fills = Fills()
+        manager.attach(self._near)
+
+    def around(self, client: CacheClient) -> Wrapper:
+        # The first tiers of this client: whoever asks for them knows what he does not get.
+        return Wrapper(client)
+
+    # -- Reading -------------------------------------------------------------------
+
+    def entry(self, key: Key) -> Entry | None:
+        if self.manager.verified:
+            found = self.manager.private.entry(self._private_key(key))
+            if found is not None and found.deadline > self.clock.monotonic():
+                return found
+        return self._found(key, ANY)
+
+    def entries(self, keys: Iterable[Key]) -> dict[Key, Entry]:
+        return self._found_many(keys, ANY)
+
+    def find(self, key: Key, search: Search) -> Entry | None:
+        return self.entry(key) if search is ANY else self._found(key, search)
+
+    def find_many(self, keys: Iterable[Key], search: Search) -> dict[Key, Entry]:
+        return self._found_many(keys, search)
+
+    def near(self, key: Key) -> Entry | None:
+        if not self.manager.verified:
+            return None
+        entry = self.manager.private.near(self._private_key(key))
+        # What is stale may be suspect instead.
+        return entry if entry is not None and entry.deadline > self.clock.monotonic() else None
+
+    def hot_path(self) -> HotPath | None:
+        path = self.client.hot_path()
+        if path is None or self._way:
+            return super().hot_path()
+        return path._replace(lease=self.manager.lease)
+
+    def _private_key(self, key: Key) -> Key:
+        for wrapper in self._way:
+            key = wrapper.inner_key(key)
+        return key
+
+    def _found(self, key: Key, search: Search) -> Entry | None:
+        manager = self.manager
+        manager.start()
+        inner = self._private_key(key)
+        with manager.ledger.using(name_of(inner), inner) as held:
+            search = search._replace(on_copy=held.copied)
+            if manager.verified and not held.suspect:
+                return self.client.find(key, search)
+            found = self._confirmed(inner, held)
+            if found is not None and not search.farthest:
+                margin = max(search.ttl_skip or 0.0, 0.0)
+                if found.deadline > self.clock.monotonic() + margin:
+                    manager.confirmed += 1
+                    return found
+            manager.refetched += 1
+            if not self._near.shares:
+                return None
+            return self.client.find(key, search._replace(afresh=True))
+
+    def _confirmed(self, inner: Key, held: Held) -> Entry | None:
+        """The copy, if the shared tier holds the same."""
+        # In this order: a copy is made first, and its version noted then.
+        version = held.version
+        if version is None:
+            return None
+        near = self.manager.peek(inner)
+        deadline = held.deadline
+        if near is None or held.version is not version:
+            return None
+        entry = near if deadline is None else Entry(near.value, deadline)
+        if entry.deadline <= self.clock.monotonic():
+            return None
+        confirmed = self._near.confirm(inner, held, entry)
+        if confirmed is not None and held.version is version:
+            held.deadline = None
+        return confirmed
+
+    def _found_many(self, keys: Iterable[Key], search: Search) -> dict[Key, Entry]:
+        manager = self.manager
+        manager.start()
+        wanted = list(dict.fromkeys(keys))
+        inner = {key: self._private_key(key) for key in wanted}
+        records = {key: manager.ledger.enter(name_of(inner[key]), inner[key]) for key in wanted}
+        try:
+            verified = manager.verified
+            sure = [key for key in wanted if verified and not records[key].suspect]
+            found = self.client.find_many(sure, search) if sure else {}
+            doubtful = [key for key in wanted if not verified or records[key].suspect]
+            if doubtful and self._near.shares:
+                manager.refetched += len(doubtful)
+                for key in doubtful:
+                    records[key].version = None  # of the copy that is about to be replaced
+                found |= self.client.find_many(doubtful, search._replace(afresh=True))
+                for key in doubtful:
+                    if key in found:
+                        records[key].copied(None)
+            return {key: found[key] for key in wanted if key in found}
+        finally:
+            for held in records.values():
+                manager.ledger.leave(held)
+
+    # -- Writing -------------------------------------------------------------------
+
+    def store(
+        self,
+        key: Key,
+        value: Any,
+        deadline: float,
+        *,
+        keep: float = 0.0,
+        condition: Condition = ALWAYS,
+    ) -> bool:
+        def store() -> bool:
+            return self.client.store(key, value, deadline, keep=keep, condition=condition)
+
+        return self._changed(key, store, Kind.STORED, always=condition is ALWAYS)
+
+    def store_many(
+        self, items: Mapping[Key, Any], deadline: float, *, keep: float = 0.0
+    ) -> dict[Key, bool]:
+        def store() -> dict[Key, bool]:
+            return self.client.store_many(items, deadline, keep=keep)
+
+        return self._changed_many(list(items), store, Kind.STORED)
+
+    def fill(self, key: Key, value: Any, deadline: float, *, keep: float, claim: Claim) -> bool:
+        def fill() -> bool:
+            if claim.lease is None:
+                return claim.use(lambda: self.client.store(key, value, deadline, keep=keep))
+            return self.client.fill(key, value, deadline, keep=keep, claim=claim)
+
+        kind = Kind.STORED if self.manager.quick_refresh else None
+        filled = self._changed(key, fill, kind, always=False)
+        if filled:
+            self._fills.filled(claim)
+            self._tell(Kind.DONE, key)
+        return filled
+
+    def touch(self, key: Key, deadline: float) -> bool:
+        return self._changed(key, lambda: self.client.touch(key, deadline), None)
+
+    def outdate(self, key: Key) -> bool:
+        return self._changed(key, lambda: self.client.outdate(key), Kind.EXPIRE)
+
+    def discard(self, key: Key) -> bool:
+        return self._changed(key, lambda: self.client.discard(key), Kind.DELETE)
+
+    def discard_many(self, keys: Iterable[Key]) -> dict[Key, bool]:
+        wanted = list(dict.fromkeys(keys))
+        return self._changed_many(wanted, lambda: self.client.discard_many(wanted), Kind.DELETE)
+
+    def sweep(self, before: float | None) -> int:
+        swept = self.client.sweep(before)
+        if before is None:
+            self.manager.publish(Kind.CLEAR, settle=True)
+        return swept
+
+    def clear(self) -> None:
+        self.client.clear()
+        self.manager.publish(Kind.CLEAR, settle=True)
+
+    def drop_near(self, key: Key) -> None:
+        self._near.drop(self._private_key(key))
+
+    def _changed(
+        self, key: Key, change: Callable[[], bool], kind: Kind | None, *, always: bool = True
+    ) -> bool:
+        """Do *change* of what lies under *key*, and tell of it; *always*, or if it did anything."""
+        manager = self.manager
+        manager.start()
+        inner = self._private_key(key)
+        done = always
+        with manager.ledger.using(name_of(inner), inner) as held:
+            held.copied(None)  # whatever is held from now on, its version is not known
+            try:
+                changed = change()
+                done = done or changed
+            finally:
+                # Also of what has failed: nobody knows how far it came.
+                if kind is not None and done:
+                    manager.publish(kind, (inner,), settle=kind is not Kind.STORED)
+        return changed
+
+    def _changed_many(
+        self, keys: list[Key], change: Callable[[], dict[Key, bool]], kind: Kind
+    ) -> dict[Key, bool]:
+        manager = self.manager
+        manager.start()
+        inner = [self._private_key(key) for key in keys]
+        records = [manager.ledger.enter(name_of(key), key) for key in inner]
+        try:
+            for held in records:
+                held.copied(None)
+            return change()
+        finally:
+            if inner:
+                manager.publish(kind, inner, settle=kind is not Kind.STORED)
+            for held in records:
+                manager.ledger.leave(held)
+
+    def _tell(self, kind: Kind, key: Key) -> None:
+        self.manager.publish(kind, (self._private_key(key),))
+
+    # -- Claims --------------------------------------------------------------------
+
+    def claim(self, key: Key, ttl: float = 10.0) -> Claim | None:
+        manager = self.manager
+        manager.start()
+        inner = self._private_key(key)
+        held = manager.ledger.enter(name_of(inner), inner)
+        claim = self.client.claim(key, ttl)
+        if claim is not None and manager.claims_on_bus:
+            claim = bus_claim(manager, claim, name_of(inner), ttl)
+        if claim is None:
+            manager.ledger.leave(held)
+            return None
+        token = claim.token
+
+        def ended() -> None:
+            manager.ledger.leave(held)
+            if not self._fills.ended(token):
+                self._tell(Kind.ABORT, key)
+
+        return claim.ending(ended).through(self, key)
+
+    # -- What it is ----------------------------------------------------------------
+
+    def follow(self, key: Key, changed: Callable[[str], Any]) -> Follow | None:
+        return self.manager.follow(name_of(self._private_key(key)), changed)
+
+    @property
+    def authority(self) -> Announced:
+        return announced(self.manager, self.client.authority)
+
+    @property
+    def capabilities(self) -> Capabilities:
+        # Claims and invalidations reach other processes, wherever the values lie.
+        return self.client.capabilities._replace(shared=True)
+
+    @property
+    def coherence(self) -> CoherenceStats:
+        """How the private tier is kept in step: a frozen snapshot."""
+        return self.manager.stats
+
+    def explain(self, key: Key) -> Explanation:
+        inner = self._private_key(key)
+        known = super().explain(key)
+        held = self.manager.ledger.get(name_of(inner))
+        facts: list[tuple[str, object]] = [("verified", self.manager.verified)]
+        if held is not None:
+            facts.append(("suspect", held.suspect))
+            facts.append(("version", held.version))
+            if held.heard is not None:
+                facts.append(("invalidated_ago", self.clock.monotonic() - held.heard))
+        return replace(known, detail=(*known.detail, *facts))
+
+    def __repr__(self) -> str:
+        return f"<CoherentWrapperClient {self.manager.namespace!r} {self.client!r}>"

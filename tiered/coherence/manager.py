@@ -1,0 +1,310 @@
+"""What keeps the private tier of this process in step with everybody's changes."""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from tiered.clients.base import CacheClient
+from tiered.clients.null import NullCacheClient
+from tiered.clients.revision import Lease
+from tiered.coherence.bus import Bus, BusStats, Receipt
+from tiered.coherence.follows import Follow, Follows
+from tiered.coherence.ledger import Held, Ledger
+from tiered.coherence.messages import Event, Kind
+from tiered.coherence.names import name_of, topic_of
+from tiered.coherence.tiers import Near
+from tiered.concurrency import fork
+from tiered.concurrency.pool import PoolRefuses, default_pool
+from tiered.entry import Entry
+from tiered.typing import Key
+from tiered.validation import check_number
+
+__all__ = ["CoherenceManager", "CoherenceStats"]
+
+_log: Final = logging.getLogger("tiered.coherence")
+
+
+@dataclass(frozen=True, slots=True)
+class CoherenceStats:
+    """How a private tier is kept in step.
+
+    Attributes:
+        verified: whether copies are served unasked just now.
+        heard: events of others that meant something to this namespace.
+        dropped: of these, how many found a copy, or one about to be made.
+        published: events that were sent from here.
+        confirmed: reads of a copy that the shared tier was asked about, and confirmed.
+        refetched: reads that had to fetch the value anew instead, or found none.
+        distrusts: how often all copies had to be confirmed.
+        unsettled: changes that were to reach everybody at once, and did not in time.
+        known: keys in the ledger.
+        bus: of the bus.
+    """
+
+    verified: bool
+    heard: int
+    dropped: int
+    published: int
+    confirmed: int
+    refetched: int
+    distrusts: int
+    unsettled: int
+    known: int
+    bus: BusStats
+
+
+class CoherenceManager:
+    """Tells others what changes here, and makes what others change disappear here.
+
+    Constructed without doing anything: the first client that uses it starts the bus.
+
+    Args:
+        namespace: the same in all processes that share *shared*; others on the same bus are
+            not disturbed.
+        private: this process's own client, the nearest tier.
+        shared: the client that all processes share, and that decides what is true; ``None``
+            or a ``NullCacheClient`` if there is none: then what cannot be believed is a miss.
+        bus: carries the events.
+        quick_refresh: a value that was computed anew replaces older copies everywhere at
+            once. Else these live to their end.
+        synchronous: ``delete``, ``expire`` and ``clear`` return when all live nodes have
+            applied them.
+        timeout: seconds for which they wait for that.
+        wait_time: seconds for which a caller waits for another process to compute a value.
+        claims: who grants the right to compute a key: the ``"shared"`` client or the
+            ``"bus"``. By default the former, where it reaches other processes.
+
+    Attributes:
+        lease: copies are served unasked while ``now < lease.horizon``.
+
+    Raises:
+        TypeError, ValueError: an argument that cannot be right.
+
+    Threads: safe.
+    """
+
+    def __init__(
+        self,
+        namespace: str,
+        private: CacheClient,
+        shared: CacheClient | None,
+        bus: Bus,
+        *,
+        quick_refresh: bool = False,
+        synchronous: bool = False,
+        timeout: float = 5.0,
+        wait_time: float = 10.0,
+        claims: Literal["shared", "bus"] | None = None,
+    ) -> None:
+        if not isinstance(namespace, str):
+            raise TypeError(f"namespace must be a str, not {namespace!r}")
+        if not isinstance(private, CacheClient):
+            raise TypeError(f"private must be a CacheClient, not {private!r}")
+        if private.capabilities.shared:
+            raise ValueError(f"private must be a client of this process only, not {private!r}")
+        if shared is not None and not isinstance(shared, CacheClient):
+            raise TypeError(f"shared must be a CacheClient or None, not {shared!r}")
+        if claims not in (None, "shared", "bus"):
+            raise ValueError(f'claims must be "shared", "bus" or None, not {claims!r}')
+        self.namespace = namespace
+        self.topic = topic_of(namespace)
+        self.private = private
+        self.shared = None if isinstance(shared, NullCacheClient) else shared
+        self.bus = bus
+        self.quick_refresh = quick_refresh
+        self.synchronous = synchronous
+        self.timeout = check_number("timeout", timeout, low=0.0, hint="seconds, 0 or more")
+        self.wait_time = check_number("wait_time", wait_time, low=0.0, hint="seconds, 0 or more")
+        reaches = self.shared is not None and self.shared.capabilities.shared
+        self.claims_on_bus = claims == "bus" or (claims is None and not reaches)
+        self.clock = private.clock
+        self.lease = Lease()
+        path = private.hot_path()
+        self.peek: Callable[[Key], Entry | None] = private.near if path is None else path.lookup
+        """What the private client holds, without that being a use of it."""
+        self.ledger = Ledger(lambda key: self.peek(key) is not None)
+        self.follows = Follows()
+        self._near: tuple[Near, ...] = ()
+        self._until = -math.inf
+        self._distrusted = 0
+        self._marked = 0
+        self._heard = self._dropped = self._published = self._unsettled = 0
+        self.confirmed = self.refetched = 0
+        fork.register(self)
+        self.after_fork()
+
+    def after_fork(self) -> None:
+        """What the parent was told, this process was not."""
+        self._lock = threading.Lock()
+        self._started = False
+        self.lease.horizon = self._until = -math.inf
+
+    # -- For clients ---------------------------------------------------------------
+
+    def attach(self, near: Near) -> None:
+        """Keep the copies of one more client in step."""
+        with self._lock:
+            self._near = (*self._near, near)
+
+    def start(self) -> None:
+        """Take part in the bus; a second call does nothing."""
+        if self._started:
+            return
+        with self._lock:
+            started, self._started = self._started, True
+        if not started:
+            self.bus.start()
+            self.bus.join(self)
+
+    @property
+    def verified(self) -> bool:
+        """Whether copies may be served unasked now."""
+        return self.clock.monotonic() < self.lease.horizon
+
+    def publish(self, kind: Kind, keys: Sequence[Key] = (), *, settle: bool = False) -> bool:
+        """Tell everybody that *keys* (or, without any, all) have changed, and wait if asked to.
+
+        Returns:
+            whether everybody has applied it, where that was waited for.
+        """
+        self.start()
+        names = [name_of(key) for key in keys] if keys or kind is not Kind.CLEAR else [b""]
+        settle = settle and self.synchronous
+        receipt = self.bus.publish(kind, self.topic, names, source=self, urgent=settle)
+        self._published += len(names)
+        return self._settled(receipt) if settle else True
+
+    def _settled(self, receipt: Receipt) -> bool:
+        if receipt.settled(self.timeout):
+            return True
+        self._unsettled += 1
+        _log.warning(
+            "a change in %r is not known to all nodes after %g s", self.namespace, self.timeout
+        )
+        return False
+
+    def follow(self, name: bytes, changed: Callable[[str], Any]) -> Follow:
+        """Call ``changed(how)`` when others change what lies under *name*."""
+        self.start()
+        return self.follows.add(name, self.lease, changed)
+
+    # -- For the bus ---------------------------------------------------------------
+
+    def hear(self, events: Sequence[Event]) -> None:
+        """Others' events of the topic, in their order."""
+        now = self.clock.monotonic()
+        for kind, _, name in events:
+            self._heard += 1
+            if kind is Kind.CLEAR:
+                self._clear()
+                continue
+            if kind in _CHANGES:
+                held = self.ledger.get(name)
+                if held is not None:
+                    self._dropped += 1
+                    held.heard = now
+                    self._drop(kind, held.key)
+            self.follows.tell(name, _HOW[kind])
+
+    def _drop(self, kind: Kind, key: Key) -> None:
+        for near in self._near:
+            try:
+                if kind is Kind.EXPIRE:
+                    near.outdate(key)
+                else:
+                    near.drop(key)
+            except Exception:
+                # A client of the user's, or a key's own comparison. It cannot be left as it is.
+                _log.exception("a copy of %r could not be dropped; all are distrusted", key)
+                self.distrust("a copy could not be dropped")
+
+    def _clear(self) -> None:
+        for _, held in self.ledger.all():
+            if held.uses:
+                self._drop(Kind.DELETE, held.key)
+        self.private.sweep(None)
+        self.follows.tell_all("changed")
+
+    def extend(self, epoch: int, until: float) -> None:
+        """What is held, and not distrusted, may be served until *until*."""
+        with self._lock:
+            self._until = until
+            self._open()
+
+    def distrust(self, reason: str) -> None:
+        """Events may be missing: all copies have to be confirmed."""
+        with self._lock:
+            self._distrusted += 1
+            self.lease.horizon = -math.inf
+        self.follows.tell_all("changed")
+        try:
+            default_pool().submit(self._mark_all)
+        except PoolRefuses:
+            self._mark_all()
+
+    def overdue(self) -> None:
+        """Events of this process wait for acceptance for longer than half the detection time."""
+
+    def told(self, node: bytes, payload: bytes) -> None:
+        """A message of *node*."""
+
+    def _open(self) -> None:
+        """With the lock: let copies be served, unless some are still to be marked."""
+        if self._marked == self._distrusted:
+            self.lease.horizon = self._until
+
+    def _mark_all(self) -> None:
+        """Make all copies stale, to be confirmed when they are next used."""
+        distrusted = self._distrusted
+        for _, held in self.ledger.all():
+            self._mark(held)
+        with self._lock:
+            self._marked = max(self._marked, distrusted)
+            self._open()
+
+    def _mark(self, held: Held) -> None:
+        version = held.version
+        entry = self.peek(held.key)
+        if entry is None or entry.deadline <= self.clock.monotonic():
+            return
+        deadline = entry.deadline
+        if self.private.outdate(held.key) and held.version is version:
+            held.deadline = deadline
+
+    # -- What is known -------------------------------------------------------------
+
+    @property
+    def stats(self) -> CoherenceStats:
+        """A frozen snapshot."""
+        return CoherenceStats(
+            verified=self.verified,
+            heard=self._heard,
+            dropped=self._dropped,
+            published=self._published,
+            confirmed=self.confirmed,
+            refetched=self.refetched,
+            distrusts=self._distrusted,
+            unsettled=self._unsettled,
+            known=len(self.ledger),
+            bus=self.bus.stats,
+        )
+
+    def __repr__(self) -> str:
+        return f"<CoherenceManager {self.namespace!r} of {self.private!r}>"
+
+
+_CHANGES: Final = frozenset({Kind.DELETE, Kind.EXPIRE, Kind.STORED})
+_HOW: Final = {
+    Kind.DELETE: "changed",
+    Kind.EXPIRE: "changed",
+    Kind.STORED: "changed",
+    Kind.CHANGED: "changed",
+    Kind.DONE: "done",
+    Kind.ABORT: "done",
+    Kind.PROBE: "asked",
+}
