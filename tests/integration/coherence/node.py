@@ -25,7 +25,9 @@ from tests.integration.coherence.network import die_with_parent
 from tests.integration.coherence.settings import Load, Settings, State
 from tests.integration.coherence.truth import Log, Truth
 from tiered import InprocCacheClient, MemcachedClient
-from tiered.coherence import ZmqBus
+from tiered.clients.base import CacheClient
+from tiered.clients.wrapper import Wrapper
+from tiered.coherence import CoherentWrapperClient, ZmqBus
 from tiered.coherence.names import topic_of
 from tiered.decorators import coherent_cached
 
@@ -180,13 +182,12 @@ class Node:
     def state(self) -> State:
         """How it stands."""
         stats = dataclasses.asdict(self.bus.stats)
-        now = time.monotonic()
-        paths = [function.client.hot_path() for function in self._functions.values()]
+        clients = [coherent(function.client) for function in self._functions.values()]
         pages = int(Path("/proc/self/statm").read_text().split()[1])
         return State(
             bus=stats,
             served=sum(function.stats.near_hits for function in self._functions.values()),
-            verified=all(path.lease is not None and now < path.lease.horizon for path in paths),
+            verified=all(client.coherence.verified for client in clients),
             faults=self._faults,
             memory=pages * os.sysconf("SC_PAGESIZE"),
         )
@@ -226,6 +227,14 @@ class Node:
         if self.settings.closes:
             self.bus.close()
             self.shared.close()
+
+
+def coherent(client: CacheClient) -> CoherentWrapperClient:
+    """The coherent client that *client* is, or is around."""
+    while not isinstance(client, CoherentWrapperClient):
+        assert isinstance(client, Wrapper), client
+        client = client.client
+    return client
 
 
 def introduced(socket: str, name: str) -> Connection:
