@@ -9,10 +9,12 @@ from tiered.entry import ALWAYS, Condition, Entry
 
 __all__ = [
     "Clock",
+    "Following",
     "Horizon",
     "HotPath",
     "Key",
     "Lockable",
+    "OnChange",
     "OnEvict",
     "PromoteCallback",
     "Store",
@@ -27,6 +29,10 @@ Weigher: TypeAlias = Callable[[Any, Any], float]
 
 OnEvict: TypeAlias = Callable[[Any, Any, str], object]
 """``on_evict(key, value, cause)``; *cause* is ``"size"`` or ``"expired"``."""
+
+OnChange: TypeAlias = Callable[[str], object]
+"""``changed(how)``: others have been at a key. *How* is ``"changed"``, ``"done"`` (a claim has
+ended), or another word, which is to be ignored."""
 
 PromoteCallback: TypeAlias = Callable[[Any, Any, float], object]
 """``callback(key, value, ttl)``: the value was copied to a nearer tier."""
@@ -63,6 +69,19 @@ class Horizon(Protocol):
     @property
     def horizon(self) -> float:
         """Until when (monotonic, seconds); ``-inf`` for not now, ``inf`` for good."""
+        ...
+
+
+class Following(Protocol):
+    """What :meth:`tiered.clients.base.CacheClient.follow` gives. Threads: safe."""
+
+    @property
+    def lease(self) -> Horizon:
+        """Silence means that nothing has changed only while ``now < lease.horizon``."""
+        ...
+
+    def close(self) -> None:
+        """Hear no more; calls that are under way may still come. Once is enough."""
         ...
 
 

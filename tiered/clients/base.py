@@ -23,7 +23,7 @@ from tiered.entry import ALWAYS, IF_ABSENT, IF_OLDER, Condition, Entry, Versione
 from tiered.errors import CacheMissError, UnsupportedOperation
 from tiered.sentinels import FOREVER, MISSING
 from tiered.stats.counters import ClientStats, Counters
-from tiered.typing import Clock, HotPath, Key, PromoteCallback
+from tiered.typing import Clock, Following, HotPath, Key, OnChange, PromoteCallback
 from tiered.validation import check_number, check_ttl
 
 __all__ = [
@@ -227,6 +227,22 @@ class CacheClient(ABC):
         It equals that of an earlier :meth:`versioned` only if the entry is the same still: then
         a copy that was kept since is as good as what would be read now. ``None`` if nothing is
         held, nobody answers, or the client cannot tell.
+        """
+        return None
+
+    def follow(self, key: Key, changed: OnChange) -> Following | None:
+        """Have *changed* called when others do something to *key*; ``None`` if nobody would.
+
+        Others are those who use the same servers from other processes. ``changed(how)`` is told
+        ``"changed"`` when what lies under *key* is not what it was: deleted, made stale, written,
+        cleared, agreed on anew; or perhaps not, as nobody can tell. It is told ``"done"`` when a
+        claim has ended, because its holder has filled it or has given up. It is called when that
+        can be read, in any thread; it has to be quick, and not to raise.
+
+        What is read after this call is up to date until *changed* says otherwise, as long as
+        the lease of the answer lasts. Whether a client answers ``None`` is constant over its
+        life. Who is not closed is held as long as the client. In a forked child nobody follows
+        any more.
         """
         return None
 

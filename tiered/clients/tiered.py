@@ -43,7 +43,7 @@ from tiered.errors import KeyEncodingError
 from tiered.sentinels import MISSING, MissingType
 from tiered.stats.counters import ClientStats
 from tiered.stats.reports import Reports
-from tiered.typing import Key
+from tiered.typing import Following, Key, OnChange
 from tiered.validation import check_number
 
 __all__ = ["TierStats", "TieredInclusiveClient", "TieredStats"]
@@ -449,6 +449,10 @@ class TieredInclusiveClient(CacheClient, NearReads):
                     found[key] |= gone.get(key, False)
                     watch.passed()
         return found
+
+    def follow(self, key: Key, changed: OnChange) -> Following | None:
+        farthest = self._tiers[-1]
+        return self._ask(farthest, lambda: farthest.client.follow(key, changed), None)
 
     def drop_near(self, key: Key) -> None:
         # As a writer who came as far as the farthest tier in another process.

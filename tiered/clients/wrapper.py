@@ -19,7 +19,7 @@ from tiered.clients.base import (
 )
 from tiered.clients.explanation import Explanation
 from tiered.sentinels import MISSING
-from tiered.typing import Key
+from tiered.typing import Following, Key, OnChange
 
 __all__ = ["Wrapper"]
 
@@ -140,6 +140,9 @@ class Wrapper(CacheClient):
 
     def version(self, key: Key) -> object | None:
         return self.client.version(self.inner_key(key))
+
+    def follow(self, key: Key, changed: OnChange) -> Following | None:
+        return self.client.follow(self.inner_key(key), changed)
 
     def drop_near(self, key: Key) -> None:
         self.client.drop_near(self.inner_key(key))

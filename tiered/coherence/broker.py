@@ -43,6 +43,7 @@ from tiered.coherence.messages import (
     Welcome,
     packed,
 )
+from tiered.coherence.node import MARGIN
 from tiered.coherence.pending import PendingTable
 from tiered.coherence.state import Phase, Step, Table
 
@@ -50,11 +51,9 @@ __all__ = ["BROKER_TABLE", "BrokerProtocol"]
 
 SERVING = Phase.SERVING
 
-_MARGIN: Final = 1.25
-"""Times the detection time: after that, a lease is over on any clock that deserves the name."""
 _REPLAY_BYTES: Final = 256 * 1024
 """Of one answer to a ``Replay``; then the node asks for more."""
-_ROWS: Final = 4096
+_ROWS: Final = 2048
 _REMEMBERED: Final = 65_536
 """Nodes of the past whose last serial is known, and epochs whose end is."""
 _WAITS: Final = 10_000
@@ -121,7 +120,7 @@ class BrokerProtocol:
         self.ignored = 0
         self.journal = Journal(journal_events, journal_bytes)
         self._born = born
-        self._lease = detection * _MARGIN
+        self._lease = detection * MARGIN
         self._pending = PendingTable(most_claims, most_claims // 4, 3600.0)
         self._peers: dict[bytes, _Peer] = {}
         self._routes: tuple[Route, ...] | None = ()
@@ -176,6 +175,8 @@ class BrokerProtocol:
         self._serials[hello.node] = known
         _forget_oldest(self._serials)
         self._send(route, Welcome(hello.nonce, self.epoch, self.seq, known))
+        if same:
+            self._applied(hello.node, hello.seq, now)
         return SERVING
 
     def _merge(self, hello: Hello) -> None:
@@ -190,7 +191,11 @@ class BrokerProtocol:
         self._merged[hello.epoch] = max(known, hello.seq)
         _forget_oldest(self._merged)
         if hello.seq > known and any(node != hello.node for node in self._peers):
-            self._order(NOBODY, 1, 1, packed([Event(Kind.DISTRUST, ALL_TOPICS, b"")]), False)
+            self._distrust()
+
+    def _distrust(self) -> None:
+        """Have everybody confirm what he holds: something was changed that nobody told."""
+        self._order(NOBODY, 1, 1, packed([Event(Kind.DISTRUST, ALL_TOPICS, b"")]), False)
 
     def _peer(self, route: Route, node: bytes, epoch: int) -> _Peer | None:
         """Who speaks, if it is one of ours."""
@@ -265,10 +270,9 @@ class BrokerProtocol:
         if ping.nonce:
             peer.heard = now
             self._send(route, Pong(self.epoch, ping.nonce, self.seq))
-        if ping.seq > peer.seq:
-            peer.seq = ping.seq
-            if self._waits:
-                self._applied(ping.node, ping.seq, now)
+        peer.seq = max(peer.seq, ping.seq)
+        if self._waits:
+            self._applied(ping.node, ping.seq, now)
         return SERVING
 
     # -- Who waits for everybody ---------------------------------------------------
@@ -338,6 +342,9 @@ class BrokerProtocol:
         for peer in list(self._peers.values()):
             if now - peer.heard >= self._lease:
                 self._drop(peer, now)
+                if self._serials.get(peer.node):
+                    # It has published before, and may have died with an event in its hands.
+                    self._distrust()
         self._pending.expire(now)
         self._waits = [wait for wait in self._waits if now - wait.since < 10 * self._lease]
         self._settle(now)

@@ -40,6 +40,10 @@ class Member(Protocol):
         """
         ...
 
+    def accepted(self) -> None:
+        """Events of this process have been accepted by the broker."""
+        ...
+
     def overdue(self) -> None:
         """Events of this process wait for acceptance for longer than half the detection time."""
         ...
@@ -120,6 +124,11 @@ class BusStats:
 
 class Bus(Protocol):
     """Carries the events. Threads: safe."""
+
+    @property
+    def node(self) -> bytes:
+        """The id of this process's node."""
+        ...
 
     @property
     def detection(self) -> float:

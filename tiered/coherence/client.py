@@ -170,8 +170,11 @@ class CoherentWrapperClient(Wrapper):
         keep: float = 0.0,
         condition: Condition = ALWAYS,
     ) -> bool:
-        def store() -> bool:
-            return self.client.store(key, value, deadline, keep=keep, condition=condition)
+        def store(held: Held) -> bool:
+            if condition is not ALWAYS:
+                return self.client.store(key, value, deadline, keep=keep, condition=condition)
+            stored, held.version = self.client.store_versioned(key, value, deadline, keep=keep)
+            return stored
 
         return self._changed(key, store, Kind.STORED, always=condition is ALWAYS)
 
@@ -184,10 +187,12 @@ class CoherentWrapperClient(Wrapper):
         return self._changed_many(list(items), store, Kind.STORED)
 
     def fill(self, key: Key, value: Any, deadline: float, *, keep: float, claim: Claim) -> bool:
-        def fill() -> bool:
+        def fill(held: Held) -> bool:
             if claim.lease is None:
                 return claim.use(lambda: self.client.store(key, value, deadline, keep=keep))
-            return self.client.fill(key, value, deadline, keep=keep, claim=claim)
+            filled = self.client.fill(key, value, deadline, keep=keep, claim=claim)
+            held.version = claim.version
+            return filled
 
         kind = Kind.STORED if self.manager.quick_refresh else None
         filled = self._changed(key, fill, kind, always=False)
@@ -197,13 +202,13 @@ class CoherentWrapperClient(Wrapper):
         return filled
 
     def touch(self, key: Key, deadline: float) -> bool:
-        return self._changed(key, lambda: self.client.touch(key, deadline), None)
+        return self._changed(key, lambda held: self.client.touch(key, deadline), None)
 
     def outdate(self, key: Key) -> bool:
-        return self._changed(key, lambda: self.client.outdate(key), Kind.EXPIRE)
+        return self._changed(key, lambda held: self.client.outdate(key), Kind.EXPIRE)
 
     def discard(self, key: Key) -> bool:
-        return self._changed(key, lambda: self.client.discard(key), Kind.DELETE)
+        return self._changed(key, lambda held: self.client.discard(key), Kind.DELETE)
 
     def discard_many(self, keys: Iterable[Key]) -> dict[Key, bool]:
         wanted = list(dict.fromkeys(keys))
@@ -223,7 +228,7 @@ class CoherentWrapperClient(Wrapper):
         self._near.drop(self._private_key(key))
 
     def _changed(
-        self, key: Key, change: Callable[[], bool], kind: Kind | None, *, always: bool = True
+        self, key: Key, change: Callable[[Held], bool], kind: Kind | None, *, always: bool = True
     ) -> bool:
         """Do *change* of what lies under *key*, and tell of it; *always*, or if it did anything."""
         manager = self.manager
@@ -233,7 +238,7 @@ class CoherentWrapperClient(Wrapper):
         with manager.ledger.using(name_of(inner), inner) as held:
             held.copied(None)  # whatever is held from now on, its version is not known
             try:
-                changed = change()
+                changed = change(held)
                 done = done or changed
             finally:
                 # Also of what has failed: nobody knows how far it came.

@@ -114,12 +114,12 @@ def unpacked(size: int, data: bytes) -> Iterator[Event]:
     Raises:
         ValueError: that is not what *data* holds. What comes before the fault is given first.
     """
-    at, end, size, read = 0, len(data), _HEAD.size, _HEAD.unpack_from
+    at, end, head, read = 0, len(data), _HEAD.size, _HEAD.unpack_from
     for _ in range(size):
-        if at + size > end:
+        if at + head > end:
             raise ValueError(f"{size} events do not fit into {end} bytes")
         number, topic, length = read(data, at)
-        at += size
+        at += head
         name = data[at : at + length]
         at += length
         if at > end:

@@ -53,12 +53,15 @@ from tiered.coherence.messages import (
 from tiered.coherence.owed import Owed, OwedEvents
 from tiered.coherence.state import Phase, Step, Table
 
-__all__ = ["NODE_TABLE", "NodeProtocol"]
+__all__ = ["MARGIN", "NODE_TABLE", "NodeProtocol"]
 
 DETACHED, JOINING = Phase.DETACHED, Phase.JOINING
 FOLLOWING, CATCHING_UP = Phase.FOLLOWING, Phase.CATCHING_UP
 
 _PINGS_KEPT: Final = 64
+
+MARGIN: Final = 1.25
+"""Times the detection time: after that, a lease is over on any clock that deserves the name."""
 
 
 class NodeProtocol:
@@ -113,6 +116,9 @@ class NodeProtocol:
         self._pings: dict[int, float] = {}
         self._pong: tuple[float, int] | None = None
         """When the ping was sent that the last pong answers, and what that pong said."""
+        self._serial_accepted = 0
+        self._inherited: tuple[float, int] | None = None
+        """When, and up to which serial, our events of the last epoch are settled."""
         self._effects: list[NodeEffect] = []
 
     # -- What happens --------------------------------------------------------------
@@ -183,6 +189,7 @@ class NodeProtocol:
         if welcome.epoch != self.epoch or welcome.seq < self.seq:
             # What the last broker accepted last we may not have heard of.
             self._resync(welcome.epoch, welcome.seq, "another broker")
+            self._inherited = (now + self._detection * MARGIN, self._serial_accepted)
         self._pongs_void()
         self._was_accepted(welcome.serial)
         self._send_owed(now)
@@ -308,6 +315,7 @@ class NodeProtocol:
         return Publish(self.node, self.epoch, block.first, block.size, block.events, block.urgent)
 
     def _was_accepted(self, serial: int) -> None:
+        self._serial_accepted = max(self._serial_accepted, serial)
         if self.owed.accepted(serial):
             self._effects.append(Accepted(serial))
             self._sent = self._heard
@@ -334,6 +342,11 @@ class NodeProtocol:
         self._remind(now)
         if now - self._heard >= self._patience:
             return self._detached()
+        if self._inherited is not None and now >= self._inherited[0]:
+            # Nobody serves on the word of the last broker any more, and all who follow this one
+            # have confirmed what they serve: what that one had accepted is settled.
+            self._effects.append(SettledUpTo(self._inherited[1]))
+            self._inherited = None
         if now - self._pinged >= self._beat:
             self._ping(now)
         if self.owed.size and now - self._sent >= self._beat:

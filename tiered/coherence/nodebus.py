@@ -80,6 +80,7 @@ class NodeBus(ABC):
         self.label = label
         self.clock = clock
         self._members: dict[bytes, weakref.WeakSet[Member]] = {}
+        """By topic; replaced as a whole, never changed, as others walk through it."""
         fork.register(self)
         self._begin_anew()
 
@@ -101,11 +102,9 @@ class NodeBus(ABC):
         self._uncovered_since = self.clock.monotonic()
 
     def after_fork(self) -> None:
-        """What the parent follows, this process does not."""
-        members = [member for group in self._members.values() for member in list(group)]
+        """What the parent follows, this process does not. Members see to themselves, and join."""
         self._begin_anew()
-        for member in members:
-            member.extend(0, -math.inf)
+        self._members = {}
 
     # -- For members ---------------------------------------------------------------
 
@@ -223,6 +222,12 @@ class NodeBus(ABC):
         for member in self._members.get(passed.payload[:TOPIC_SIZE], ()):
             member.told(passed.node, passed.payload[TOPIC_SIZE:])
 
+    def _accepted(self, accepted: Accepted, now: float) -> None:
+        # Whoever hears that all have it must already know that it was accepted.
+        for member in self._all_members():
+            member.accepted()
+        self._progress.advance(accepted=accepted.serial)
+
     def _warn_members(self, _overdue: Overdue, now: float) -> None:
         for member in self._all_members():
             member.overdue()
@@ -297,7 +302,7 @@ class NodeBus(ABC):
 _PERFORM: Final[dict[type, Callable[[NodeBus, Any, float], None]]] = {
     Send: lambda bus, effect, now: bus._send(effect.message),
     Apply: NodeBus._apply,
-    Accepted: lambda bus, effect, now: bus._progress.advance(accepted=effect.serial),
+    Accepted: NodeBus._accepted,
     Extend: NodeBus._extend,
     SettledUpTo: lambda bus, effect, now: bus._progress.advance(settled=effect.serial),
     Distrust: lambda bus, effect, now: bus._distrust(ALL_TOPICS, effect.reason),
