@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tiered.clock import SystemClock
-from tiered.coherence.bus import Answer, Bus, BusStats, Member, Receipt
+from tiered.coherence.bus import Bus, Member, Receipt
 from tiered.coherence.messages import Event, Kind
 
 __all__ = ["Meddled", "SteppedClock"]
@@ -37,10 +37,6 @@ class _Between:
         self._member = member
         self._bus = bus
 
-    @property
-    def topic(self) -> bytes:
-        return self._member.topic
-
     def hear(self, events: Sequence[Event]) -> None:
         time.sleep(max(0.0, self._bus.held_until - time.monotonic()))
         if self._bus.fault != "deaf":
@@ -54,11 +50,8 @@ class _Between:
         trusting = self._bus.fault in ("deaf", "trusting")
         self._member.extend(epoch, math.inf if trusting else until)
 
-    def overdue(self) -> None:
-        self._member.overdue()
-
-    def told(self, node: bytes, payload: bytes) -> None:
-        self._member.told(node, payload)
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._member, name)
 
 
 class _Received:
@@ -77,37 +70,26 @@ class Meddled:
     Args:
         fault: ``"deaf"`` (events do not arrive), ``"trusting"`` (leases never end), ``"mute"``
             (what is published does not leave the process), or empty for none.
+        joins: whether it may be started; else it is as if there were no network yet.
 
     Attributes:
+        joins: as given.
         held_until: the bus's thread is held up until then (monotonic) at its next event.
     """
 
-    def __init__(self, bus: Bus, fault: str) -> None:
+    def __init__(self, bus: Bus, fault: str, *, joins: bool) -> None:
         self._bus = bus
+        self.joins = joins
         self.fault = fault
         self.held_until = -math.inf
-        self._members: dict[int, tuple[Member, _Between]] = {}
-
-    @property
-    def detection(self) -> float:
-        return self._bus.detection
-
-    @property
-    def sole(self) -> bool:
-        return self._bus.sole
-
-    @property
-    def stats(self) -> BusStats:
-        return self._bus.stats
+        self._members: dict[int, tuple[Member, Any]] = {}
 
     def start(self) -> None:
-        self._bus.start()
-
-    def close(self) -> None:
-        self._bus.close()
+        if self.joins:
+            self._bus.start()
 
     def join(self, member: Member) -> None:
-        between = _Between(member, self)
+        between: Any = _Between(member, self)
         self._members[id(member)] = member, between
         self._bus.join(between)
 
@@ -128,15 +110,6 @@ class Meddled:
             return _Received()
         between = self._members[id(source)][1] if id(source) in self._members else None
         return self._bus.publish(kind, topic, names, source=between, urgent=urgent)
-
-    def claim(self, topic: bytes, name: bytes, ttl: float, timeout: float) -> Answer:
-        return self._bus.claim(topic, name, ttl, timeout)
-
-    def release(self, topic: bytes, name: bytes, token: int) -> None:
-        self._bus.release(topic, name, token)
-
-    def tell(self, node: bytes, payload: bytes) -> None:
-        self._bus.tell(node, payload)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._bus, name)

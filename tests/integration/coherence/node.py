@@ -65,9 +65,8 @@ class Node:
             label=name,
             clock=self.clock,
         )
-        self.bus = Meddled(self.zmq_bus, settings.fault)
-        if settings.joins:
-            self.bus.start()
+        self.bus: Any = Meddled(self.zmq_bus, settings.fault, joins=settings.joins)
+        self.bus.start()
         self._functions = {
             keys: coherent_cached(
                 self.private,
@@ -194,6 +193,7 @@ class Node:
 
     def join(self) -> None:
         """It takes part from now on."""
+        self.bus.joins = True
         self.bus.start()
 
     def step(self, seconds: float) -> None:
