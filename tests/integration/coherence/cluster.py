@@ -192,12 +192,15 @@ class Cluster:
             until = self.note(f"host {host} is healed")
             for network in networks:
                 self._network.heal(host, network)
+        self.cut_off(names, since, until)
+
+    def cut_off(self, names: Sequence[str], since: float, until: float) -> None:
+        """What *names* deleted then, they could not tell."""
         settings = self.settings
         longer = 2 * settings.detection + settings.server_timeout + SLACK
         for name in names:
-            self.bounds.append(
-                Bound(longer, settings.plain, name, since - LAST_WORDS, until + settings.detection)
-            )
+            bound = Bound(longer, settings.plain, name, since - LAST_WORDS)
+            self.bounds.append(bound._replace(until=until + settings.detection))
 
     # -- What came of it -------------------------------------------------------------
 

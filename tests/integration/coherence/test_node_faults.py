@@ -63,14 +63,14 @@ def test_a_node_that_joins_late_serves_nothing_of_before(cluster: Made) -> None:
     it.broker()
     it.start("a", "b")
     (late,) = it.start("late", joins=False)
-    it.begin(USUAL)
-    it.begin(USUAL._replace(readers=4), "late")
+    it.begin(USUAL, "a", "b")
+    it.begin(Load(readers=4, reads=300, deletes=0, synchronous=0), "late")
     it.lasting(2.0)
     assert not late.state.verified
     joined = it.note("late joins")
     late.ask("join")
     it.start("new")
-    it.begin(USUAL, "new")
+    it.begin(USUAL, "late", "new")
     it.lasting(2.0)
     finished(it)
     keys = it.settings.plain
