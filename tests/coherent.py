@@ -12,9 +12,10 @@ from tiered.clients.inproc import InprocCacheClient
 from tiered.clients.tiered import TieredInclusiveClient
 from tiered.coherence.client import CoherentWrapperClient
 from tiered.coherence.manager import CoherenceManager
+from tiered.testing import ManualClock
 from tiered.testing.buses import LocalBus, LocalHub
 
-__all__ = ["Cluster", "Node", "drain"]
+__all__ = ["Cluster", "Node", "coherent", "drain"]
 
 
 @dataclass
@@ -37,12 +38,15 @@ class Cluster:
         self.server = InprocCacheClient(10_000, clock=self.clock)
         self._options = options
         self._nodes: list[Node] = []
+        self._hubs = [self.hub]
 
-    def node(self, *, alone: bool = False, **options: Any) -> Node:
-        """One more process; *alone* without a shared tier."""
+    def node(
+        self, *, alone: bool = False, hub: LocalHub | None = None, sole: bool = True, **options: Any
+    ) -> Node:
+        """One more process; *alone* without a shared tier; with its broker in *hub*."""
         private = InprocCacheClient(1_000, clock=self.clock)
         shared = None if alone else VersionedFake(self.server)
-        bus = LocalBus(self.hub)
+        bus = LocalBus(self.hub if hub is None else hub, sole=sole)
         manager = CoherenceManager("test", private, shared, bus, **self._options | options)
         core = private if shared is None else TieredInclusiveClient(private, shared)
         client = CoherentWrapperClient(core, manager)
@@ -52,10 +56,20 @@ class Cluster:
         self.settle()
         return node
 
+    def another_hub(self) -> LocalHub:
+        """Another broker, of whom those of the first do not know."""
+        hub = LocalHub(self.clock)
+        hub.begin()  # epochs count from 1: not the same one
+        self._hubs.append(hub)
+        return hub
+
     def advance(self, seconds: float) -> None:
         """Let time pass, slowly enough for the workers."""
         while seconds > 0:
-            self.hub.advance(min(seconds, 0.1))
+            for _ in range(2):
+                self.clock.advance(min(seconds, 0.1) / 2)
+                for hub in self._hubs:
+                    hub.tick()
             drain(*self._nodes)
             seconds -= 0.1
 
@@ -66,5 +80,34 @@ class Cluster:
 
 def drain(*nodes: Node) -> None:
     """Until the workers of *nodes* have nothing to do."""
-    while any(node.manager.busy for node in nodes):
+    idle(*(node.manager for node in nodes))
+
+
+def idle(*managers: CoherenceManager) -> None:
+    """Until the workers of *managers* have nothing to do."""
+    while any(manager.busy for manager in managers):
         os.sched_yield()
+
+
+def coherent(
+    clock: ManualClock,
+    shared: CacheClient | None = None,
+    *,
+    detection: float = 1.0,
+    size: float = 100,
+    alone: bool = False,
+) -> CoherentWrapperClient:
+    """One node in step when it is made; its lease ends, as no timer of the bus ever runs.
+
+    With *shared* it is the second tier, else a server of its own; *alone*, there is none.
+    """
+    bus = LocalBus(LocalHub(clock, detection=detection))
+    private = InprocCacheClient(size, clock=clock)
+    if shared is None and not alone:
+        shared = VersionedFake(InprocCacheClient(1_000, clock=clock))
+    core = private if shared is None else TieredInclusiveClient(private, shared)
+    manager = CoherenceManager("test", private, shared, bus)
+    client = CoherentWrapperClient(core, manager)
+    manager.start()
+    idle(manager)
+    return client

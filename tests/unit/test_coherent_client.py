@@ -298,3 +298,55 @@ def test_the_meter_finds_a_copy_that_was_missed(cluster: Cluster) -> None:
     assert (meter.asked, meter.right, meter.wrong) == (2, 1, 1)
     assert meter.share == 0.5
     assert meter.nines == pytest.approx(0.301, abs=0.001)
+
+
+def test_of_two_brokers_the_shared_tier_believes_one(cluster: Cluster) -> None:
+    a = cluster.node(sole=False)
+    b = cluster.node(sole=False, hub=cluster.another_hub())
+    cluster.advance(3.0)
+    assert [a.manager.verified, b.manager.verified].count(True) <= 1
+
+
+def test_what_one_side_of_a_split_deletes_the_other_does_not_serve_for_long(
+    cluster: Cluster,
+) -> None:
+    a = cluster.node(sole=False)
+    a.client.put("k", 1, 600)
+    b = cluster.node(sole=False, hub=cluster.another_hub())
+    for deleter, reader in ((a, b), (b, a)):
+        deleter.client.put("k", 1, 600)
+        cluster.advance(2.5)
+        assert reader.client.get("k") == 1
+        deleter.client.delete("k")
+        cluster.advance(2.5)
+        assert reader.client.get("k", None) is None
+
+
+def test_who_is_cut_off_from_the_bus_and_deletes_makes_all_confirm(cluster: Cluster) -> None:
+    a, b = cluster.node(), cluster.node()
+    a.client.put("k", 1, 600)
+    assert b.client.get("k") == 1
+    a.bus.cut = True
+    a.client.delete("k")
+    assert b.client.get("k") == 1
+    cluster.advance(2.0)
+    assert b.client.get("k", None) is None
+    assert b.manager.verified
+    a.bus.cut = False
+    cluster.advance(2.0)
+    assert a.manager.verified
+    assert a.bus.stats.owed == 0
+
+
+def test_what_is_put_into_the_first_tier_alone_is_kept_in_step_too(cluster: Cluster) -> None:
+    a, b = cluster.node(), cluster.node()
+    b.client.put("k", 1, 60, max_tiers=1)
+    assert b.client.get("k", max_tiers=1) == 1
+    a.client.delete("k")
+    assert b.client.get("k", None, max_tiers=1) is None
+    b.client.put_multi({"k": 1}, 60, max_tiers=1)
+    b.bus.cut = True
+    cluster.advance(1.1)
+    assert b.client.get("k", None, max_tiers=1) is None
+    assert b.client.get_multi(["k"], None, max_tiers=1) == {"k": None}
+    assert b.client.get("k", None) is None

@@ -21,6 +21,7 @@ import logging
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, TypeVar
 
 from tiered.clients.base import (
@@ -536,7 +537,7 @@ class TieredInclusiveClient(CacheClient, NearReads):
     def authority(self) -> CacheClient:
         return self._tiers[-1].client.authority
 
-    @property
+    @cached_property
     def capabilities(self) -> Capabilities:
         tiers = [tier.client.capabilities for tier in self._tiers]
         return Capabilities(

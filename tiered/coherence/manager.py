@@ -19,11 +19,12 @@ from tiered.coherence.ledger import Held, Ledger
 from tiered.coherence.lookout import Lookout
 from tiered.coherence.messages import Event, Kind
 from tiered.coherence.meter import ConsistencyMeter, MeterStats, Probe
-from tiered.coherence.names import name_of, topic_of
+from tiered.coherence.names import topic_of
 from tiered.coherence.tiers import Near
 from tiered.concurrency import fork
 from tiered.concurrency.pool import PoolRefuses, default_pool
 from tiered.entry import Entry
+from tiered.stats.reports import Reports
 from tiered.typing import Key
 from tiered.validation import check_number
 
@@ -137,6 +138,7 @@ class CoherenceManager:
         """What the private client holds, without that being a use of it."""
         self.ledger = Ledger(lambda key: self.peek(key) is not None)
         self.follows = Follows()
+        self._reports = Reports("tiered.coherence", self.clock)
         if sample < 0:
             raise ValueError(f"sample must be an int, 0 or more, not {sample!r}")
         self.meter = ConsistencyMeter(sample)
@@ -173,30 +175,40 @@ class CoherenceManager:
 
     def start(self) -> None:
         """Take part in the bus; a second call does nothing."""
-        if not self._started:
-            with self._starting:
-                # Nobody goes on to make copies before changes of them are heard of.
+        if self._started:
+            return
+        with self._starting:
+            # Nobody goes on to make copies before changes of them are heard of.
+            try:
                 self.bus.start()
                 self.bus.join(self)
                 self._started = True
+            except Exception as error:
+                # Then nothing is served unasked; the next call tries again.
+                self._reports.warn("start", "the bus cannot be started: %r", error)
 
     @property
     def verified(self) -> bool:
         """Whether copies may be served unasked now."""
         return self.clock.monotonic() < self.lease.horizon
 
-    def publish(self, kind: Kind, keys: Sequence[Key] = (), *, settle: bool = False) -> bool:
-        """Tell everybody that *keys* (or, without any, all) have changed, and wait if asked to.
+    def publish(self, kind: Kind, names: Sequence[bytes], *, settle: bool = False) -> bool:
+        """Tell everybody that *names* have changed, and wait if asked to.
 
         Returns:
             whether everybody has applied it, where that was waited for.
         """
         self.start()
-        names = [name_of(key) for key in keys] if keys or kind is not Kind.CLEAR else [b""]
         settle = settle and self.synchronous
-        receipt = self.bus.publish(kind, self.topic, names, source=self, urgent=settle)
+        try:
+            receipt = self.bus.publish(kind, self.topic, names, source=self, urgent=settle)
+        except Exception as error:
+            self._reports.warn("publish", "a change could not be published: %r", error)
+            self._lookout.overdue()
+            self._unsettled += 1
+            return False
         self._published += len(names)
-        if names and kind in _CHANGES:
+        if kind in _CHANGES:
             self.meter.changed(names[-1], self.clock.monotonic())
         return self._settled(receipt) if settle else True
 
@@ -225,7 +237,7 @@ class CoherenceManager:
         for kind, _, name in events:
             self._heard += 1
             if kind is Kind.CLEAR:
-                self._clear()
+                self.forget_all()
                 continue
             if kind is Kind.PROBE:
                 self._behind(partial(self._answer, Probe.unpacked(name)))
@@ -250,7 +262,8 @@ class CoherenceManager:
                 _log.exception("a copy of %r could not be dropped; all are distrusted", key)
                 self.distrust("a copy could not be dropped")
 
-    def _clear(self) -> None:
+    def forget_all(self) -> None:
+        """Drop all copies, and those that are about to be made."""
         for _, held in self.ledger.all():
             if held.uses:
                 self._drop(Kind.DELETE, held.key)

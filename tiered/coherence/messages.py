@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import enum
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple, TypeAlias
 
 __all__ = [
@@ -47,6 +47,7 @@ __all__ = [
     "Told",
     "Welcome",
     "packed",
+    "packed_names",
     "unpacked",
 ]
 
@@ -106,6 +107,14 @@ def packed(events: Iterable[Event]) -> bytes:
     return b"".join(
         [_HEAD.pack(kind, topic, len(name)) + name for kind, topic, name in events],
     )
+
+
+def packed_names(kind: Kind, topic: bytes, names: Sequence[bytes]) -> bytes:
+    """The same for events of one *kind* and *topic*."""
+    if len(names) == 1:
+        name = names[0]
+        return b"%c%b%c%b" % (kind, topic, len(name), name)
+    return packed([Event(kind, topic, name) for name in names])
 
 
 def unpacked(size: int, data: bytes) -> Iterator[Event]:

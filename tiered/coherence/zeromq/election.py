@@ -50,15 +50,15 @@ class BindResult(enum.Enum):
 
 
 class Follow(NamedTuple):
-    """Follow the broker at the address number *index*."""
+    """Follow the broker at the address number *place*."""
 
-    index: int
+    place: int
 
 
 class Bind(NamedTuple):
-    """Try to become the broker at the address number *index*."""
+    """Try to become the broker at the address number *place*."""
 
-    index: int
+    place: int
 
 
 class Wait(NamedTuple):

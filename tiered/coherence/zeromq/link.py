@@ -130,13 +130,17 @@ class Link:
             self.socket.send(frame, zmq.NOBLOCK)
         except zmq.Again:
             # libzmq looks only now and then whether there is a way again.
-            if not self.socket.get(zmq.EVENTS) & zmq.POLLOUT:
+            if not self._has_room:
                 return False
             try:
                 self.socket.send(frame, zmq.NOBLOCK)
             except zmq.Again:
                 return False
         return True
+
+    @property
+    def _has_room(self) -> bool:
+        return bool(int(self.socket.get(zmq.EVENTS)) & zmq.POLLOUT)
 
     def close(self, linger: float = 0.0) -> None:
         """Close the connection, and have what was sent leave for up to *linger* seconds."""

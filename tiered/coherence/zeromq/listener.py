@@ -46,6 +46,10 @@ class Listener:
     It has a context of its own: when that has ended, nothing of it is left, and what was
     locked can be unlocked.
 
+    Attributes:
+        located: the addresses, each with the endpoint that is bound for it.
+        full: frames that were not sent because somebody has too many to read already.
+
     Raises:
         CannotBind: one of *addresses*; none is bound then.
 
@@ -60,12 +64,11 @@ class Listener:
         curve: CurveKeys | None,
         foreign: ForeignCount,
     ) -> None:
-        self.addresses = tuple(addresses)
+        self.located = [(address, *_located(address)) for address in addresses]
         self.full = 0
-        """Frames that were not sent because somebody has too many to read already."""
         self._wire = wire
         self._foreign = foreign
-        self._where = ", ".join(map(str, self.addresses))
+        self._where = ", ".join(str(address) for address, _, _ in self.located)
         self._gate: Gatekeeper | None = None
         with ExitStack() as undo:
             self._locks = ExitStack()
@@ -77,8 +80,7 @@ class Listener:
                 undo.callback(self._gate.socket.close)
             self.socket: Socket = self._context.socket(zmq.ROUTER)
             undo.callback(self.socket.close)
-            located = [self._located(address) for address in self.addresses]
-            tune(self.socket, ipv6=any(ipv6 for _, ipv6 in located))
+            tune(self.socket, ipv6=any(ipv6 for _, _, ipv6 in self.located))
             # Who is gone, or has no room, is an error that we hear of.
             self.socket.set(zmq.ROUTER_MANDATORY, 1)
             if curve is not None:
@@ -86,15 +88,9 @@ class Listener:
             self.monitor: Socket = self.socket.get_monitor_socket(_REFUSED)
             undo.callback(self.monitor.close, 0)
             undo.callback(self.socket.disable_monitor)
-            for address, (endpoint, _) in zip(self.addresses, located, strict=True):
+            for address, endpoint, _ in self.located:
                 self._bind(address, endpoint)
             undo.pop_all()
-
-    def _located(self, address: BusAddress) -> tuple[str, bool]:
-        try:
-            return address.located()
-        except OSError as error:
-            raise CannotBind(address, BindResult.ELSEWHERE, False, str(error)) from error
 
     def _bind(self, address: BusAddress, endpoint: str) -> None:
         self._lock(address)
@@ -141,7 +137,7 @@ class Listener:
             except zmq.Again:
                 break
             refused += 1
-        self._foreign.refuse(self._where, "a connection of no use", refused)
+        self._foreign.refuse(self._where, "a connection that came to nothing", refused)
 
     # -- Messages ------------------------------------------------------------------
 
@@ -167,7 +163,7 @@ class Listener:
         send = self.socket.send_multipart
         for route in routes:
             try:
-                send((route, frame), zmq.NOBLOCK)
+                send((route, frame), zmq.NOBLOCK)  # type: ignore[arg-type]
             except zmq.Again:
                 self.full += 1
             except zmq.ZMQError as error:
@@ -185,3 +181,10 @@ class Listener:
         # others bind them, or it would be theirs.
         self._context.term()
         self._locks.close()
+
+
+def _located(address: BusAddress) -> tuple[str, bool]:
+    try:
+        return address.located()
+    except OSError as error:
+        raise CannotBind(address, BindResult.ELSEWHERE, False, str(error)) from error
