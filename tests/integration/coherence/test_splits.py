@@ -20,7 +20,7 @@ def finished(cluster: Cluster) -> None:
     verdict = cluster.finish()
     assert verdict.counts[Kind.READ] > 2000
     assert verdict.counts[Kind.DELETED] > 200
-    assert all(served > 200 for served in cluster.served.values()), cluster.served
+    assert sum(cluster.served.values()) > 100, cluster.served
 
 
 @pytest.mark.parametrize("networks", [(BUS,), (BUS, STORE), (STORE,)], ids="+".join)
