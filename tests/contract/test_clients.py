@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import cachetools
 import pytest
 
+from tests.coherent import coherent
 from tests.conftest import SECRET, unique_prefix
 from tests.fakes import RemoteFake, VersionedFake
 from tiered.cli.demo.server import PrivateMemcached
@@ -169,6 +170,39 @@ class TestTiersWithATinyFirst(ClientContract):
         return TieredInclusiveClient(InprocCacheClient(1, clock=clock), inproc(clock))
 
 
+class TestCoherent(ClientContract):
+    gives_versions = True
+
+    def make_client(self, clock: ManualClock) -> CacheClient:
+        return coherent(clock, detection=1e15, size=1000)
+
+
+class TestCoherentOutOfStep(ClientContract):
+    gives_versions = True
+
+    def make_client(self, clock: ManualClock) -> CacheClient:
+        return coherent(clock, size=1000)
+
+
+class TestCoherentAlone(ClientContract):
+    def make_client(self, clock: ManualClock) -> CacheClient:
+        return coherent(clock, detection=1e15, size=1000, alone=True)
+
+
+class TestNamespacedCoherent(ClientContract):
+    gives_versions = True
+
+    def make_client(self, clock: ManualClock) -> CacheClient:
+        return namespaced(coherent(clock, detection=1e15, size=1000))
+
+
+class TestNamespacedCoherentOutOfStep(ClientContract):
+    gives_versions = True
+
+    def make_client(self, clock: ManualClock) -> CacheClient:
+        return namespaced(coherent(clock, size=1000))
+
+
 class TestNamespacedTiers(ClientContract):
     def make_client(self, clock: ManualClock) -> CacheClient:
         return namespaced(TieredInclusiveClient(inproc(clock), inproc(clock)))
@@ -299,6 +333,11 @@ class TestTaggedTieredMemcached(OnTheServer, ClientContract):
 class TestTieredMemcached(OnTheServer, ClientContract):
     def make_client(self, clock: ManualClock) -> CacheClient:
         return TieredInclusiveClient(inproc(clock), self.remote(clock))
+
+
+class TestCoherentMemcached(OnTheServer, ClientContract):
+    def make_client(self, clock: ManualClock) -> CacheClient:
+        return coherent(clock, self.remote(clock), size=1000)
 
 
 class TestNamespacedTieredMemcached(OnTheServer, ClientContract):

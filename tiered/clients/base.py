@@ -225,9 +225,14 @@ class CacheClient(ABC):
             return Entry(proposal, math.inf)
         return known or self.entry(key)
 
-    def decree(self, key: Key, value: Any) -> None:
-        """Make *value* what :meth:`agree` gives, to everybody, from now on."""
+    def decree(self, key: Key, value: Any) -> Any:
+        """Make *value* what :meth:`agree` gives, to everybody, from now on.
+
+        Returns what it gives then: *value*. Only a client that has no place to keep it may do
+        otherwise, if it has forgotten all that could depend on it.
+        """
         self.store(key, value, math.inf)
+        return value
 
     def versioned(self, key: Key) -> Versioned:
         """``entry(key)``, and the version of what was found, where the client can tell."""

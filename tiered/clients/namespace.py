@@ -11,7 +11,8 @@ Who sees a ``clear()``, and when:
 - Others, through a client that asks a server at each read anyway: at once. The
   revision is asked for together with the keys, in the same request.
 - Others, through tiers with a near one: within ``recheck`` seconds, which is how
-  long a revision is trusted, so that a hit in the near tier stays one lookup.
+  long a revision is trusted, so that a hit in the near tier stays one lookup. Where
+  the authority tells of changes, at once.
 
 A delete asks for the revision first: under an old one it would miss its key.
 
@@ -23,15 +24,14 @@ from __future__ import annotations
 
 import math
 import secrets
-import threading
 from collections.abc import Collection, Iterable
-from typing import Final
+from typing import Final, NamedTuple
 
 from tiered.clients.base import ANY, CacheClient, Capabilities, Entry, Search, Versioned
+from tiered.clients.belief import Belief
 from tiered.clients.revision import Revision
 from tiered.clients.wrapper import Wrapper
-from tiered.concurrency import fork
-from tiered.typing import Clock, Key
+from tiered.typing import Clock, Following, Horizon, Key, OnChange
 from tiered.validation import check_number
 
 __all__ = ["NamespaceMirrorWrapper", "NamespaceState", "NamespaceWrapper", "unwrapped"]
@@ -49,8 +49,8 @@ class NamespaceState(Revision):
         shared: whether other processes may change the revision.
         blocking: whether to confirm it may take waiting for another process.
 
-    Threads: ``prefix`` and ``horizon`` are read without a lock by the hot path; the
-    lock is held by whoever asks the server, so that one thread asks for all.
+    Threads: ``prefix`` and ``horizon`` are read without a lock by the hot path; one thread
+    asks the server for all.
     """
 
     def __init__(
@@ -59,62 +59,63 @@ class NamespaceState(Revision):
         self.namespace = namespace
         self.revision_key: Key = (_MARK, namespace)
         self._authority = authority
-        self._clock = clock
-        self._recheck = recheck
         self.shared = authority.capabilities.shared
         self.blocking = self.shared and authority.capabilities.blocking
         # In a private client nobody else can change the revision, and no server keeps
         # it: it lives here, out of reach of the client's eviction.
         self.horizon = -math.inf if self.shared else math.inf
         self.prefix = self._prefix(_new_revision())
-        fork.register(self)
-        self.after_fork()
+        self._belief = Belief(self, (self.revision_key,), authority, clock, recheck)
 
-    def after_fork(self) -> None:
-        """A new lock: whoever was asking the server is not in this process."""
-        self._lock = threading.RLock()
+    @property
+    def believed(self) -> bool:
+        """Whether the prefix may be used without asking anybody."""
+        return self._belief.holds()
 
     def current(self) -> str:
         """The prefix, confirmed with the server if that is due."""
-        if self._clock.monotonic() < self.horizon:
-            return self.prefix
-        with self._lock:
-            if self._clock.monotonic() >= self.horizon:
-                self._confirm()
-            return self.prefix
+        self._belief.renew(self._confirm)
+        return self.prefix
 
     def confirmed(self) -> str:
         """The prefix, confirmed with the server now: for what must not miss its key."""
         if self.shared:
-            with self._lock:
-                self._confirm()
-                return self.prefix
+            self._belief.renew(self._confirm, anew=True)
         return self.prefix
+
+    def follow(self, changed: OnChange) -> Following | None:
+        """As of a client: hear of it when others make it a new one."""
+        return self._authority.follow(self.revision_key, changed)
 
     def adopt(self, revision: object) -> bool:
         """Take *revision*, just read from the server, for true; whether it is a new one."""
         prefix = self._prefix(str(revision))
-        with self._lock:
+        with self._belief.asking:
             changed = prefix != self.prefix
             self.prefix = prefix
         return changed
 
     def renew(self) -> None:
         """A new revision, for everybody: what is under the old one is forgotten."""
-        with self._lock:
+        belief = self._belief
+        with belief.asking:
             revision = _new_revision()
             if self.shared:
-                self._authority.decree(self.revision_key, revision)
-                self.horizon = self._clock.monotonic() + self._recheck
+                ticket = belief.ticket()
+                revision = str(self._authority.decree(self.revision_key, revision))
+                belief.confirmed(ticket)
             self.prefix = self._prefix(revision)
 
     def _confirm(self) -> None:
+        ticket = self._belief.ticket()
         known = self._authority.agree(self.revision_key, _new_revision())
         if known is not None:
             self.adopt(known.value)
-        # Else nobody answers. What is under the prefix that we have was right when we last
-        # could ask; the next chance is after the interval.
-        self.horizon = self._clock.monotonic() + self._recheck
+        self._belief.confirmed(ticket)
+        if known is None:
+            # Nobody answers. What is under the prefix that we have was right when we last could
+            # ask; the next chance is after the interval.
+            self._belief.shorten()
 
     def _prefix(self, revision: str) -> str:
         return f"{self.namespace}@{revision}"
@@ -207,11 +208,16 @@ class NamespaceWrapper(Wrapper):
     def near(self, key: Key) -> Entry | None:
         if not self.capabilities.blocking:
             return super().near(key)
-        state = self.state
-        prefix = state.prefix
-        if self.clock.monotonic() >= state.horizon:
+        if not self.state.believed:
             return None  # the revision would have to be confirmed first
-        return self._outer(self.client.near((prefix, key)))
+        return self._outer(self.client.near((self.state.prefix, key)))
+
+    def follow(self, key: Key, changed: OnChange) -> Following | None:
+        following = super().follow(key, changed)
+        if following is None:
+            return None
+        revision = self.state.follow(changed)
+        return following if revision is None else _Both(following, revision)
 
     def drop_near(self, key: Key) -> None:
         # Without asking a server. Copies under a revision that is none any more reach nobody, and
@@ -278,6 +284,25 @@ class NamespaceWrapper(Wrapper):
 
     def __repr__(self) -> str:
         return f"<NamespaceWrapper {self.namespace!r} of {self.client!r}>"
+
+
+class _Both(NamedTuple):
+    """Of a key and of the revision that it lies under. It is its own lease."""
+
+    key: Following
+    revision: Following
+
+    @property
+    def lease(self) -> Horizon:
+        return self
+
+    @property
+    def horizon(self) -> float:
+        return min(self.key.lease.horizon, self.revision.lease.horizon)
+
+    def close(self) -> None:
+        self.key.close()
+        self.revision.close()
 
 
 class NamespaceMirrorWrapper(NamespaceWrapper):

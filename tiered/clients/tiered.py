@@ -20,6 +20,7 @@ import contextlib
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, TypeVar
 
 from tiered.clients.base import (
@@ -526,7 +527,7 @@ class TieredInclusiveClient(CacheClient, NearReads):
     def authority(self) -> CacheClient:
         return self._tiers[-1].client.authority
 
-    @property
+    @cached_property
     def capabilities(self) -> Capabilities:
         tiers = [tier.client.capabilities for tier in self._tiers]
         return Capabilities(

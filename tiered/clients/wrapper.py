@@ -124,7 +124,7 @@ class Wrapper(CacheClient):
         return {key: written[inner_key] for key, inner_key in inner.items()}
 
     def fill(self, key: Key, value: Any, deadline: float, *, keep: float, claim: Claim) -> bool:
-        if claim.lease is None or type(self).store is not Wrapper.store:
+        if type(self).store is not Wrapper.store:
             return super().fill(key, value, deadline, keep=keep, claim=claim)
         return self.client.fill(
             self.inner_key(key), self.inner_value(value), deadline, keep=keep, claim=claim

@@ -15,8 +15,6 @@ from tiered.errors import CorruptValue
 
 __all__ = ["Signer"]
 
-_PERSON: Final = b"tiered.value.1"
-
 
 class Signer:
     """Signs with the first key, accepts any of them.
@@ -26,6 +24,8 @@ class Signer:
 
     Args:
         keys: secrets, newest first; ``str`` is taken as UTF-8. None makes plain digests.
+        purpose: of the signatures, up to 16 bytes: one made for another is worth nothing here.
+        name: of the argument that holds the keys, for messages.
 
     Attributes:
         keyed: whether there is a secret.
@@ -40,8 +40,16 @@ class Signer:
 
     SIZE: Final = 16
 
-    def __init__(self, keys: Sequence[str | bytes] = ()) -> None:
+    def __init__(
+        self,
+        keys: Sequence[str | bytes] = (),
+        *,
+        purpose: bytes = b"tiered.value.1",
+        name: str = "checksum_key",
+    ) -> None:
         self.keyed = bool(keys)
+        self._purpose = purpose
+        self._name = name
         self.prepared = tuple(self._prepare(key) for key in keys or [b""])
 
     def _prepare(self, key: str | bytes) -> hashlib.blake2b:
@@ -49,15 +57,15 @@ class Signer:
             if not isinstance(key, (str, bytes)):
                 # The key itself stays out of the message: messages end up in logs.
                 raise TypeError(
-                    f"checksum_key must be str or bytes (or a list of them), "
+                    f"{self._name} must be str or bytes (or a list of them), "
                     f"not {type(key).__name__}"
                 )
             if not key:
-                raise ValueError("checksum_key must not be empty, it is the signing secret")
+                raise ValueError(f"{self._name} must not be empty, it is the signing secret")
         secret = key.encode() if isinstance(key, str) else key
         if len(secret) > hashlib.blake2b.MAX_KEY_SIZE:
-            secret = hashlib.blake2b(secret, person=_PERSON).digest()
-        return hashlib.blake2b(digest_size=self.SIZE, key=secret, person=_PERSON)
+            secret = hashlib.blake2b(secret, person=self._purpose).digest()
+        return hashlib.blake2b(digest_size=self.SIZE, key=secret, person=self._purpose)
 
     def sign(self, *parts: bytes | memoryview) -> bytes:
         """The signature of *parts*."""

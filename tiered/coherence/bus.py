@@ -23,7 +23,9 @@ class Member(Protocol):
     """
 
     @property
-    def topic(self) -> bytes: ...
+    def topic(self) -> bytes:
+        """``ALL_TOPICS`` to hear of all."""
+        ...
 
     def hear(self, events: Sequence[Event]) -> None:
         """Others' events of the topic, in their order."""
@@ -38,6 +40,10 @@ class Member(Protocol):
 
         ``-inf`` ends that now. *epoch* is that of the broker whose word it is.
         """
+        ...
+
+    def accepted(self) -> None:
+        """Events of this process have been accepted by the broker."""
         ...
 
     def overdue(self) -> None:
@@ -120,6 +126,11 @@ class BusStats:
 
 class Bus(Protocol):
     """Carries the events. Threads: safe."""
+
+    @property
+    def node(self) -> bytes:
+        """The id of this process's node."""
+        ...
 
     @property
     def detection(self) -> float:

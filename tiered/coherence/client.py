@@ -18,21 +18,24 @@ from tiered.clients.base import (
     Search,
 )
 from tiered.clients.explanation import Explanation
+from tiered.clients.near import NearReads
 from tiered.clients.wrapper import Wrapper
 from tiered.coherence.authority import Announced, announced
 from tiered.coherence.claims import Fills, bus_claim
 from tiered.coherence.follows import Follow
 from tiered.coherence.ledger import Held
+from tiered.coherence.limited import FirstTiers
 from tiered.coherence.manager import CoherenceManager, CoherenceStats
 from tiered.coherence.messages import Kind
 from tiered.coherence.names import name_of
 from tiered.coherence.tiers import near_of
+from tiered.stats.counters import ClientStats
 from tiered.typing import Key
 
 __all__ = ["CoherentWrapperClient"]
 
 
-class CoherentWrapperClient(Wrapper):
+class CoherentWrapperClient(Wrapper, NearReads):
     """*client*, whose private copies are kept in step by *manager*.
 
     Changes are told to everybody after they were written. A copy is served unasked only
@@ -57,12 +60,18 @@ class CoherentWrapperClient(Wrapper):
         self._near, self._way = near_of(client, manager.private)
         self._fills = Fills()
         manager.attach(self._near)
+        # A subclass that changes what an entry is must be asked on every path.
+        kind, own = type(self), CoherentWrapperClient
+        plain = not self._way and (kind.entry, kind.find) == (own.entry, own.find)
+        path = self.hot_path() if plain else None
+        self.read_near(path, self.clock.monotonic, CacheClient.get)
 
     def around(self, client: CacheClient) -> Wrapper:
-        # The first tiers of this client: whoever asks for them knows what he does not get.
-        return Wrapper(client)
+        return FirstTiers(client, self.manager, self._private_key)
 
     # -- Reading -------------------------------------------------------------------
+
+    get = NearReads.get
 
     def entry(self, key: Key) -> Entry | None:
         if self.manager.verified:
@@ -102,7 +111,8 @@ class CoherentWrapperClient(Wrapper):
         manager = self.manager
         manager.start()
         inner = self._private_key(key)
-        with manager.ledger.using(name_of(inner), inner) as held:
+        held = manager.ledger.enter(name_of(inner), inner)
+        try:
             search = search._replace(on_copy=held.copied)
             if manager.verified and not held.suspect:
                 return self.client.find(key, search)
@@ -116,6 +126,8 @@ class CoherentWrapperClient(Wrapper):
             if not self._near.shares:
                 return None
             return self.client.find(key, search._replace(afresh=True))
+        finally:
+            manager.ledger.leave(held)
 
     def _confirmed(self, inner: Key, held: Held) -> Entry | None:
         """The copy, if the shared tier holds the same."""
@@ -170,8 +182,11 @@ class CoherentWrapperClient(Wrapper):
         keep: float = 0.0,
         condition: Condition = ALWAYS,
     ) -> bool:
-        def store() -> bool:
-            return self.client.store(key, value, deadline, keep=keep, condition=condition)
+        def store(held: Held) -> bool:
+            if condition is not ALWAYS:
+                return self.client.store(key, value, deadline, keep=keep, condition=condition)
+            stored, held.version = self.client.store_versioned(key, value, deadline, keep=keep)
+            return stored
 
         return self._changed(key, store, Kind.STORED, always=condition is ALWAYS)
 
@@ -184,10 +199,12 @@ class CoherentWrapperClient(Wrapper):
         return self._changed_many(list(items), store, Kind.STORED)
 
     def fill(self, key: Key, value: Any, deadline: float, *, keep: float, claim: Claim) -> bool:
-        def fill() -> bool:
+        def fill(held: Held) -> bool:
             if claim.lease is None:
                 return claim.use(lambda: self.client.store(key, value, deadline, keep=keep))
-            return self.client.fill(key, value, deadline, keep=keep, claim=claim)
+            filled = self.client.fill(key, value, deadline, keep=keep, claim=claim)
+            held.version = claim.version
+            return filled
 
         kind = Kind.STORED if self.manager.quick_refresh else None
         filled = self._changed(key, fill, kind, always=False)
@@ -197,13 +214,13 @@ class CoherentWrapperClient(Wrapper):
         return filled
 
     def touch(self, key: Key, deadline: float) -> bool:
-        return self._changed(key, lambda: self.client.touch(key, deadline), None)
+        return self._changed(key, lambda held: self.client.touch(key, deadline), None)
 
     def outdate(self, key: Key) -> bool:
-        return self._changed(key, lambda: self.client.outdate(key), Kind.EXPIRE)
+        return self._changed(key, lambda held: self.client.outdate(key), Kind.EXPIRE)
 
     def discard(self, key: Key) -> bool:
-        return self._changed(key, lambda: self.client.discard(key), Kind.DELETE)
+        return self._changed(key, lambda held: self.client.discard(key), Kind.DELETE)
 
     def discard_many(self, keys: Iterable[Key]) -> dict[Key, bool]:
         wanted = list(dict.fromkeys(keys))
@@ -212,33 +229,34 @@ class CoherentWrapperClient(Wrapper):
     def sweep(self, before: float | None) -> int:
         swept = self.client.sweep(before)
         if before is None:
-            self.manager.publish(Kind.CLEAR, settle=True)
+            self.manager.publish(Kind.CLEAR, (b"",), settle=True)
         return swept
 
     def clear(self) -> None:
         self.client.clear()
-        self.manager.publish(Kind.CLEAR, settle=True)
-
-    def drop_near(self, key: Key) -> None:
-        self._near.drop(self._private_key(key))
+        self.manager.publish(Kind.CLEAR, (b"",), settle=True)
 
     def _changed(
-        self, key: Key, change: Callable[[], bool], kind: Kind | None, *, always: bool = True
+        self, key: Key, change: Callable[[Held], bool], kind: Kind | None, *, always: bool = True
     ) -> bool:
         """Do *change* of what lies under *key*, and tell of it; *always*, or if it did anything."""
         manager = self.manager
         manager.start()
         inner = self._private_key(key)
+        name = name_of(inner)
         done = always
-        with manager.ledger.using(name_of(inner), inner) as held:
-            held.copied(None)  # whatever is held from now on, its version is not known
+        held = manager.ledger.enter(name, inner)
+        held.copied(None)  # whatever is held from now on, its version is not known
+        try:
+            changed = change(held)
+            done = done or changed
+        finally:
+            # Also of what has failed: nobody knows how far it came.
             try:
-                changed = change()
-                done = done or changed
-            finally:
-                # Also of what has failed: nobody knows how far it came.
                 if kind is not None and done:
-                    manager.publish(kind, (inner,), settle=kind is not Kind.STORED)
+                    manager.publish(kind, (name,), settle=kind is not Kind.STORED)
+            finally:
+                manager.ledger.leave(held)
         return changed
 
     def _changed_many(
@@ -247,19 +265,20 @@ class CoherentWrapperClient(Wrapper):
         manager = self.manager
         manager.start()
         inner = [self._private_key(key) for key in keys]
-        records = [manager.ledger.enter(name_of(key), key) for key in inner]
+        names = [name_of(key) for key in inner]
+        records = list(map(manager.ledger.enter, names, inner))
         try:
             for held in records:
                 held.copied(None)
             return change()
         finally:
-            if inner:
-                manager.publish(kind, inner, settle=kind is not Kind.STORED)
+            if names:
+                manager.publish(kind, names, settle=kind is not Kind.STORED)
             for held in records:
                 manager.ledger.leave(held)
 
     def _tell(self, kind: Kind, key: Key) -> None:
-        self.manager.publish(kind, (self._private_key(key),))
+        self.manager.publish(kind, (name_of(self._private_key(key)),))
 
     # -- Claims --------------------------------------------------------------------
 
@@ -296,6 +315,10 @@ class CoherentWrapperClient(Wrapper):
     def capabilities(self) -> Capabilities:
         # Claims and invalidations reach other processes, wherever the values lie.
         return self.client.capabilities._replace(shared=True)
+
+    @property
+    def stats(self) -> ClientStats:
+        return self.counters.snapshot(self.near_hits)
 
     @property
     def coherence(self) -> CoherenceStats:

@@ -13,8 +13,7 @@ constant.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Final
 
 from tiered.concurrency import fork
@@ -81,17 +80,11 @@ class Ledger:
         for held in self._held.values():
             held.uses = 0
 
-    @contextmanager
-    def using(self, name: bytes, key: Key) -> Iterator[Held]:
-        """While *key* is read from farther away, or written."""
-        held = self.enter(name, key)
-        try:
-            yield held
-        finally:
-            self.leave(held)
-
     def enter(self, name: bytes, key: Key) -> Held:
-        """The record of *key*, which stays until it is left."""
+        """The record of *key*, which is about to be read from farther away, or written.
+
+        It stays until it is left.
+        """
         with self._lock:
             held = self._held.get(name)
             if held is None:

@@ -7,6 +7,7 @@ import math
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, Literal
 
 from tiered.clients.base import CacheClient
@@ -15,12 +16,15 @@ from tiered.clients.revision import Lease
 from tiered.coherence.bus import Bus, BusStats, Receipt
 from tiered.coherence.follows import Follow, Follows
 from tiered.coherence.ledger import Held, Ledger
+from tiered.coherence.lookout import Lookout
 from tiered.coherence.messages import Event, Kind
-from tiered.coherence.names import name_of, topic_of
+from tiered.coherence.meter import ConsistencyMeter, MeterStats, Probe
+from tiered.coherence.names import topic_of
 from tiered.coherence.tiers import Near
 from tiered.concurrency import fork
 from tiered.concurrency.pool import PoolRefuses, default_pool
 from tiered.entry import Entry
+from tiered.stats.reports import Reports
 from tiered.typing import Key
 from tiered.validation import check_number
 
@@ -42,6 +46,7 @@ class CoherenceStats:
         refetched: reads that had to fetch the value anew instead, or found none.
         distrusts: how often all copies had to be confirmed.
         unsettled: changes that were to reach everybody at once, and did not in time.
+        meter: how often copies were found right, when others asked for them.
         known: keys in the ledger.
         bus: of the bus.
     """
@@ -54,6 +59,7 @@ class CoherenceStats:
     refetched: int
     distrusts: int
     unsettled: int
+    meter: MeterStats
     known: int
     bus: BusStats
 
@@ -78,6 +84,8 @@ class CoherenceManager:
         wait_time: seconds for which a caller waits for another process to compute a value.
         claims: who grants the right to compute a key: the ``"shared"`` client or the
             ``"bus"``. By default the former, where it reaches other processes.
+        sample: of so many changes one is asked about, to measure how coherent the copies are
+            (see ``stats.meter``); 0 for none.
 
     Attributes:
         lease: copies are served unasked while ``now < lease.horizon``.
@@ -100,6 +108,7 @@ class CoherenceManager:
         timeout: float = 5.0,
         wait_time: float = 10.0,
         claims: Literal["shared", "bus"] | None = None,
+        sample: int = 100,
     ) -> None:
         if not isinstance(namespace, str):
             raise TypeError(f"namespace must be a str, not {namespace!r}")
@@ -129,20 +138,33 @@ class CoherenceManager:
         """What the private client holds, without that being a use of it."""
         self.ledger = Ledger(lambda key: self.peek(key) is not None)
         self.follows = Follows()
+        self._reports = Reports("tiered.coherence", self.clock)
+        if sample < 0:
+            raise ValueError(f"sample must be an int, 0 or more, not {sample!r}")
+        self.meter = ConsistencyMeter(sample)
         self._near: tuple[Near, ...] = ()
-        self._until = -math.inf
+        self._lookout = Lookout(
+            namespace,
+            self.shared.authority if self.shared is not None and reaches else None,
+            detection=bus.detection,
+            sole=bus.sole,
+            clock=self.clock,
+            distrust=self.distrust,
+            moved=self._open,
+        )
         self._distrusted = 0
         self._marked = 0
         self._heard = self._dropped = self._published = self._unsettled = 0
-        self.confirmed = self.refetched = 0
+        self.confirmed = self.refetched = self.probes = 0
         fork.register(self)
         self.after_fork()
 
     def after_fork(self) -> None:
         """What the parent was told, this process was not."""
         self._lock = threading.Lock()
+        self._starting = threading.Lock()
         self._started = False
-        self.lease.horizon = self._until = -math.inf
+        self.lease.horizon = -math.inf
 
     # -- For clients ---------------------------------------------------------------
 
@@ -155,33 +177,47 @@ class CoherenceManager:
         """Take part in the bus; a second call does nothing."""
         if self._started:
             return
-        with self._lock:
-            started, self._started = self._started, True
-        if not started:
-            self.bus.start()
-            self.bus.join(self)
+        with self._starting:
+            # Nobody goes on to make copies before changes of them are heard of.
+            try:
+                self.bus.start()
+                self.bus.join(self)
+                self._started = True
+            except Exception as error:
+                # Then nothing is served unasked; the next call tries again.
+                self._reports.warn("start", "the bus cannot be started: %r", error)
 
     @property
     def verified(self) -> bool:
         """Whether copies may be served unasked now."""
         return self.clock.monotonic() < self.lease.horizon
 
-    def publish(self, kind: Kind, keys: Sequence[Key] = (), *, settle: bool = False) -> bool:
-        """Tell everybody that *keys* (or, without any, all) have changed, and wait if asked to.
+    def publish(self, kind: Kind, names: Sequence[bytes], *, settle: bool = False) -> bool:
+        """Tell everybody that *names* have changed, and wait if asked to.
 
         Returns:
             whether everybody has applied it, where that was waited for.
         """
         self.start()
-        names = [name_of(key) for key in keys] if keys or kind is not Kind.CLEAR else [b""]
         settle = settle and self.synchronous
-        receipt = self.bus.publish(kind, self.topic, names, source=self, urgent=settle)
+        try:
+            receipt = self.bus.publish(kind, self.topic, names, source=self, urgent=settle)
+        except Exception as error:
+            self._reports.warn("publish", "a change could not be published: %r", error)
+            self._lookout.overdue()
+            self._unsettled += 1
+            return False
         self._published += len(names)
+        if kind in _CHANGES:
+            self.meter.changed(names[-1], self.clock.monotonic())
         return self._settled(receipt) if settle else True
 
     def _settled(self, receipt: Receipt) -> bool:
+        ends = self.clock.monotonic() + self.timeout
         if receipt.settled(self.timeout):
-            return True
+            now = self.clock.monotonic()
+            if self._lookout.await_sure(now, max(0.0, ends - now)):
+                return True
         self._unsettled += 1
         _log.warning(
             "a change in %r is not known to all nodes after %g s", self.namespace, self.timeout
@@ -201,7 +237,10 @@ class CoherenceManager:
         for kind, _, name in events:
             self._heard += 1
             if kind is Kind.CLEAR:
-                self._clear()
+                self.forget_all()
+                continue
+            if kind is Kind.PROBE:
+                self._behind(partial(self._answer, Probe.unpacked(name)))
                 continue
             if kind in _CHANGES:
                 held = self.ledger.get(name)
@@ -223,7 +262,8 @@ class CoherenceManager:
                 _log.exception("a copy of %r could not be dropped; all are distrusted", key)
                 self.distrust("a copy could not be dropped")
 
-    def _clear(self) -> None:
+    def forget_all(self) -> None:
+        """Drop all copies, and those that are about to be made."""
         for _, held in self.ledger.all():
             if held.uses:
                 self._drop(Kind.DELETE, held.key)
@@ -232,9 +272,42 @@ class CoherenceManager:
 
     def extend(self, epoch: int, until: float) -> None:
         """What is held, and not distrusted, may be served until *until*."""
-        with self._lock:
-            self._until = until
-            self._open()
+        self._lookout.extend(epoch, until)
+        self._measure()
+
+    def accepted(self) -> None:
+        """Events of this process have been accepted."""
+        self._lookout.accepted()
+
+    def overdue(self) -> None:
+        """Events of this process wait for acceptance for longer than half the detection time."""
+        self._lookout.overdue()
+
+    # -- The meter -----------------------------------------------------------------
+
+    def _measure(self) -> None:
+        """Ask and answer what is due; in the bus's thread, once a beat."""
+        for probe, held, entry in self.meter.doubts():
+            there = self.peek(held.key) if self.verified and not held.suspect else None
+            served = there is not None and there.value is entry.value
+            self.bus.tell(probe.node, self.topic + self.meter.settled(served))
+        for name in self.meter.due(self.clock.monotonic()):
+            probe = Probe(self.bus.node, name)
+            self.bus.publish(Kind.PROBE, self.topic, [probe.packed()], source=self)
+
+    def _answer(self, probe: Probe) -> None:
+        held = self.ledger.get(probe.name)
+        entry = None
+        if held is not None and self.verified and not held.suspect:
+            entry = self.peek(held.key)
+            if entry is not None and entry.deadline <= self.clock.monotonic():
+                entry = None
+        answer = self.meter.judge(probe, held, entry, self.shared)
+        self.probes += 1
+        if answer is not None:
+            self.bus.tell(probe.node, self.topic + answer)
+
+    # -- Distrust ------------------------------------------------------------------
 
     def distrust(self, reason: str) -> None:
         """Events may be missing: all copies have to be confirmed."""
@@ -242,30 +315,39 @@ class CoherenceManager:
             self._distrusted += 1
             self.lease.horizon = -math.inf
         self.follows.tell_all("changed")
-        try:
-            default_pool().submit(self._mark_all)
-        except PoolRefuses:
+        if not self._behind(self._mark_all):
             self._mark_all()
 
-    def overdue(self) -> None:
-        """Events of this process wait for acceptance for longer than half the detection time."""
-
     def told(self, node: bytes, payload: bytes) -> None:
-        """A message of *node*."""
+        """A message of *node*: its answer to a probe."""
+        self.meter.answered(payload)
+
+    def _behind(self, job: Callable[[], object]) -> bool:
+        """Have a worker do *job*, which may ask a server; whether one will."""
+        try:
+            default_pool().submit(job)
+        except PoolRefuses:
+            return False
+        return True
 
     def _open(self) -> None:
-        """With the lock: let copies be served, unless some are still to be marked."""
-        if self._marked == self._distrusted:
-            self.lease.horizon = self._until
+        """Let copies be served, unless some are still to be marked."""
+        with self._lock:
+            self.lease.horizon = -math.inf if self.marking else self._lookout.until
 
     def _mark_all(self) -> None:
         """Make all copies stale, to be confirmed when they are next used."""
         distrusted = self._distrusted
+        if self._marked == distrusted:
+            return  # by who began later than we did, and saw more
         for _, held in self.ledger.all():
+            if held.uses:
+                # A copy that is about to be made, or a value computed, may be out of date too.
+                self._drop(Kind.DELETE, held.key)
             self._mark(held)
         with self._lock:
             self._marked = max(self._marked, distrusted)
-            self._open()
+        self._open()
 
     def _mark(self, held: Held) -> None:
         version = held.version
@@ -279,6 +361,16 @@ class CoherenceManager:
     # -- What is known -------------------------------------------------------------
 
     @property
+    def marking(self) -> bool:
+        """Whether copies are being made stale, so that none is served unasked meanwhile."""
+        return self._marked != self._distrusted
+
+    @property
+    def busy(self) -> bool:
+        """Whether workers are at it: marking copies, or looking at the witness."""
+        return self.marking or self._lookout.looking
+
+    @property
     def stats(self) -> CoherenceStats:
         """A frozen snapshot."""
         return CoherenceStats(
@@ -290,6 +382,7 @@ class CoherenceManager:
             refetched=self.refetched,
             distrusts=self._distrusted,
             unsettled=self._unsettled,
+            meter=self.meter.stats,
             known=len(self.ledger),
             bus=self.bus.stats,
         )
@@ -306,5 +399,4 @@ _HOW: Final = {
     Kind.CHANGED: "changed",
     Kind.DONE: "done",
     Kind.ABORT: "done",
-    Kind.PROBE: "asked",
 }

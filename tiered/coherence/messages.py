@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import enum
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple, TypeAlias
 
 __all__ = [
@@ -47,6 +47,7 @@ __all__ = [
     "Told",
     "Welcome",
     "packed",
+    "packed_names",
     "unpacked",
 ]
 
@@ -108,18 +109,26 @@ def packed(events: Iterable[Event]) -> bytes:
     )
 
 
+def packed_names(kind: Kind, topic: bytes, names: Sequence[bytes]) -> bytes:
+    """The same for events of one *kind* and *topic*."""
+    if len(names) == 1:
+        name = names[0]
+        return b"%c%b%c%b" % (kind, topic, len(name), name)
+    return packed([Event(kind, topic, name) for name in names])
+
+
 def unpacked(size: int, data: bytes) -> Iterator[Event]:
     """The *size* events in *data*. What is of an unknown kind, a newer node's, is distrust.
 
     Raises:
         ValueError: that is not what *data* holds. What comes before the fault is given first.
     """
-    at, end, size, read = 0, len(data), _HEAD.size, _HEAD.unpack_from
+    at, end, head, read = 0, len(data), _HEAD.size, _HEAD.unpack_from
     for _ in range(size):
-        if at + size > end:
+        if at + head > end:
             raise ValueError(f"{size} events do not fit into {end} bytes")
         number, topic, length = read(data, at)
-        at += size
+        at += head
         name = data[at : at + length]
         at += length
         if at > end:

@@ -13,7 +13,7 @@ import threading
 import weakref
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from tiered.coherence.bus import Answer, BusStats, Member, Receipt
@@ -43,6 +43,7 @@ from tiered.coherence.messages import (
     Report,
     Tell,
     packed,
+    packed_names,
     unpacked,
 )
 from tiered.coherence.node import NodeProtocol
@@ -79,7 +80,8 @@ class NodeBus(ABC):
         self.detection = check_number("detection", detection, low=0.01, hint="seconds, above 0")
         self.label = label
         self.clock = clock
-        self._members: dict[bytes, weakref.WeakSet[Member]] = {}
+        self._members: dict[bytes, tuple[weakref.ref[Member], ...]] = {}
+        """By topic; replaced as a whole, never changed, as others walk through it."""
         fork.register(self)
         self._begin_anew()
 
@@ -95,38 +97,47 @@ class NodeBus(ABC):
         self._serial = 0
         self._outbox: deque[tuple[int, int, bytes, bool]] = deque()
         self._asides: deque[NodeMessage] = deque()
+        self._newcomers: deque[weakref.ref[Member]] = deque()
         self._epoch, self._until = 0, -math.inf
         self._received = 0
         self._unverified = 0.0
         self._uncovered_since = self.clock.monotonic()
 
     def after_fork(self) -> None:
-        """What the parent follows, this process does not."""
-        members = [member for group in self._members.values() for member in list(group)]
+        """What the parent follows, this process does not. Members see to themselves, and join."""
         self._begin_anew()
-        for member in members:
-            member.extend(0, -math.inf)
+        self._members = {}
 
     # -- For members ---------------------------------------------------------------
 
     def join(self, member: Member) -> None:
         """Have *member* hear of its topic; it is held weakly."""
         with self._lock:
-            members = {topic: weakref.WeakSet(group) for topic, group in self._members.items()}
-            members.setdefault(member.topic, weakref.WeakSet()).add(member)
-            self._members = members  # replaced, as others are walking through the old ones
-        member.extend(self._epoch, self._until)
+            known = self._members.get(member.topic, ())
+            if not any(reference() is member for reference in known):
+                self._replace(member.topic, (*known, weakref.ref(member)))
+        # Not from here: the transport's thread may just be about to end what we know of.
+        self._newcomers.append(weakref.ref(member))
+        self._wake()
 
     def leave(self, member: Member) -> None:
         """Have *member* hear no more."""
         with self._lock:
-            members = {topic: weakref.WeakSet(group) for topic, group in self._members.items()}
-            group = members.get(member.topic)
-            if group is not None:
-                group.discard(member)
-                if not group:
-                    del members[member.topic]
-            self._members = members
+            known = self._members.get(member.topic, ())
+            left = (reference for reference in known if reference() is not member)
+            self._replace(member.topic, tuple(left))
+
+    def _replace(self, topic: bytes, members: Iterable[weakref.ref[Member]]) -> None:
+        living = tuple(reference for reference in members if reference() is not None)
+        self._members = {**self._members, topic: living}
+        if not living:
+            del self._members[topic]
+
+    def _of(self, topic: bytes) -> Iterator[Member]:
+        """Those of *topic*, and those of all topics."""
+        members = self._members
+        yield from _living(members.get(topic, ()))
+        yield from _living(members.get(ALL_TOPICS, ()))
 
     def publish(
         self,
@@ -139,22 +150,28 @@ class NodeBus(ABC):
     ) -> Receipt:
         """Tell everybody that *names* have changed; all members in this process but *source*
         have heard of it on return. Never waits."""
-        events = [Event(kind, topic, name) for name in names]
-        size, data = len(events), packed(events)
+        last = self._serial
+        for at in range(0, len(names), _BLOCK_EVENTS):
+            part = names[at : at + _BLOCK_EVENTS]
+            last = self._leave(len(part), packed_names(kind, topic, part), urgent)
+        self._wake()
+        for member in self._of(topic):
+            if member is not source:
+                member.hear([Event(kind, topic, name) for name in names])
+        return EventReceipt(self._progress, last)
+
+    def _leave(self, size: int, data: bytes, urgent: bool) -> int:
+        """Leave *size* events for the transport; the serial of the last one."""
         with self._lock:
             first = self._serial + 1
-            self._serial += len(events)
+            self._serial += size
             last = self._serial
             if len(self._outbox) >= _MOST_WAITING:
                 # The transport is stalled: one event that says what all of these are about.
                 self._outbox.clear()
                 first, size, data = last, 1, _FLOOD
             self._outbox.append((first, size, data, urgent))
-        self._wake()
-        for member in self._members.get(topic, ()):
-            if member is not source:
-                member.hear(events)
-        return EventReceipt(self._progress, last)
+            return last
 
     def claim(self, topic: bytes, name: bytes, ttl: float, timeout: float) -> Answer:
         """Ask for the right to compute; waits for the answer up to *timeout* seconds."""
@@ -197,6 +214,10 @@ class NodeBus(ABC):
 
     def pump(self, now: float) -> None:
         """Publish what callers have left."""
+        while self._newcomers:
+            member = self._newcomers.popleft()()
+            if member is not None:
+                member.extend(self._epoch, self._until)
         outbox = self._outbox
         while outbox:
             first, size, data, urgent = outbox.popleft()
@@ -220,8 +241,14 @@ class NodeBus(ABC):
             _PERFORM[type(effect)](self, effect, now)
 
     def _tell_members(self, passed: Passed, now: float) -> None:
-        for member in self._members.get(passed.payload[:TOPIC_SIZE], ()):
+        for member in self._of(passed.payload[:TOPIC_SIZE]):
             member.told(passed.node, passed.payload[TOPIC_SIZE:])
+
+    def _accepted(self, accepted: Accepted, now: float) -> None:
+        # Whoever hears that all have it must already know that it was accepted.
+        for member in self._all_members():
+            member.accepted()
+        self._progress.advance(accepted=accepted.serial)
 
     def _warn_members(self, _overdue: Overdue, now: float) -> None:
         for member in self._all_members():
@@ -236,17 +263,18 @@ class NodeBus(ABC):
         block = apply.block
         self._received += block.size
         heard: dict[bytes, list[Event]] = {}
+        members = self._members
         try:
             for event in unpacked(block.size, block.events):
                 if event.kind is Kind.DISTRUST:
                     self._distrust(event.topic, "another node may have missed events")
-                elif event.topic in self._members:
+                elif event.topic in members or ALL_TOPICS in members:
                     heard.setdefault(event.topic, []).append(event)
         except ValueError:
             # Somebody who has the key speaks another language: what it said is not known.
             self._distrust(ALL_TOPICS, "events that make no sense")
         for topic, events in heard.items():
-            for member in self._members.get(topic, ()):
+            for member in self._of(topic):
                 member.hear(events)
 
     def _extend(self, extend: Extend, now: float) -> None:
@@ -259,12 +287,12 @@ class NodeBus(ABC):
             member.extend(epoch, until)
 
     def _distrust(self, topic: bytes, reason: str) -> None:
-        members = self._all_members() if topic == ALL_TOPICS else self._members.get(topic, ())
+        members = self._all_members() if topic == ALL_TOPICS else self._of(topic)
         for member in members:
             member.distrust(reason)
 
     def _all_members(self) -> list[Member]:
-        return [member for group in self._members.values() for member in group]
+        return [member for group in self._members.values() for member in _living(group)]
 
     def _reported(self, report: Report) -> None:
         """The broker's answer to an ``Inquire``, for those transports that send one."""
@@ -294,10 +322,17 @@ class NodeBus(ABC):
         )
 
 
+def _living(members: Iterable[weakref.ref[Member]]) -> Iterator[Member]:
+    for reference in members:
+        member = reference()
+        if member is not None:
+            yield member
+
+
 _PERFORM: Final[dict[type, Callable[[NodeBus, Any, float], None]]] = {
     Send: lambda bus, effect, now: bus._send(effect.message),
     Apply: NodeBus._apply,
-    Accepted: lambda bus, effect, now: bus._progress.advance(accepted=effect.serial),
+    Accepted: NodeBus._accepted,
     Extend: NodeBus._extend,
     SettledUpTo: lambda bus, effect, now: bus._progress.advance(settled=effect.serial),
     Distrust: lambda bus, effect, now: bus._distrust(ALL_TOPICS, effect.reason),

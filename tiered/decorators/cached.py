@@ -42,6 +42,7 @@ def cached(
     typed: bool = False,
     ignore: Sequence[str] = (),
     claim_ttl: float = 10.0,
+    wait_time: float | None = None,
     pool: WorkerPool | None = None,
     stale_if_error: bool = False,
     error_backoff: float = 0.0,
@@ -87,6 +88,8 @@ def cached(
         ignore: parameters that are no part of the key, e.g. ``("self",)``.
         claim_ttl: where processes share *client*, one of them computes a value while the
             others wait for it; a computing process that died is replaced after this long.
+        wait_time: for which they wait at most; then each computes for its own callers, and
+            does not store it. ``None`` for as long as somebody computes it.
         pool: the threads for ``bg()``, ``future()`` and ``aio``; by default one of eight
             threads that all functions share.
         stale_if_error: when the function raises, return a stale value that is not older

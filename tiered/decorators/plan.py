@@ -61,6 +61,7 @@ class Plan:
     cache_if: Callable[..., object] | None = None
     cache_errors: Mapping[type[Exception], float] | None = None
     claim_ttl: float = 10.0
+    wait_time: float | None = None
     tags: Callable[..., Iterable[Key]] | None = None
     typed: bool = False
     ignore: tuple[str, ...] = ()
@@ -206,6 +207,8 @@ def _check_times(plan: Plan) -> None:
     check_number("keep", plan.keep, low=0.0, hint=_SECONDS)
     check_number("error_backoff", plan.error_backoff, low=0.0, hint=_SECONDS)
     check_number("claim_ttl", plan.claim_ttl, low=0.0, hint="a number of seconds, 0 or more")
+    if plan.wait_time is not None:
+        check_number("wait_time", plan.wait_time, low=0.0, hint="a number of seconds, 0 or more")
     if plan.renew_time is not None:
         check_number("renew_time", plan.renew_time, low=0.0, hint=_SECONDS)
     for name in ("soft_timeout", "hard_timeout"):

@@ -1,0 +1,352 @@
+"""The coherent client: copies go when others change what they are of, or are confirmed first."""
+
+from __future__ import annotations
+
+import math
+import os
+
+import pytest
+
+from tests.coherent import Cluster, Node, drain
+from tests.fakes import Interposed
+from tiered import MISSING, InprocCacheClient, TieredInclusiveClient
+from tiered.coherence import CoherenceManager, CoherentWrapperClient
+from tiered.coherence.names import name_of
+from tiered.entry import Versioned
+from tiered.testing.buses import LocalBus
+from tiered.typing import Key
+
+
+def delete(node: Node) -> None:
+    node.client.delete("k")
+
+
+def verified(node: Node) -> bool:
+    return node.manager.verified
+
+
+@pytest.fixture
+def cluster() -> Cluster:
+    return Cluster()
+
+
+def test_a_delete_elsewhere_takes_the_copy_here(cluster: Cluster) -> None:
+    a, b = cluster.node(), cluster.node()
+    a.client.put("k", 1, 60)
+    assert b.client.get("k") == 1
+    assert b.private.get("k") == 1
+    a.client.delete("k")
+    assert b.private.get("k", None) is None
+    assert b.client.get("k", None) is None
+
+
+def test_what_is_replaced_elsewhere_is_read_anew(cluster: Cluster) -> None:
+    a, b = cluster.node(), cluster.node()
+    a.client.put("k", 1, 60)
+    assert b.client.get("k") == 1
+    a.client.put("k", 2, 60)
+    assert b.client.get("k") == 2
+    assert a.private.get("k") == 2  # its own echo takes nothing
+
+
+def test_expire_elsewhere_makes_stale_and_keeps(cluster: Cluster) -> None:
+    a, b = cluster.node(), cluster.node()
+    a.client.put("k", 1, 60)
+    assert b.client.get("k") == 1
+    a.client.expire("k")
+    assert b.client.get("k", None) is None
+    value, ttl = b.client.get_ttl("k")
+    assert value == 1
+    assert ttl <= 0
+
+
+def test_many_at_once(cluster: Cluster) -> None:
+    a, b = cluster.node(), cluster.node()
+    a.client.put_multi({"k": 1, "l": 2}, 60)
+    assert b.client.get_multi(["k", "l", "m"]) == {"k": 1, "l": 2, "m": MISSING}
+    a.client.delete_multi(["k", "l"])
+    assert len(b.private._store) == 0
+
+
+def test_a_value_read_before_the_delete_is_not_copied_after_it(cluster: Cluster) -> None:
+    a, b = cluster.node(), cluster.node()
+    a.client.put("k", 1, 60)
+    assert b.shared is not None
+
+    class Slow(Interposed):
+        def versioned(self, key: Key) -> Versioned:
+            found = super().versioned(key)
+            self.after_read()
+            return found
+
+    slow = Slow(b.shared, lambda: delete(a))
+    tiers = TieredInclusiveClient(b.private, slow)
+    client = CoherentWrapperClient(tiers, b.manager)
+    assert client.get("k") == 1
+    assert b.private.get("k", None) is None
+
+
+def test_while_the_lease_is_over_a_copy_is_confirmed_without_its_value(cluster: Cluster) -> None:
+    a, b = cluster.node(), cluster.node()
+    a.client.put("k", 1, 60)
+    assert b.client.get("k") == 1
+    b.bus.cut = True
+    cluster.advance(1.1)
+    assert not verified(b)
+    assert b.client.get("k") == 1
+    assert b.manager.stats.confirmed == 1
+    a.client.delete("k")
+    assert b.client.get("k", None) is None
+    assert b.manager.stats.refetched == 1
+    b.bus.cut = False
+    cluster.settle()
+    assert verified(b)
+    assert b.private.get("k", None) is None
+
+
+def test_a_missed_event_is_replayed(cluster: Cluster) -> None:
+    a, b = cluster.node(), cluster.node()
+    a.client.put("k", 1, 60)
+    assert b.client.get("k") == 1
+    b.bus.deaf = 1
+    a.client.delete("k")
+    assert b.private.get("k") == 1
+    cluster.advance(0.3)
+    assert b.private.get("k", None) is None
+    assert b.bus.stats.gaps == 1
+    assert b.bus.stats.replays == 1
+
+
+def test_after_a_new_broker_all_is_confirmed_and_nothing_flushed(cluster: Cluster) -> None:
+    a, b = cluster.node(), cluster.node()
+    for key in range(10):
+        a.client.put(key, key, 60)
+        assert b.client.get(key) == key
+    cluster.hub.kill()
+    a.client.delete(3)
+    cluster.hub.begin()
+    cluster.settle()
+    assert b.manager.verified
+    assert b.private.get(4, None) is None  # suspect, not on the hot path
+    assert b.client.get(4) == 4
+    assert b.private.get(4) == 4  # confirmed
+    assert b.client.get(3, None) is None
+    assert b.manager.stats.confirmed == 1
+
+
+def test_a_suspect_copy_keeps_its_own_deadline(cluster: Cluster) -> None:
+    a, b = cluster.node(), cluster.node()
+    a.client.put("k", 1, 60)
+    _, ttl = b.client.get_ttl("k")
+    b.manager.distrust("test")
+    drain(b)
+    _, again = b.client.get_ttl("k")
+    assert again == pytest.approx(ttl)
+    assert b.client.get_ttl("k")[1] == pytest.approx(ttl)
+
+
+def test_own_writes_are_confirmed_by_their_version(cluster: Cluster) -> None:
+    a = cluster.node()
+    a.client.put("k", 1, 60)
+    a.manager.distrust("test")
+    drain(a)
+    assert a.client.get("k") == 1
+
+
+def test_clear_reaches_everybody_without_a_shared_tier(cluster: Cluster) -> None:
+    a, b = cluster.node(alone=True), cluster.node(alone=True)
+    a.client.put("k", 1, 60)
+    b.client.put("l", 1, 60)
+    assert b.client.get("l") == 1
+    a.client.clear()
+    assert b.client.get("l", None) is None
+
+
+def test_without_a_shared_tier_what_cannot_be_believed_is_a_miss(cluster: Cluster) -> None:
+    a, b = cluster.node(alone=True), cluster.node(alone=True)
+    b.client.put("k", 1, 60)
+    b.bus.cut = True
+    cluster.advance(1.1)
+    assert b.client.get("k", None) is None
+    assert b.client.get_multi(["k"], None) == {"k": None}
+    a.client.delete("k")
+    b.bus.cut = False
+    cluster.settle()
+    assert b.client.get("k", None) is None
+
+
+def test_one_claim_in_the_cluster(cluster: Cluster) -> None:
+    a, b = cluster.node(alone=True), cluster.node(alone=True)
+    claim = a.client.claim("k")
+    assert claim is not None
+    assert b.client.claim("k") is None
+    assert claim.fill(1, 60)
+    again = b.client.claim("k")
+    assert again is not None
+    again.release()
+
+
+def test_a_delete_elsewhere_ends_a_claim_here(cluster: Cluster) -> None:
+    a, b = cluster.node(alone=True), cluster.node(alone=True)
+    claim = a.client.claim("k")
+    assert claim is not None
+    b.client.delete("k")
+    assert not claim.fill(1, 60)
+    assert a.client.get("k", None) is None
+
+
+def test_followers_hear_of_changes_and_of_ends_of_computations(cluster: Cluster) -> None:
+    a, b = cluster.node(), cluster.node()
+    heard: list[str] = []
+    follow = b.client.follow("k", heard.append)
+    assert follow is not None
+    a.client.delete("k")
+    claim = a.client.claim("k")
+    assert claim is not None
+    claim.release()
+    claim = a.client.claim("k")
+    assert claim is not None
+    claim.fill(1, 60)
+    assert heard == ["changed", "done", "done"]
+    follow.close()
+    a.client.delete("k")
+    assert len(heard) == 3
+
+
+def test_quick_refresh_takes_older_copies(cluster: Cluster) -> None:
+    a, b = cluster.node(quick_refresh=True), cluster.node()
+    a.client.put("k", 1, 60)
+    assert b.client.get("k") == 1
+    claim = a.client.claim("k")
+    assert claim is not None
+    claim.fill(2, 60)
+    assert b.client.get("k") == 2
+
+
+def test_managers_of_one_process_hear_each_other(cluster: Cluster) -> None:
+    a = cluster.node()
+    private = InprocCacheClient(100, clock=cluster.clock)
+    manager = CoherenceManager("test", private, a.shared, a.bus)
+    assert a.shared is not None
+    client = CoherentWrapperClient(TieredInclusiveClient(private, a.shared), manager)
+    a.client.put("k", 1, 60)
+    assert client.get("k") == 1
+    a.client.delete("k")
+    assert private.get("k", None) is None
+
+
+def test_the_ledger_stays_as_small_as_the_tier(cluster: Cluster) -> None:
+    a = cluster.node()
+    for key in range(10_000):
+        a.client.put(key, key, 60)
+    assert len(a.manager.ledger) <= 2 * 1_000 + 1_024
+
+
+def test_clients_that_do_not_belong_together(cluster: Cluster) -> None:
+    a, b = cluster.node(), cluster.node()
+    with pytest.raises(ValueError, match="nearest"):
+        CoherentWrapperClient(b.client.client, a.manager)
+    with pytest.raises(TypeError, match="manager"):
+        CoherentWrapperClient(a.private, object())  # type: ignore[arg-type]
+    assert a.shared is not None
+    with pytest.raises(ValueError, match="private"):
+        CoherenceManager("test", a.shared, a.shared, LocalBus(cluster.hub))
+
+
+def test_synchronous_waits_for_all_live_nodes(cluster: Cluster) -> None:
+    a, b = cluster.node(synchronous=True, timeout=0.0), cluster.node()
+    a.client.put("k", 1, 60)
+    assert b.client.get("k") == 1
+    assert a.client.delete("k")
+    assert a.manager.stats.unsettled == 0
+    b.bus.cut = True
+    a.client.delete("k")
+    assert a.manager.stats.unsettled == 1
+
+
+def probed(cluster: Cluster, a: Node, b: Node) -> None:
+    """*a* asks about its last change, and *b* has answered."""
+    before = b.manager.probes
+    cluster.advance(1.3)
+    while b.manager.probes == before:
+        os.sched_yield()
+    cluster.advance(0.6)
+
+
+def test_the_meter_finds_copies_right(cluster: Cluster) -> None:
+    a, b = cluster.node(sample=1), cluster.node()
+    a.client.put("k", 1, 60)
+    assert b.client.get("k") == 1
+    probed(cluster, a, b)
+    meter = a.manager.stats.meter
+    assert (meter.asked, meter.right, meter.wrong) == (1, 1, 0)
+    assert meter.share == 1.0
+    assert meter.nines == math.inf
+
+
+def test_the_meter_finds_a_copy_that_was_missed(cluster: Cluster) -> None:
+    a, b = cluster.node(sample=1), cluster.node()
+    a.client.put("k", 1, 60)
+    assert b.client.get("k") == 1
+    probed(cluster, a, b)
+    b.manager.ledger.get(name_of("k")).key = "another"  # type: ignore[union-attr]
+    a.client.put("k", 2, 60)
+    b.manager.ledger.get(name_of("k")).key = "k"  # type: ignore[union-attr]
+    assert b.client.get("k") == 1  # as a flaw of ours would have it
+    probed(cluster, a, b)
+    meter = a.manager.stats.meter
+    assert (meter.asked, meter.right, meter.wrong) == (2, 1, 1)
+    assert meter.share == 0.5
+    assert meter.nines == pytest.approx(0.301, abs=0.001)
+
+
+def test_of_two_brokers_the_shared_tier_believes_one(cluster: Cluster) -> None:
+    a = cluster.node(sole=False)
+    b = cluster.node(sole=False, hub=cluster.another_hub())
+    cluster.advance(3.0)
+    assert [a.manager.verified, b.manager.verified].count(True) <= 1
+
+
+def test_what_one_side_of_a_split_deletes_the_other_does_not_serve_for_long(
+    cluster: Cluster,
+) -> None:
+    a = cluster.node(sole=False)
+    a.client.put("k", 1, 600)
+    b = cluster.node(sole=False, hub=cluster.another_hub())
+    for deleter, reader in ((a, b), (b, a)):
+        deleter.client.put("k", 1, 600)
+        cluster.advance(2.5)
+        assert reader.client.get("k") == 1
+        deleter.client.delete("k")
+        cluster.advance(2.5)
+        assert reader.client.get("k", None) is None
+
+
+def test_who_is_cut_off_from_the_bus_and_deletes_makes_all_confirm(cluster: Cluster) -> None:
+    a, b = cluster.node(), cluster.node()
+    a.client.put("k", 1, 600)
+    assert b.client.get("k") == 1
+    a.bus.cut = True
+    a.client.delete("k")
+    assert b.client.get("k") == 1
+    cluster.advance(2.0)
+    assert b.client.get("k", None) is None
+    assert b.manager.verified
+    a.bus.cut = False
+    cluster.advance(2.0)
+    assert a.manager.verified
+    assert a.bus.stats.owed == 0
+
+
+def test_what_is_put_into_the_first_tier_alone_is_kept_in_step_too(cluster: Cluster) -> None:
+    a, b = cluster.node(), cluster.node()
+    b.client.put("k", 1, 60, max_tiers=1)
+    assert b.client.get("k", max_tiers=1) == 1
+    a.client.delete("k")
+    assert b.client.get("k", None, max_tiers=1) is None
+    b.client.put_multi({"k": 1}, 60, max_tiers=1)
+    b.bus.cut = True
+    cluster.advance(1.1)
+    assert b.client.get("k", None, max_tiers=1) is None
+    assert b.client.get_multi(["k"], None, max_tiers=1) == {"k": None}
+    assert b.client.get("k", None) is None

@@ -1,0 +1,293 @@
+"""Messages to bytes and back: one frame each, the same for every transport.
+
+::
+
+    magic (2)  version (1)  code (1)  fields of fixed size  rest  [signature (16)]
+
+The code tells the kind of message and, by its highest bit, who speaks: what a broker says is
+refused where a node is expected, so that nothing can be sent back to where it came from. With
+a key, a keyed BLAKE2b over everything before it ends the frame, and is looked at before
+anything else is. Nothing here executes or guesses what it reads: a frame is a message, exactly,
+or a :class:`ForeignFrame`.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NamedTuple, cast
+
+from tiered.codec.sign import Signer
+from tiered.coherence.messages import (
+    MOST_NAME,
+    NODE_SIZE,
+    TOPIC_SIZE,
+    Block,
+    BrokerMessage,
+    Bye,
+    ClaimKey,
+    Granted,
+    Held,
+    Hello,
+    Inquire,
+    Leave,
+    Lost,
+    NodeMessage,
+    Ping,
+    Pong,
+    Publish,
+    ReleaseKey,
+    Replay,
+    Report,
+    Row,
+    Settled,
+    Stranger,
+    Tell,
+    Told,
+    Welcome,
+)
+from tiered.errors import CodecError, CorruptValue
+
+__all__ = ["MAX_FRAME", "ForeignFrame", "Wire"]
+
+MAX_FRAME: Final = 1024 * 1024
+"""Bytes of the longest frame that is sent or taken."""
+
+_MAGIC: Final = b"\xc4t"
+_VERSION: Final = 1
+_HEAD: Final = struct.Struct(">2sBB")
+_OF_BROKERS: Final = 0x80
+_MOST_LABEL: Final = 255
+
+_EVENT_HEAD: Final = 1 + TOPIC_SIZE + 1
+"""Bytes of an event without its name."""
+_MOST_EVENTS: Final = MAX_FRAME // 2
+"""Bytes of events in a frame: what a broker takes in one, it can send on in one."""
+
+
+class ForeignFrame(CodecError):
+    """What came is none of ours, or not whole, or not signed by somebody who has the key."""
+
+
+# -- What is not of fixed size -------------------------------------------------------
+
+
+class _Rest(NamedTuple):
+    """The one field of a message that ends it, and is as long as it is.
+
+    Attributes:
+        field: its name.
+        written: to bytes.
+        read: from bytes and the fields of fixed size; raises ``ValueError``.
+    """
+
+    field: str
+    written: Callable[[Any], bytes]
+    read: Callable[[bytes, tuple[Any, ...]], Any]
+
+
+def _events(data: bytes, fixed: tuple[Any, ...]) -> bytes:
+    """Packed events; only whether there can be as many as *fixed* says is looked at."""
+    size = fixed[-2]
+    if not size * _EVENT_HEAD <= len(data) <= size * (_EVENT_HEAD + MOST_NAME) or not size:
+        raise ValueError(f"{size} events cannot be {len(data)} bytes")
+    return _few_events(data)
+
+
+def _few_events(data: bytes) -> bytes:
+    if len(data) > _MOST_EVENTS:
+        raise ValueError(f"{len(data)} bytes of events; a frame takes {_MOST_EVENTS}")
+    return data
+
+
+def _name(data: bytes, _fixed: tuple[Any, ...]) -> bytes:
+    if len(data) > MOST_NAME:
+        raise ValueError(f"a name of {len(data)} bytes")
+    return data
+
+
+def _label(data: bytes, _fixed: tuple[Any, ...]) -> str:
+    if len(data) > _MOST_LABEL:
+        raise ValueError(f"a label of {len(data)} bytes")
+    return data.decode()
+
+
+def _as_is(data: bytes, _fixed: tuple[Any, ...]) -> bytes:
+    return data
+
+
+def _label_bytes(label: str) -> bytes:
+    # Cut where it is too long: it is for people, and never compared.
+    return label.encode()[:_MOST_LABEL].decode(errors="ignore").encode()
+
+
+_ROW: Final = struct.Struct(f">{NODE_SIZE}sQQB")
+
+
+def _row_bytes(row: Row) -> bytes:
+    label = _label_bytes(row.label)
+    return _ROW.pack(row.node, row.seq, row.silent, len(label)) + label
+
+
+def _rows_bytes(rows: Sequence[Row]) -> bytes:
+    return b"".join([_row_bytes(row) for row in rows])
+
+
+def _rows(data: bytes, _fixed: tuple[Any, ...]) -> tuple[Row, ...]:
+    rows = []
+    at = 0
+    while at < len(data):
+        if at + _ROW.size > len(data):
+            raise ValueError("half a row")
+        node, seq, silent, length = _ROW.unpack_from(data, at)
+        at += _ROW.size
+        label = data[at : at + length]
+        if len(label) != length:
+            raise ValueError("half a label")
+        at += length
+        rows.append(Row(node, label.decode(), seq, silent))
+    return tuple(rows)
+
+
+_EVENTS: Final = _Rest("events", _few_events, _events)
+_NAME: Final = _Rest("name", bytes, _name)
+_LABEL: Final = _Rest("label", _label_bytes, _label)
+_PAYLOAD: Final = _Rest("payload", bytes, _as_is)
+_ROWS: Final = _Rest("rows", _rows_bytes, _rows)
+
+
+# -- The layout of each message ------------------------------------------------------
+
+
+class _Layout:
+    """How one kind of message lies in a frame: its fields in their order, *rest* at the end."""
+
+    def __init__(self, kind: Any, code: int, fixed: str, rest: _Rest | None = None) -> None:
+        self.kind = kind
+        self.head = _HEAD.pack(_MAGIC, _VERSION, code)
+        self.fixed = struct.Struct(">" + fixed)
+        self.starts = _HEAD.size + self.fixed.size
+        self.rest = rest
+        self.at = kind._fields.index(rest.field) if rest else len(kind._fields)
+
+    def pack(self, message: Any) -> bytes:
+        if self.rest is None:
+            return self.head + self.fixed.pack(*message)
+        at = self.at
+        fixed = self.fixed.pack(*message[:at], *message[at + 1 :])
+        return self.head + fixed + self.rest.written(message[at])
+
+    def parse(self, frame: bytes, end: int) -> Any:
+        if end < self.starts or (self.rest is None and end != self.starts):
+            raise ValueError(f"{end} bytes are no {self.kind.__name__}")
+        fixed = self.fixed.unpack_from(frame, _HEAD.size)
+        if self.rest is None:
+            return self.kind(*fixed)
+        rest = self.rest.read(frame[self.starts : end], fixed)
+        return self.kind(*fixed[: self.at], rest, *fixed[self.at :])
+
+
+_N: Final = f"{NODE_SIZE}s"
+_T: Final = f"{TOPIC_SIZE}s"
+
+_LAYOUTS: Final = {
+    layout.kind: layout
+    for layout in (
+        _Layout(Hello, 0x01, f"{_N}QQQQ", _LABEL),
+        _Layout(Publish, 0x02, f"{_N}QQI?", _EVENTS),
+        _Layout(Ping, 0x03, f"{_N}QQQ"),
+        _Layout(Replay, 0x04, f"{_N}QQ"),
+        _Layout(ClaimKey, 0x05, f"{_N}QQ{_T}Q", _NAME),
+        _Layout(ReleaseKey, 0x06, f"{_N}Q{_T}Q", _NAME),
+        _Layout(Tell, 0x07, f"{_N}Q{_N}", _PAYLOAD),
+        _Layout(Inquire, 0x08, f"{_N}Q"),
+        _Layout(Bye, 0x09, f"{_N}Q"),
+        _Layout(Welcome, 0x81, "QQQQ"),
+        _Layout(Block, 0x82, f"QQ{_N}QI?", _EVENTS),
+        _Layout(Pong, 0x83, "QQQ"),
+        _Layout(Lost, 0x84, "QQ"),
+        _Layout(Granted, 0x85, "QQQ"),
+        _Layout(Held, 0x86, "QQQ"),
+        _Layout(Settled, 0x87, "QQ"),
+        _Layout(Told, 0x88, f"Q{_N}", _PAYLOAD),
+        _Layout(Report, 0x89, "QQQQQQ", _ROWS),
+        _Layout(Stranger, 0x8A, "Q"),
+        _Layout(Leave, 0x8B, "Q"),
+    )
+}
+_BY_HEAD: Final = {layout.head: layout for layout in _LAYOUTS.values()}
+_NODES: Final = {head: one for head, one in _BY_HEAD.items() if not head[3] & _OF_BROKERS}
+_BROKERS: Final = {head: one for head, one in _BY_HEAD.items() if head[3] & _OF_BROKERS}
+
+
+class Wire:
+    """Writes and reads frames.
+
+    Args:
+        keys: the secret that all of a bus share; of several, the first signs and all are
+            accepted. None: frames are not signed, and those with a signature are foreign.
+        max_frame: bytes of the longest frame.
+
+    Threads: safe, nothing changes after construction.
+    """
+
+    def __init__(self, keys: Sequence[str | bytes] = (), *, max_frame: int = MAX_FRAME) -> None:
+        signer = Signer(keys, purpose=b"tiered.bus.1", name="key")
+        self._signer = signer if keys else None
+        self._tail = Signer.SIZE if keys else 0
+        self.max_frame = max_frame
+
+    def pack(self, message: NodeMessage | BrokerMessage) -> bytes:
+        """The frame of *message*.
+
+        Raises:
+            ValueError: it would be longer than a frame can be.
+        """
+        frame: bytes = _LAYOUTS[type(message)].pack(message)
+        if len(frame) + self._tail > self.max_frame:
+            raise ValueError(
+                f"a {type(message).__name__} of {len(frame)} bytes; a frame is up to "
+                f"{self.max_frame}"
+            )
+        if self._signer is not None:
+            frame += self._signer.sign(frame)
+        return frame
+
+    def of_node(self, frame: bytes) -> NodeMessage:
+        """What a node says in *frame*. Raises :class:`ForeignFrame`."""
+        return cast(NodeMessage, self._parse(frame, _NODES))
+
+    def of_broker(self, frame: bytes) -> BrokerMessage:
+        """What a broker says in *frame*. Raises :class:`ForeignFrame`."""
+        return cast(BrokerMessage, self._parse(frame, _BROKERS))
+
+    def _parse(self, frame: bytes, expected: dict[bytes, _Layout]) -> Any:
+        if len(frame) > self.max_frame:
+            raise ForeignFrame(f"{len(frame)} bytes; a frame is up to {self.max_frame}")
+        end = len(frame) - self._tail
+        if end < _HEAD.size:
+            raise ForeignFrame(f"{len(frame)} bytes are too few")
+        if self._signer is not None:
+            try:
+                self._signer.verify(frame[end:], memoryview(frame)[:end])
+            except CorruptValue as error:
+                raise ForeignFrame("not signed with this bus's key") from error
+        layout = expected.get(frame[: _HEAD.size])
+        if layout is None:
+            raise ForeignFrame(_why(frame))
+        try:
+            return layout.parse(frame, end)
+        except ValueError as error:
+            raise ForeignFrame(str(error)) from error
+
+
+def _why(frame: bytes) -> str:
+    """What is wrong with the head of *frame*."""
+    magic, version, code = _HEAD.unpack_from(frame)
+    if magic != _MAGIC:
+        return "not of a coherence bus"
+    if version != _VERSION:
+        return f"version {version} of the format, not {_VERSION}"
+    if frame[: _HEAD.size] in _BY_HEAD:
+        return "from the wrong side"
+    return f"the unknown code {code}"

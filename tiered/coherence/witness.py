@@ -1,0 +1,250 @@
+"""A record in the shared tier that says whose order of events counts, and when not to trust.
+
+Where more than one broker can exist, each side of a split goes on with one of its own. The
+shared tier decides between them: one :class:`Record`, ``epoch.doubt``, names the *epoch in
+force*, and carries a random number, the *doubt*, that is another one after each writing.
+
+What follows from that, with ``D`` the detection time:
+
+1. A node serves copies unasked while its lease from the bus lasts, and for ``D`` after the
+   beginning of a look that showed its epoch in force (:attr:`Witness.until`).
+2. Whoever sees a record that differs from what he saw last distrusts all that he holds. No
+   writing brings a former record back, so nobody misses one by not looking in time.
+3. Whoever follows an epoch that is not in force writes it, after a pause that doubles each
+   time that somebody else's was written over it: two sides do not fight for ever.
+4. Whoever cannot bring his events to a broker in time (``Overdue``), or had some accepted by
+   an epoch that he does not find in force at his next look, writes a new doubt.
+
+Why this is enough: let an event be accepted in an epoch, and its node look after that. If the
+look finds the epoch in force, nobody who follows another one serves longer than ``D`` after
+the look, unless a new writing, which makes him distrust, allows it. If the look does not, the
+new doubt makes all distrust, ``D`` after it was written at the latest. What is read from the
+shared tier after that is not older than the event. It is taken for granted that a writing
+takes effect at most once; it may do so late, or not at all.
+
+Where only one broker can exist, no second order is to be feared: a look that fails ends
+nothing, and what is left of the rules is that a new doubt is heard.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import secrets
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+__all__ = ["Record", "Verdict", "Witness"]
+
+_MARGIN: Final = 1.25
+"""Times the detection time: after that, it is over on any clock that deserves the name."""
+_MOST_OFTEN: Final = 6
+"""Doublings of the pause: up to 16 detection times."""
+
+
+class Record(NamedTuple):
+    """What is written.
+
+    Attributes:
+        epoch: that is in force; 0 for none.
+        doubt: random, another one each time.
+    """
+
+    epoch: int
+    doubt: int
+
+    @classmethod
+    def read(cls, value: object) -> Record:
+        """The record that *value* stands for; whatever else lies there names no epoch."""
+        if isinstance(value, str):
+            epoch, dot, doubt = value.partition(".")
+            try:
+                if dot:
+                    return cls(int(epoch, 16), int(doubt, 16))
+            except ValueError:
+                pass
+        return cls(0, 0)
+
+    def __str__(self) -> str:
+        return f"{self.epoch:x}.{self.doubt:x}"
+
+
+class Verdict(NamedTuple):
+    """What a look leads to, in this order.
+
+    Attributes:
+        distrust: have all that is held, or being read, confirmed; before ``until`` counts.
+        write: make this the record, or ``None``.
+    """
+
+    distrust: bool
+    write: Record | None
+
+
+def _fresh() -> int:
+    return secrets.randbits(64)
+
+
+class Witness:
+    """What one node knows of the record, and does about it.
+
+    It is told what the bus says, and what each look at the record has found. The next look
+    is to begin at :attr:`due`, or earlier.
+
+    Args:
+        detection: seconds, as the bus has it.
+        sole: whether there can only ever be one broker at a time.
+        fresh: gives random numbers that nobody else is given.
+        spread: gives random numbers from 0 to 1, for pauses that differ from node to node.
+
+    Attributes:
+        due: when the next look is to begin (monotonic); ``-inf`` for at once.
+        sure: the beginning of the newest look that has shown that nobody serves on the word of
+            another broker than ours. What all nodes of the bus had applied then, all nodes
+            that there are have applied. Always ``inf`` where there is only one broker.
+
+    Threads: one at a time; the caller has a lock.
+    """
+
+    def __init__(
+        self,
+        *,
+        detection: float,
+        sole: bool,
+        fresh: Callable[[], int] = _fresh,
+        spread: Callable[[], float] = random.random,
+    ) -> None:
+        self.due = -math.inf
+        self.sure = math.inf if sole else -math.inf
+        self._detection = detection
+        self._sole = sole
+        self._fresh = fresh
+        self._spread = spread
+        self._epoch = 0
+        self._lease = -math.inf
+        self._seen: Record | None = None
+        self._seen_since = math.inf
+        self._read = self._hurried = -math.inf
+        self._named = False
+        """Whether our epoch was in force, as far as we know."""
+        self._accepted: float | None = None
+        """When events of ours were last accepted, unless our epoch was in force after that."""
+        self._doubted: float | None = None
+        """When it last turned out that a new doubt must be written."""
+        self._base: Record | None = None
+        """What is to be replaced by what we have written, and the beginning of the look at it."""
+        self._based = self._wrote = -math.inf
+        self._overwritten = 0
+        self._claims_at = -math.inf
+
+    @property
+    def until(self) -> float:
+        """Until when (monotonic) copies that are not distrusted may be served unasked."""
+        if self._sole:
+            return self._lease
+        if self._seen is None or self._seen.epoch != self._epoch:
+            return -math.inf
+        return min(self._lease, self._read + self._detection)
+
+    # -- What the bus says ---------------------------------------------------------
+
+    def extend(self, epoch: int, until: float, now: float) -> None:
+        """The bus's lease, on the word of the broker of *epoch*."""
+        self._lease = until
+        if epoch == self._epoch:
+            return
+        if self._accepted is not None:
+            # Who follows the new epoch already has not heard of what the former one accepted.
+            self._doubted = now
+        self._epoch, self._named, self._accepted = epoch, False, None
+        self._claims_at = now + self._spread() * self._detection / 4
+        self.hurry(now)
+
+    def accepted(self, now: float) -> None:
+        """Events of this node have been accepted by the broker that it follows."""
+        if not self._sole:
+            self._accepted = now
+
+    def overdue(self, now: float) -> None:
+        """Events of this node wait for acceptance for too long."""
+        self._doubted = now
+        self.hurry(now)
+
+    def hurry(self, now: float) -> None:
+        """Have a look begin at once, whatever one that is under way finds."""
+        self._hurried = now
+        self.due = -math.inf
+
+    # -- What is found in the shared tier ------------------------------------------
+
+    def proposal(self) -> Record:
+        """What to write at the beginning of a look, should there be no record."""
+        return Record(self._epoch, self._fresh())
+
+    def looked(self, record: Record | None, began: float, now: float) -> Verdict:
+        """A look that began at *began* has found *record*, or ``None``: nobody could be asked."""
+        self.due = began + self._detection / 4
+        if self._hurried > began:
+            self.due = -math.inf
+        if record is None:
+            return Verdict(False, None)
+        changed = record != self._seen
+        if changed:
+            self._seen, self._seen_since = record, now
+        self._read = began
+        in_force = record.epoch == self._epoch != 0
+        if in_force:
+            self._found_in_force(began)
+        elif self._named:
+            self._named = False
+            self._overwritten += 1
+            self._claims_at = now + self._pause()
+        self._weigh(record, in_force, began)
+        write = self._to_write(record, in_force, began, now)
+        steady = began - self._seen_since >= self._detection * _MARGIN
+        if in_force and steady and self._doubted is None and not self._sole:
+            self.sure = began
+        return Verdict(changed, write)
+
+    def _found_in_force(self, began: float) -> None:
+        self._named = True
+        if self._accepted is not None and self._accepted <= began:
+            self._accepted = None
+        if began - self._seen_since >= self._detection * 2**_MOST_OFTEN / 4:
+            self._overwritten = 0
+
+    def _weigh(self, record: Record, in_force: bool, began: float) -> None:
+        """Whether a new doubt is needed, or has been written since it was."""
+        if self._base is not None and record != self._base:
+            # By us or by somebody else: what counts is that all distrust after our look.
+            if self._doubted is not None and self._doubted <= self._based:
+                self._doubted = None
+            self._base = None
+        if not in_force and self._accepted is not None and self._accepted <= began:
+            self._accepted = None
+            self._doubted = began
+
+    def _to_write(self, record: Record, in_force: bool, began: float, now: float) -> Record | None:
+        claims = (
+            not self._sole
+            and not in_force
+            and self._epoch != 0
+            and self._claims_at <= now < self._lease
+        )
+        if not claims and self._doubted is None:
+            return None
+        if self._doubted is not None and self._doubted > began and not claims:
+            self.due = -math.inf  # something else may be in the record now
+            return None
+        if record == self._base and now < self._wrote + self._detection / 8:
+            self.due = self._wrote + self._detection / 8  # it has failed; not in a tight loop
+            return None
+        self._base, self._based, self._wrote = record, began, now
+        self.due = -math.inf
+        if claims:
+            self._named = True  # so that it is noticed if somebody else's is written over it
+        return Record(self._epoch if claims else record.epoch, self._fresh())
+
+    def _pause(self) -> float:
+        longest = self._detection / 4 * 2.0 ** min(self._overwritten, _MOST_OFTEN)
+        return longest * (0.5 + self._spread() / 2)

@@ -1,0 +1,78 @@
+"""A broker at its sockets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from tiered.coherence.broker import BrokerProtocol
+from tiered.coherence.effects import BrokerEffect, Route, SendAll
+from tiered.coherence.messages import BrokerMessage, NodeMessage
+from tiered.coherence.wire import Wire
+from tiered.coherence.zeromq.listener import Listener
+from tiered.typing import Clock
+
+__all__ = ["OWN", "Desk"]
+
+OWN: Final[Route] = None
+"""The way to the node of the same thread."""
+
+_AT_ONCE: Final = 256
+"""Messages that are taken before other sockets have their turn."""
+
+
+class Desk:
+    """Feeds the protocol of a broker with what comes in, and sends what comes of it.
+
+    Args:
+        own: takes what is for the node of this thread.
+
+    Threads: one.
+    """
+
+    def __init__(
+        self,
+        protocol: BrokerProtocol,
+        listener: Listener,
+        wire: Wire,
+        clock: Clock,
+        own: Callable[[BrokerMessage], None],
+    ) -> None:
+        self.protocol = protocol
+        self.listener = listener
+        self._wire = wire
+        self._now = clock.monotonic
+        self._own = own
+
+    def serve(self) -> None:
+        """Take what has come in."""
+        receive, now = self.protocol.receive, self._now
+        for route, message in self.listener.receive(_AT_ONCE):
+            self._perform(receive(route, message, now()))
+
+    def take(self, message: NodeMessage) -> None:
+        """*message* is from the node of this thread."""
+        self._perform(self.protocol.receive(OWN, message, self._now()))
+
+    def tick(self) -> None:
+        """Time has passed."""
+        self._perform(self.protocol.tick(self._now()))
+
+    def close(self, linger: float) -> None:
+        """Tell all nodes to look for another broker, and end."""
+        self._perform(self.protocol.leave())
+        self.listener.close(linger)
+
+    def _perform(self, effects: Iterable[BrokerEffect]) -> None:
+        for effect in effects:
+            if isinstance(effect, SendAll):
+                self._send(effect.routes, effect.message)
+            else:
+                self._send((effect.route,), effect.message)
+
+    def _send(self, routes: tuple[Route, ...], message: BrokerMessage) -> None:
+        if routes != (OWN,):
+            frame = self._wire.pack(message)
+            self.listener.send((route for route in routes if route is not OWN), frame)
+        if OWN in routes:
+            self._own(message)

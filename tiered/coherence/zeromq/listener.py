@@ -1,0 +1,190 @@
+"""A broker's end of all connections: one socket, bound to one or several addresses."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from typing import Final
+
+import zmq
+
+from tiered.coherence.effects import Route
+from tiered.coherence.messages import NodeMessage
+from tiered.coherence.wire import ForeignFrame, Wire
+from tiered.coherence.zeromq.addresses import BusAddress
+from tiered.coherence.zeromq.election import BindResult
+from tiered.coherence.zeromq.foreign import ForeignCount
+from tiered.coherence.zeromq.security import CurveKeys, Gatekeeper
+from tiered.coherence.zeromq.tuning import Context, Socket, tune
+from tiered.concurrency.filelock import FileLock
+
+__all__ = ["CannotBind", "Listener"]
+
+_ELSEWHERE: Final = frozenset({errno.EADDRNOTAVAIL, errno.ENODEV})
+_REFUSED: Final = zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+"""Of those that fail for want of the right keys, the gatekeeper knows."""
+
+
+class CannotBind(OSError):
+    """An address could not be bound.
+
+    Attributes:
+        result: whether somebody else has it.
+        expected: whether that is nothing to tell anybody of: it is taken, or another machine's.
+    """
+
+    def __init__(self, address: BusAddress, result: BindResult, expected: bool, why: str) -> None:
+        super().__init__(f"{address} cannot be bound: {why}")
+        self.result = result
+        self.expected = expected
+
+
+class Listener:
+    """Takes messages of nodes, and sends to them.
+
+    It has a context of its own: when that has ended, nothing of it is left, and what was
+    locked can be unlocked.
+
+    Attributes:
+        located: the addresses, each with the endpoint that is bound for it.
+        full: frames that were not sent because somebody has too many to read already.
+
+    Raises:
+        CannotBind: one of *addresses*; none is bound then.
+
+    Threads: one.
+    """
+
+    def __init__(
+        self,
+        addresses: Iterable[BusAddress],
+        *,
+        wire: Wire,
+        curve: CurveKeys | None,
+        foreign: ForeignCount,
+    ) -> None:
+        self.located = [(address, *_located(address)) for address in addresses]
+        self.full = 0
+        self._wire = wire
+        self._foreign = foreign
+        self._where = ", ".join(str(address) for address, _, _ in self.located)
+        self._gate: Gatekeeper | None = None
+        with ExitStack() as undo:
+            self._locks = ExitStack()
+            undo.callback(self._locks.close)
+            self._context: Context = zmq.Context()
+            undo.callback(self._context.term)
+            if curve is not None:
+                self._gate = Gatekeeper(self._context, curve)
+                undo.callback(self._gate.socket.close)
+            self.socket: Socket = self._context.socket(zmq.ROUTER)
+            undo.callback(self.socket.close)
+            tune(self.socket, ipv6=any(ipv6 for _, _, ipv6 in self.located))
+            # Who is gone, or has no room, is an error that we hear of.
+            self.socket.set(zmq.ROUTER_MANDATORY, 1)
+            if curve is not None:
+                curve.serve(self.socket)
+            self.monitor: Socket = self.socket.get_monitor_socket(_REFUSED)
+            undo.callback(self.monitor.close, 0)
+            undo.callback(self.socket.disable_monitor)
+            for address, endpoint, _ in self.located:
+                self._bind(address, endpoint)
+            undo.pop_all()
+
+    def _bind(self, address: BusAddress, endpoint: str) -> None:
+        self._lock(address)
+        try:
+            self.socket.bind(endpoint)
+        except zmq.ZMQError as error:
+            busy = error.errno == errno.EADDRINUSE
+            result = BindResult.BUSY if busy else BindResult.ELSEWHERE
+            expected = busy or error.errno in _ELSEWHERE
+            raise CannotBind(address, result, expected, zmq.strerror(error.errno or 0)) from error
+
+    def _lock(self, address: BusAddress) -> None:
+        """libzmq takes a file's path from whoever has bound it, without a word to anybody."""
+        path = address.lock_path
+        if path is None:
+            return
+        lock = FileLock(path)
+        try:
+            taken = lock.take(wait=False)
+        except OSError as error:
+            raise CannotBind(address, BindResult.ELSEWHERE, False, str(error)) from error
+        if not taken:
+            raise CannotBind(address, BindResult.BUSY, True, "somebody has it")
+        self._locks.callback(lock.drop)
+
+    # -- Polling -------------------------------------------------------------------
+
+    @property
+    def sockets(self) -> Iterator[Socket]:
+        """What is to be polled; when one but ``socket`` is readable, :meth:`attend`."""
+        yield self.socket
+        yield self.monitor
+        if self._gate is not None:
+            yield self._gate.socket
+
+    def attend(self) -> None:
+        """Let in who may come in, and count who did not."""
+        if self._gate is not None:
+            self._foreign.refuse(self._where, "no key of this bus", self._gate.answer())
+        refused = 0
+        while True:
+            try:
+                self.monitor.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                break
+            refused += 1
+        self._foreign.refuse(self._where, "a connection that came to nothing", refused)
+
+    # -- Messages ------------------------------------------------------------------
+
+    def receive(self, most: int) -> Iterator[tuple[Route, NodeMessage]]:
+        """Up to *most* messages that have come, and by which way."""
+        receive, parse = self.socket.recv_multipart, self._wire.of_node
+        for _ in range(most):
+            try:
+                frames = receive(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            try:
+                if len(frames) != 2:
+                    raise ForeignFrame(f"{len(frames) - 1} frames in the place of one")
+                message = parse(frames[1])
+            except ForeignFrame as error:
+                self._foreign.refuse(self._where, error)
+                continue
+            yield frames[0], message
+
+    def send(self, routes: Iterable[Route], frame: bytes) -> None:
+        """Send *frame* along *routes*; who cannot be reached is left out, and will notice."""
+        send = self.socket.send_multipart
+        for route in routes:
+            try:
+                send((route, frame), zmq.NOBLOCK)  # type: ignore[arg-type]
+            except zmq.Again:
+                self.full += 1
+            except zmq.ZMQError as error:
+                if error.errno != errno.EHOSTUNREACH:
+                    raise
+
+    def close(self, linger: float) -> None:
+        """Unbind, and have what was sent leave for up to *linger* seconds."""
+        self.socket.disable_monitor()
+        self.monitor.close(0)
+        self.socket.close(round(linger * 1000))
+        if self._gate is not None:
+            self._gate.socket.close()
+        # libzmq removes the files of local sockets in a thread of its own: only after that may
+        # others bind them, or it would be theirs.
+        self._context.term()
+        self._locks.close()
+
+
+def _located(address: BusAddress) -> tuple[str, bool]:
+    try:
+        return address.located()
+    except OSError as error:
+        raise CannotBind(address, BindResult.ELSEWHERE, False, str(error)) from error
