@@ -34,8 +34,10 @@ from tiered import (
     cached,
 )
 from tiered.clients.base import CacheClient, Capabilities
-from tiered.clients.tagged import TaggedView
+from tiered.clients.tagged import Stamped, TaggedView
+from tiered.clients.tags import tag_names
 from tiered.clients.wrapper import Wrapper
+from tiered.sentinels import MISSING
 from tiered.testing import ManualClock
 
 LATE = 20.0
@@ -259,6 +261,11 @@ def test_a_hit_counts_as_a_use(clock: ManualClock, policy: str) -> None:
         f(1)
         f(number)
     assert f.stats.near_hits >= 390 or policy == "fifo"
+    if client.hot_path().counts:
+        node: Any = client.entry((f._core.space.namespace.state.prefix, ("tagged", 1)))
+        node.uses = 0
+        f(1)
+        assert node.uses == 1
 
 
 def test_a_namespace_in_a_namespace_and_tags_over_both(client: CacheClient, source: Source) -> None:
@@ -803,6 +810,17 @@ def test_a_function_without_tags_never_sees_what_one_with_tags_keeps(
     assert with_tags(1) == "3: (1,)"
     without.clear()
     assert with_tags(1) == "4: (1,)"
+
+
+def test_what_is_stored_is_judged_by_its_stamp(clock: ManualClock) -> None:
+    client = inproc(clock)
+    view = TaggedView(client)
+    kept = view.inner_value(Stamped("v", view.table.stamp(tag_names(["t"]))))
+    assert view.outer_value(kept) == "v"
+    assert view.outer_value(view.inner_value("v")) == "v"
+    client.invalidate_tag("t")
+    assert view.outer_value(kept) is MISSING
+    assert view.outer_value("v") is MISSING
 
 
 @pytest.mark.parametrize(
