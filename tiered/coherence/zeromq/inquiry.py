@@ -48,9 +48,7 @@ def inquire(
     require_protection([parsed], keys, curve)
     context: Context = zmq.Context()
     try:
-        link = Link(
-            context, parsed, wire=Wire(keys), curve=curve, foreign=ForeignCount(clock)
-        )
+        link = Link(context, parsed, wire=Wire(keys), curve=curve, foreign=ForeignCount(clock))
         try:
             return _answer(link, clock, clock.monotonic() + timeout)
         finally:
