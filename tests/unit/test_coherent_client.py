@@ -336,3 +336,17 @@ def test_who_is_cut_off_from_the_bus_and_deletes_makes_all_confirm(cluster: Clus
     cluster.advance(2.0)
     assert a.manager.verified
     assert a.bus.stats.owed == 0
+
+
+def test_what_is_put_into_the_first_tier_alone_is_kept_in_step_too(cluster: Cluster) -> None:
+    a, b = cluster.node(), cluster.node()
+    b.client.put("k", 1, 60, max_tiers=1)
+    assert b.client.get("k", max_tiers=1) == 1
+    a.client.delete("k")
+    assert b.client.get("k", None, max_tiers=1) is None
+    b.client.put_multi({"k": 1}, 60, max_tiers=1)
+    b.bus.cut = True
+    cluster.advance(1.1)
+    assert b.client.get("k", None, max_tiers=1) is None
+    assert b.client.get_multi(["k"], None, max_tiers=1) == {"k": None}
+    assert b.client.get("k", None) is None

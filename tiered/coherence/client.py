@@ -24,6 +24,7 @@ from tiered.coherence.authority import Announced, announced
 from tiered.coherence.claims import Fills, bus_claim
 from tiered.coherence.follows import Follow
 from tiered.coherence.ledger import Held
+from tiered.coherence.limited import FirstTiers
 from tiered.coherence.manager import CoherenceManager, CoherenceStats
 from tiered.coherence.messages import Kind
 from tiered.coherence.names import name_of
@@ -66,8 +67,7 @@ class CoherentWrapperClient(Wrapper, NearReads):
         self.read_near(path, self.clock.monotonic, CacheClient.get)
 
     def around(self, client: CacheClient) -> Wrapper:
-        # The first tiers of this client: whoever asks for them knows what he does not get.
-        return Wrapper(client)
+        return FirstTiers(client, self.manager, self._private_key)
 
     # -- Reading -------------------------------------------------------------------
 
@@ -235,9 +235,6 @@ class CoherentWrapperClient(Wrapper, NearReads):
     def clear(self) -> None:
         self.client.clear()
         self.manager.publish(Kind.CLEAR, (b"",), settle=True)
-
-    def drop_near(self, key: Key) -> None:
-        self._near.drop(self._private_key(key))
 
     def _changed(
         self, key: Key, change: Callable[[Held], bool], kind: Kind | None, *, always: bool = True

@@ -24,6 +24,7 @@ from tiered.coherence.tiers import Near
 from tiered.concurrency import fork
 from tiered.concurrency.pool import PoolRefuses, default_pool
 from tiered.entry import Entry
+from tiered.stats.reports import Reports
 from tiered.typing import Key
 from tiered.validation import check_number
 
@@ -137,6 +138,7 @@ class CoherenceManager:
         """What the private client holds, without that being a use of it."""
         self.ledger = Ledger(lambda key: self.peek(key) is not None)
         self.follows = Follows()
+        self._reports = Reports("tiered.coherence", self.clock)
         if sample < 0:
             raise ValueError(f"sample must be an int, 0 or more, not {sample!r}")
         self.meter = ConsistencyMeter(sample)
@@ -173,12 +175,17 @@ class CoherenceManager:
 
     def start(self) -> None:
         """Take part in the bus; a second call does nothing."""
-        if not self._started:
-            with self._starting:
-                # Nobody goes on to make copies before changes of them are heard of.
+        if self._started:
+            return
+        with self._starting:
+            # Nobody goes on to make copies before changes of them are heard of.
+            try:
                 self.bus.start()
                 self.bus.join(self)
                 self._started = True
+            except Exception as error:
+                # Then nothing is served unasked; the next call tries again.
+                self._reports.warn("start", "the bus cannot be started: %r", error)
 
     @property
     def verified(self) -> bool:
@@ -193,7 +200,13 @@ class CoherenceManager:
         """
         self.start()
         settle = settle and self.synchronous
-        receipt = self.bus.publish(kind, self.topic, names, source=self, urgent=settle)
+        try:
+            receipt = self.bus.publish(kind, self.topic, names, source=self, urgent=settle)
+        except Exception as error:
+            self._reports.warn("publish", "a change could not be published: %r", error)
+            self._lookout.overdue()
+            self._unsettled += 1
+            return False
         self._published += len(names)
         if kind in _CHANGES:
             self.meter.changed(names[-1], self.clock.monotonic())
@@ -224,7 +237,7 @@ class CoherenceManager:
         for kind, _, name in events:
             self._heard += 1
             if kind is Kind.CLEAR:
-                self._clear()
+                self.forget_all()
                 continue
             if kind is Kind.PROBE:
                 self._behind(partial(self._answer, Probe.unpacked(name)))
@@ -249,7 +262,8 @@ class CoherenceManager:
                 _log.exception("a copy of %r could not be dropped; all are distrusted", key)
                 self.distrust("a copy could not be dropped")
 
-    def _clear(self) -> None:
+    def forget_all(self) -> None:
+        """Drop all copies, and those that are about to be made."""
         for _, held in self.ledger.all():
             if held.uses:
                 self._drop(Kind.DELETE, held.key)

@@ -134,10 +134,10 @@ class NodeBus(ABC):
             del self._members[topic]
 
     def _of(self, topic: bytes) -> Iterator[Member]:
-        for reference in self._members.get(topic, ()):
-            member = reference()
-            if member is not None:
-                yield member
+        """Those of *topic*, and those of all topics."""
+        members = self._members
+        yield from _living(members.get(topic, ()))
+        yield from _living(members.get(ALL_TOPICS, ()))
 
     def publish(
         self,
@@ -263,11 +263,12 @@ class NodeBus(ABC):
         block = apply.block
         self._received += block.size
         heard: dict[bytes, list[Event]] = {}
+        members = self._members
         try:
             for event in unpacked(block.size, block.events):
                 if event.kind is Kind.DISTRUST:
                     self._distrust(event.topic, "another node may have missed events")
-                elif event.topic in self._members:
+                elif event.topic in members or ALL_TOPICS in members:
                     heard.setdefault(event.topic, []).append(event)
         except ValueError:
             # Somebody who has the key speaks another language: what it said is not known.
@@ -291,7 +292,7 @@ class NodeBus(ABC):
             member.distrust(reason)
 
     def _all_members(self) -> list[Member]:
-        return [member for topic in self._members for member in self._of(topic)]
+        return [member for group in self._members.values() for member in _living(group)]
 
     def _reported(self, report: Report) -> None:
         """The broker's answer to an ``Inquire``, for those transports that send one."""
@@ -319,6 +320,13 @@ class NodeBus(ABC):
             distrusts=protocol.distrusts,
             unverified=self._unverified + uncovered,
         )
+
+
+def _living(members: Iterable[weakref.ref[Member]]) -> Iterator[Member]:
+    for reference in members:
+        member = reference()
+        if member is not None:
+            yield member
 
 
 _PERFORM: Final[dict[type, Callable[[NodeBus, Any, float], None]]] = {

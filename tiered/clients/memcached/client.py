@@ -419,9 +419,10 @@ class MemcachedClient(CacheClient):
         value = self._agreements.agree(name, self._values.lasting(name, proposal))
         return None if value is None else self._values.entry(name, value)
 
-    def decree(self, key: Key, value: Any) -> None:
+    def decree(self, key: Key, value: Any) -> Any:
         name = self._name(key)
         self._agreements.decree(name, self._values.lasting(name, value))
+        return value
 
     def sweep(self, before: float | None) -> int:
         if before is None:

@@ -9,7 +9,7 @@ from typing import Final
 from tiered.clock import SYSTEM_CLOCK
 from tiered.coherence.broker import BrokerProtocol
 from tiered.coherence.bus import BusStats
-from tiered.coherence.messages import BrokerMessage
+from tiered.coherence.messages import BrokerMessage, Row
 from tiered.coherence.wire import Wire
 from tiered.coherence.zeromq.addresses import parse_bus_addresses
 from tiered.coherence.zeromq.desk import Desk
@@ -126,6 +126,12 @@ class ZmqBroker:
             journal_events=self._journal_events,
             journal_bytes=self._journal_bytes,
         )
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """Who follows, and how far each has come; none while it does not run."""
+        desk = self._desk
+        return () if desk is None else tuple(desk.protocol.rows(self._clock.monotonic()))
 
     @property
     def stats(self) -> BusStats:
