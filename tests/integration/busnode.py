@@ -18,7 +18,8 @@ from dataclasses import asdict
 from typing import Any
 
 from tiered.coherence import CurveKeys, ZmqBroker, ZmqBus
-from tiered.coherence.messages import Event, Kind
+from tiered.coherence.messages import Event, Kind, Report
+from tiered.coherence.zeromq.inquiry import Inquiry
 
 TOPIC = b"a-topic."
 PATIENCE = 15.0
@@ -68,6 +69,18 @@ def wait_until(condition: Callable[[], Any], patience: float = PATIENCE) -> floa
         assert time.monotonic() - began < patience, "waited for too long"
         time.sleep(0.005)
     return time.monotonic() - began
+
+
+def inquire(
+    address: str,
+    *,
+    key: str | None = None,
+    curve: CurveKeys | None = None,
+    timeout: float = PATIENCE,
+) -> Report | None:
+    """What the broker at *address* says of itself; ``None`` if it does not answer."""
+    answers = Inquiry([address], key=key, curve=curve, timeout=timeout).ask()
+    return answers[0].report if answers else None
 
 
 class BusProcess:

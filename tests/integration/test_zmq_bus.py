@@ -21,11 +21,11 @@ from tests.integration.busnode import (
     TOPIC,
     BusProcess,
     Listener,
+    inquire,
     wait_until,
 )
 from tiered.coherence import ZmqBroker, ZmqBus
 from tiered.coherence.messages import Event, Kind
-from tiered.coherence.zeromq.inquiry import inquire
 
 _numbers = itertools.count()
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import zmq
 
-from tests.integration.busnode import PATIENCE, TOPIC, BusProcess, Listener, wait_until
+from tests.integration.busnode import PATIENCE, TOPIC, BusProcess, Listener, inquire, wait_until
 from tests.integration.test_zmq_bus import new_address
 from tiered.coherence import CurveKeys, ZmqBroker, ZmqBus
 from tiered.coherence.messages import (
@@ -28,7 +28,6 @@ from tiered.coherence.messages import (
     packed,
 )
 from tiered.coherence.wire import MAX_FRAME, Wire
-from tiered.coherence.zeromq.inquiry import inquire
 
 KEY = "a secret of this bus"
 DELETE = packed([Event(Kind.DELETE, TOPIC, b"forged")])

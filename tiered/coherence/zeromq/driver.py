@@ -289,6 +289,8 @@ class Driver:
         """Try to be the broker at the address number *index*."""
         settings = self._settings
         address = settings.addresses[index]
+        # It would connect to ourselves, and count as a stranger when it is closed.
+        self._close_links(self._links.keys() & {index})
         try:
             listener = Listener(
                 [address], wire=settings.wire, curve=settings.curve, foreign=settings.foreign
@@ -296,6 +298,7 @@ class Driver:
         except CannotBind as error:
             if not error.expected:
                 self._reports.warn(index, "%s", error)
+            self._open_all([index])
             return error.result
         epoch = secrets.randbits(63) | 1
         protocol = BrokerProtocol(epoch, self._now(), detection=settings.detection)
