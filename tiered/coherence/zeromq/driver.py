@@ -6,6 +6,7 @@ import logging
 import math
 import random
 import secrets
+import traceback
 import weakref
 from collections import deque
 from collections.abc import Iterable
@@ -43,8 +44,11 @@ _AT_ONCE: Final = 256
 """Messages that are taken before other sockets have their turn."""
 _LINGER: Final = 0.3
 """Seconds for which what was sent last may take to leave."""
+_PATIENCE: Final = 0.5
+"""Seconds after which an address that says neither yes nor no is taken to be vacant."""
+_SOON: Final = 0.2
 _SLOWLY: Final = 1.0
-"""Seconds between attempts to reach an address where that is not urgent."""
+"""Seconds between attempts to reach an address: at most, and where that is not urgent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +92,7 @@ class Driver:
         self._election = Election(
             len(settings.addresses),
             candidate=settings.candidate,
-            patience=settings.detection / 4,
+            patience=_PATIENCE,
             chance=random.Random(),  # noqa: S311 - spreads attempts, keeps no secret
         )
         self._sleeping = False
@@ -140,7 +144,8 @@ class Driver:
             self._work(bus, ready)
         except Exception:
             # A member that raises, or a mistake of ours: what was to be applied may not be.
-            _log.exception("a turn of the bus was cut short; all copies are distrusted")
+            what = "a turn of the bus was cut short, all copies are distrusted:\n%s"
+            self._reports.warn("turn", what, traceback.format_exc())
             bus.lost_track()
         if self._stop_at == math.inf:
             return True
@@ -213,11 +218,17 @@ class Driver:
         for message in link.receive(_AT_ONCE):
             if index == self._following and bus is not None:
                 bus.happened(message, self._now())
-            elif self.desk is not None and isinstance(message, Report):
+            elif self._is_another_broker(message):
                 _log.info("another broker is at %s, and comes first", link.address)
                 self._step_down()
                 self.seek()
                 return
+
+    def _is_another_broker(self, message: BrokerMessage) -> bool:
+        """Whether it is from one at an earlier address than ours, which is not ours as well."""
+        if self.desk is None or not isinstance(message, Report):
+            return False
+        return message.epoch != self.desk.protocol.epoch
 
     # -- Looking for a broker ------------------------------------------------------
 
@@ -278,6 +289,8 @@ class Driver:
         """Try to be the broker at the address number *index*."""
         settings = self._settings
         address = settings.addresses[index]
+        # It would connect to ourselves, and count as a stranger when it is closed.
+        self._close_links(self._links.keys() & {index})
         try:
             listener = Listener(
                 [address], wire=settings.wire, curve=settings.curve, foreign=settings.foreign
@@ -285,6 +298,7 @@ class Driver:
         except CannotBind as error:
             if not error.expected:
                 self._reports.warn(index, "%s", error)
+            self._open_all([index])
             return error.result
         epoch = secrets.randbits(63) | 1
         protocol = BrokerProtocol(epoch, self._now(), detection=settings.detection)
@@ -325,7 +339,7 @@ class Driver:
                 wire=settings.wire,
                 curve=settings.curve,
                 foreign=settings.foreign,
-                longest=_SLOWLY if self.desk is not None else settings.detection / 5,
+                longest=_SOON if self.desk is None else _SLOWLY,
             )
         except OSError as error:
             self._reports.warn(index, "%s: %s", settings.addresses[index], error)
@@ -347,6 +361,7 @@ class Driver:
         try:
             if bus is not None and bus.carrier is self:
                 bus.depart()
+                bus.carrier = None
         finally:
             del bus
             self._step_down()

@@ -21,6 +21,9 @@ from tiered.concurrency.filelock import FileLock
 
 __all__ = ["CannotBind", "Listener"]
 
+_FIRST: Final = zmq.NOBLOCK | zmq.SNDMORE
+_BACKLOG: Final = 1024
+"""Connections that wait to be taken: when a broker begins, all nodes come at once."""
 _ELSEWHERE: Final = frozenset({errno.EADDRNOTAVAIL, errno.ENODEV})
 _REFUSED: Final = zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
 """Of those that fail for want of the right keys, the gatekeeper knows."""
@@ -83,6 +86,7 @@ class Listener:
             tune(self.socket, ipv6=any(ipv6 for _, _, ipv6 in self.located))
             # Who is gone, or has no room, is an error that we hear of.
             self.socket.set(zmq.ROUTER_MANDATORY, 1)
+            self.socket.set(zmq.BACKLOG, _BACKLOG)
             if curve is not None:
                 curve.serve(self.socket)
             self.monitor: Socket = self.socket.get_monitor_socket(_REFUSED)
@@ -160,10 +164,12 @@ class Listener:
 
     def send(self, routes: Iterable[Route], frame: bytes) -> None:
         """Send *frame* along *routes*; who cannot be reached is left out, and will notice."""
-        send = self.socket.send_multipart
+        send = self.socket.send
         for route in routes:
             try:
-                send((route, frame), zmq.NOBLOCK)  # type: ignore[arg-type]
+                send(route, _FIRST)  # type: ignore[call-overload]
+                # Where there was room for the first part, there is for the whole.
+                send(frame, zmq.NOBLOCK)
             except zmq.Again:
                 self.full += 1
             except zmq.ZMQError as error:
