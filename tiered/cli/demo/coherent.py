@@ -13,16 +13,20 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, ParamSpec, TypeVar
 
 from tiered.cli.demo.board import Board
 from tiered.clients.base import CacheClient
 from tiered.clients.inproc import InprocCacheClient
 from tiered.coherence import ZmqBus
 from tiered.coherence.messages import Event
-from tiered.decorators import CachedDecorator, coherent_cached
+from tiered.coherence.names import topic_of
+from tiered.decorators import CachedFunction, coherent_cached
 
 __all__ = ["DETECTION", "Coherence", "Figures", "Participant"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 DETECTION: Final = 0.5
 """Seconds after which nobody serves on the word of a dead broker."""
@@ -31,6 +35,7 @@ _TTL: Final = 3600.0
 _CLAIM_TTL: Final = 2.0
 _PAUSE: Final = 0.05
 """Seconds between two changes of one worker."""
+_SETTLE_WITHIN: Final = 3.0
 _JOIN_WITHIN: Final = 3.0
 
 
@@ -91,33 +96,42 @@ class Participant:
         self._workers = told.workers
         self._secret = secret
         self._shared = shared
-        self.bus = ZmqBus(
-            [told.address], key=secret, detection=DETECTION, label=f"worker {number}"
-        )
+        self.bus = ZmqBus([told.address], key=secret, detection=DETECTION, label=f"worker {number}")
         self._watch = _Watch(f"watch/{secret}")
-        notices = self._decorated(InprocCacheClient(board.size), "notices", synchronous=True)
-        self._notice = notices(lambda number: board.versions[number])
+        self._clients: list[CacheClient] = []
+
+        def notice(number: int) -> int:
+            return board.versions[number]
+
+        private = InprocCacheClient(board.size)
+        self._notice = self._cached(notice, private, synchronous=True, timeout=_SETTLE_WITHIN)
         self._latencies: list[float] = []
         self._changes = self._checked = self._stale = 0
         self._turn = itertools.cycle(range(board.size))
         self._stopped = threading.Event()
         self._changer = threading.Thread(target=self._change, name="changer", daemon=True)
 
-    def modules(self, private: CacheClient) -> CachedDecorator:
-        """Caches the demo's job in *private*, kept in step, and the shared tier."""
-        return self._decorated(private, "modules")
+    def cached(self, function: Callable[P, R], private: CacheClient) -> CachedFunction[P, R]:
+        """The demo's job, cached in *private*, which is kept in step, and in the shared tier."""
+        return self._cached(function, private)
 
-    def _decorated(self, private: CacheClient, what: str, **options: Any) -> CachedDecorator:
-        return coherent_cached(
+    def _cached(
+        self, function: Callable[P, R], private: CacheClient, **options: Any
+    ) -> CachedFunction[P, R]:
+        name = f"demo/{self._secret}/{function.__name__}"
+        decorate = coherent_cached(
             private,
             self._shared,
             self.bus,
             _TTL,
-            topic=f"demo/{self._secret}/{what}",
-            namespace=f"demo/{self._secret}/{what}",
+            topic=name,
+            namespace=name,
             claim_ttl=_CLAIM_TTL,
             **options,
         )
+        made = decorate(function)
+        self._clients.append(made.client)
+        return made
 
     def start(self) -> None:
         """Take part, and begin to change."""
@@ -131,7 +145,7 @@ class Participant:
             if number % self._workers != self._number:
                 self._notice(number)
                 follow(key(number), self._dropped(number))
-        self._confirmed_before = self._confirmed
+        self._confirmed_before = self.confirmed
         self._changer.start()
 
     def close(self) -> None:
@@ -140,6 +154,8 @@ class Participant:
         if self._changer.is_alive():
             self._changer.join()
         self.bus.close()
+        for client in self._clients:
+            client.close()
 
     # -- Changes -------------------------------------------------------------------
 
@@ -152,7 +168,9 @@ class Participant:
             board.changed_at[number] = time.monotonic()
             board.versions[number] = version
             self._notice.invalidate(number)
-            # All have dropped it, or were not to be believed any more.
+            if self._stopped.is_set():
+                return
+            # All have dropped it, or believe nothing by now.
             board.known[number] = version
             self._changes += 1
 
@@ -180,22 +198,21 @@ class Participant:
             self._stale += 1
 
     @property
-    def _confirmed(self) -> int:
-        stats = self._notice.client.coherence
-        return int(stats.confirmed + stats.refetched)
+    def confirmed(self) -> int:
+        """Reads that did not believe what was held here."""
+        known = [client.coherence for client in self._clients]
+        return sum(stats.confirmed + stats.refetched for stats in known)
 
-    @property
     def figures(self) -> Figures:
         """What was seen since the last time, where that is a list, or so far."""
-        stats = self._notice.client.coherence
         latencies, self._latencies = self._latencies, []
         return Figures(
             self._changes,
-            stats.unsettled,
+            self._notice.client.coherence.unsettled,
             latencies,
             self._checked,
             self._stale,
-            self._confirmed - self._confirmed_before,
+            self.confirmed - self._confirmed_before,
             dict(self._watch.believed),
         )
 
@@ -204,8 +221,6 @@ class _Watch:
     """Notes when the bus can be believed; a member of it."""
 
     def __init__(self, namespace: str) -> None:
-        from tiered.coherence.names import topic_of
-
         self.topic = topic_of(namespace)
         self.believed: dict[int, float] = {}
 

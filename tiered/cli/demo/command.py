@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import math
 import multiprocessing
 import multiprocessing.connection
 import re
@@ -17,6 +18,10 @@ from multiprocessing.connection import Connection
 from types import FrameType
 from typing import Any, Final, TextIO
 
+from tiered.cli.demo.accident import Accident
+from tiered.cli.demo.board import Board
+from tiered.cli.demo.broker import BrokerProcess
+from tiered.cli.demo.coherent import DETECTION, Coherence
 from tiered.cli.demo.report import Report
 from tiered.cli.demo.server import PrivateMemcached, answers
 from tiered.cli.demo.worker import Job, Progress, serve
@@ -25,6 +30,7 @@ from tiered.routing.addresses import parse_address
 
 __all__ = ["add_to"]
 
+_CONTEXT: Final = multiprocessing.get_context("spawn")
 _USUAL_ADDRESS: Final = "127.0.0.1:11211"
 _INTERRUPTED: Final = 130
 _STOP_WITHIN: Final = 5.0
@@ -35,6 +41,10 @@ machine, through a small cache in each process and one that they share. Popular 
 are asked for more often, as on any web site. The shared cache is a memcached: the one at
 --memcached or 127.0.0.1:11211 if it answers, else a private one, started for the demo and
 stopped with it. Without any, each worker has its own cache only.
+
+The workers also change notices, many times a second, and a bus keeps what they hold in step.
+Its broker is killed in the middle of the run; a worker takes over. No answer may be out of
+date at any time, which is checked.
 """
 
 
@@ -76,11 +86,18 @@ def run(options: argparse.Namespace) -> int:
             modules = find_modules()
             report = Report(options.workers, len(modules), shared_tier)
             secret = secrets.token_hex(8)
+            broker = BrokerProcess(secret)
+            board = Board(_CONTEXT)
+            coherence = Coherence(broker.address, board, options.workers)
             jobs = [
-                Job(number, modules, address, secret, options.seconds)
+                Job(number, modules, address, secret, options.seconds, coherence)
                 for number in range(options.workers)
             ]
-            lost = _watch(jobs, report, say)
+            try:
+                lost = _watch(jobs, report, say, broker)
+            except OSError as error:
+                print(f"tiered demo: {error}", file=sys.stderr)
+                return 1
     except KeyboardInterrupt:
         interrupted = True
         print("\ninterrupted", file=say)
@@ -91,9 +108,12 @@ def run(options: argparse.Namespace) -> int:
             print(f"\n{report.table()}")
     if interrupted:
         return _INTERRUPTED
+    stale = 0 if report is None else report.coherence.stale
     if lost:
         print(f"tiered demo: {lost} of {options.workers} workers failed", file=sys.stderr)
-    return 1 if lost else 0
+    if stale:
+        print(f"tiered demo: {stale} answers were out of date", file=sys.stderr)
+    return 1 if lost or stale else 0
 
 
 def _shared_tier(
@@ -117,28 +137,35 @@ def _shared_tier(
     )
 
 
-def _watch(jobs: list[Job], report: Report, say: TextIO) -> int:
+def _watch(jobs: list[Job], report: Report, say: TextIO, broker: BrokerProcess) -> int:
     """Run the workers and show their progress; how many ended before their time."""
-    context = multiprocessing.get_context("spawn")
-    started = time.monotonic()
     with contextlib.ExitStack() as cleanup:
+        cleanup.enter_context(broker.start(DETECTION)).await_ready()
+        started = time.monotonic()
+        accident = Accident(broker, jobs[0].seconds)
         pipes: list[Connection] = []
         for job in jobs:
-            ours, theirs = context.Pipe()
-            worker = context.Process(target=serve, args=(job, theirs), daemon=True)
+            ours, theirs = _CONTEXT.Pipe()
+            worker = _CONTEXT.Process(target=serve, args=(job, theirs), daemon=True)
             worker.start()
             theirs.close()
             cleanup.callback(_end, worker, ours)
             pipes.append(ours)
         try:
-            return len(jobs) - _follow(pipes, report, started, say)
+            return len(jobs) - _follow(pipes, report, started, say, accident)
         finally:
             report.seconds = time.monotonic() - started
 
 
-def _follow(pipes: list[Connection], report: Report, started: float, say: TextIO) -> int:
+def _follow(
+    pipes: list[Connection],
+    report: Report,
+    started: float,
+    say: TextIO,
+    accident: Accident | None = None,
+) -> int:
     """Until all workers have ended; how many of them were done."""
-    done, heard = 0, False
+    done, heard = 0, math.inf
     live = list(pipes)
     shown = started
     screen = say.isatty()
@@ -151,11 +178,14 @@ def _follow(pipes: list[Connection], report: Report, started: float, say: TextIO
                 live.remove(pipe)
                 continue
             report.take(progress)
-            heard = True
+            heard = min(heard, time.monotonic())
             done += progress.done
         now = time.monotonic()
         report.seconds = now - started
-        if heard and now - shown >= (0.2 if screen else 1.0):
+        if accident is not None:
+            accident.happen(now - heard)
+            report.coherence.killed_at = accident.happened_at
+        if now > heard and now - shown >= (0.2 if screen else 1.0):
             shown = now
             print(
                 f"\r{report.line()}" if screen else report.line(),
