@@ -22,7 +22,7 @@ from tiered.cli.demo import command, server
 from tiered.cli.demo.server import PrivateMemcached, answers
 from tiered.cli.main import main
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 def until(condition: Callable[[], object]) -> bool:
@@ -181,7 +181,7 @@ def test_without_a_server_that_answers_and_a_program_to_start_it_says_so_and_run
 def test_workers_stay_in_step_when_the_broker_is_killed(
     demo: Callable[..., Demo], options: list[str]
 ) -> None:
-    status, output, errors = demo("--seconds", "8", *options).end()
+    status, output, errors = demo("--seconds", "6", *options).end()
     assert status == 0, errors
     data = json.loads(output)
     check(data)

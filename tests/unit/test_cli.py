@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 import tiered
+from tiered.cli.demo import arguments as demo
 from tiered.cli.demo import command, server, worker
 from tiered.cli.demo.report import Report
 from tiered.cli.demo.server import PrivateMemcached
@@ -33,14 +34,14 @@ from tiered.stats.histogram import TimingHistogram
 
 def parsed(*arguments: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
-    command.add_to(parser.add_subparsers())
+    demo.add_to(parser.add_subparsers())
     return parser.parse_args(["demo", *arguments])
 
 
 def test_the_options_of_the_demo_have_defaults() -> None:
     options = parsed()
     assert (options.workers, options.seconds, options.memcached) == (4, 10.0, None)
-    assert (options.no_memcached, options.json, options.run) == (False, False, command.run)
+    assert (options.no_memcached, options.json, options.run) == (False, False, demo.run)
 
 
 def test_the_options_of_the_demo_are_read() -> None:

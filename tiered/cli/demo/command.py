@@ -1,4 +1,4 @@
-"""The ``demo`` subcommand: starts workers and, if there is none, a server; shows; cleans up."""
+"""The demo: starts workers, a broker and, if there is none, a server; shows; cleans up."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import json
 import math
 import multiprocessing
 import multiprocessing.connection
-import re
 import secrets
 import signal
 import sys
@@ -26,46 +25,13 @@ from tiered.cli.demo.report import Report
 from tiered.cli.demo.server import PrivateMemcached, answers
 from tiered.cli.demo.worker import Job, Progress, serve
 from tiered.cli.demo.workload import find_modules
-from tiered.routing.addresses import parse_address
 
-__all__ = ["add_to"]
+__all__ = ["run"]
 
 _CONTEXT: Final = multiprocessing.get_context("spawn")
 _USUAL_ADDRESS: Final = "127.0.0.1:11211"
 _INTERRUPTED: Final = 130
 _STOP_WITHIN: Final = 5.0
-
-_DESCRIPTION = """\
-Several worker processes answer requests for metrics of the Python modules on this
-machine, through a small cache in each process and one that they share. Popular modules
-are asked for more often, as on any web site. The shared cache is a memcached: the one at
---memcached or 127.0.0.1:11211 if it answers, else a private one, started for the demo and
-stopped with it. Without any, each worker has its own cache only.
-
-The workers also change notices, many times a second, and a bus keeps what they hold in step.
-Its broker is killed in the middle of the run; a worker takes over. No answer may be out of
-date at any time, which is checked.
-"""
-
-
-def add_to(commands: Any) -> None:
-    """Add the subcommand to an argparse collection of subparsers."""
-    parser = commands.add_parser(
-        "demo", help="a real job on tiers, measured", description=_DESCRIPTION
-    )
-    parser.add_argument("--workers", type=_count, default=4, help="processes (default 4)")
-    parser.add_argument(
-        "--seconds", type=_seconds, default=10.0, help="how long to serve (default 10)"
-    )
-    where = parser.add_mutually_exclusive_group()
-    where.add_argument(
-        "--memcached", type=_address, metavar="HOST:PORT", help="use this server as shared tier"
-    )
-    where.add_argument(
-        "--no-memcached", action="store_true", help="no shared tier: one cache per worker"
-    )
-    parser.add_argument("--json", action="store_true", help="print the results as JSON")
-    parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -227,26 +193,3 @@ def _ending_on_signals() -> Iterator[None]:
     finally:
         for one, handler in zip(signals, previous, strict=True):
             signal.signal(one, handler)
-
-
-def _count(text: str) -> int:
-    if not re.fullmatch("[0-9]{1,3}", text) or not 1 <= int(text) <= 256:
-        raise argparse.ArgumentTypeError(f"must be a whole number from 1 to 256, not {text!r}")
-    return int(text)
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0.0 < seconds < 86_400.0:
-        raise argparse.ArgumentTypeError(f"must be a positive number of seconds, not {text!r}")
-    return seconds
-
-
-def _address(text: str) -> str:
-    try:
-        return str(parse_address(text))
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
