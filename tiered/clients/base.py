@@ -330,6 +330,11 @@ class CacheClient(ABC):
         """A frozen snapshot of what was counted."""
         return self.counters.snapshot()
 
+    @property
+    def coherence(self) -> Any:
+        """How a bus keeps the private tier in step, a ``CoherenceStats``; ``None`` if none does."""
+        return None
+
     def explain(self, key: Key) -> Explanation:
         """What is known about *key* here and now; for people, not for programs' hot paths."""
         return Explanation.of(self, key)

@@ -215,6 +215,10 @@ class Wrapper(CacheClient):
     def usage(self) -> float:
         return self.client.usage
 
+    @property
+    def coherence(self) -> Any:
+        return self.client.coherence
+
     def explain(self, key: Key) -> Explanation:
         inner = self.client.explain(self.inner_key(key))
         return replace(inner, client=repr(self), detail=(), tiers=(inner,))
