@@ -21,6 +21,7 @@ from tiered.clients.memcached import MemcachedClient
 from tiered.clients.namespace import NamespaceMirrorWrapper, NamespaceWrapper
 from tiered.clients.null import NullCacheClient
 from tiered.clients.synced import ReadWriteSyncAdapter, SyncAdapter
+from tiered.clients.tagged import TaggedView
 from tiered.clients.tiered import TieredInclusiveClient
 from tiered.clients.wrapper import Wrapper
 from tiered.testing import ClientContract, ManualClock
@@ -126,6 +127,17 @@ class TestVersions(ClientContract):
         return VersionedFake(inproc(clock))
 
 
+class TestTagged(ClientContract):
+    def make_client(self, clock: ManualClock) -> CacheClient:
+        return TaggedView(inproc(clock))
+
+
+class TestTaggedNamespacedTiers(ClientContract):
+    def make_client(self, clock: ManualClock) -> CacheClient:
+        far = RemoteFake(inproc(clock))
+        return TaggedView(namespaced(TieredInclusiveClient(inproc(clock), far)))
+
+
 class TestSync(ClientContract):
     def make_client(self, clock: ManualClock) -> CacheClient:
         return SyncAdapter(inproc(clock))
@@ -200,7 +212,7 @@ class InFiles:
     """For the clients that end at a directory."""
 
     path: Path
-    gives_versions = True
+    gives_versions: ClassVar[bool] = True
 
     @pytest.fixture(autouse=True)
     def _path(self, tmp_path: Path) -> None:
@@ -245,7 +257,7 @@ class OnTheServer:
 
     server: PrivateMemcached
     claims_follow_clock = False
-    gives_versions = True
+    gives_versions: ClassVar[bool] = True
 
     @pytest.fixture(autouse=True)
     def _server(self, memcached: PrivateMemcached) -> None:
@@ -302,6 +314,20 @@ class TestJsonMemcached(OnTheServer, ClientContract):
 class TestNamespacedMemcached(OnTheServer, ClientContract):
     def make_client(self, clock: ManualClock) -> CacheClient:
         return namespaced(self.remote(clock))
+
+
+class TestTaggedMemcached(OnTheServer, ClientContract):
+    gives_versions = False
+
+    def make_client(self, clock: ManualClock) -> CacheClient:
+        return TaggedView(namespaced(self.remote(clock)))
+
+
+class TestTaggedTieredMemcached(OnTheServer, ClientContract):
+    gives_versions = False
+
+    def make_client(self, clock: ManualClock) -> CacheClient:
+        return TaggedView(namespaced(TieredInclusiveClient(inproc(clock), self.remote(clock))))
 
 
 class TestTieredMemcached(OnTheServer, ClientContract):

@@ -209,3 +209,18 @@ def test_what_cannot_be_right_is_refused(cluster: Cluster) -> None:
         coherent_cached(private, object(), bus, 60)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="unexpected"):
         coherent_cached(private, None, bus, 60, no_such_option=1)
+
+
+def test_a_computation_tells_that_it_is_done_and_drops_nobodys_copies(cluster: Cluster) -> None:
+    for alone in (False, True):
+        a, b = Process(cluster, alone=alone), Process(cluster, alone=alone)
+        b.f(1)
+        a.f(1)
+        heard: list[str] = []
+        follow = b.client.follow((prefix(b), 2), heard.append)
+        assert follow is not None
+        a.f(2)
+        assert heard == ["done"]
+        near = b.f.stats.near_hits
+        b.f(1)
+        assert b.f.stats.near_hits == near + 1

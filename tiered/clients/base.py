@@ -9,15 +9,17 @@ many keys, an atomic step on a server).
 
 from __future__ import annotations
 
+import logging
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
 
 from tiered.clients.aio import AsyncView
 from tiered.clients.claims import Claim, ClaimTable
 from tiered.clients.explanation import Explanation
+from tiered.clients.tagtable import TagTable
 from tiered.clock import SYSTEM_CLOCK
 from tiered.entry import ALWAYS, IF_ABSENT, IF_OLDER, Condition, Entry, Versioned, time_left
 from tiered.errors import CacheMissError, UnsupportedOperation
@@ -170,6 +172,16 @@ class CacheClient(ABC):
     def find_many(self, keys: Iterable[Key], search: Search) -> dict[Key, Entry]:
         """``entries(keys)``, with a say in how tiers are searched."""
         return self.entries(keys)
+
+    def find_beside(
+        self, keys: Collection[Key], search: Search, beside: Collection[Key]
+    ) -> tuple[dict[Key, Entry], dict[Key, Entry]]:
+        """``find_many(keys)``, and what the authority holds for *beside*; in one request, if that
+        is asked for both."""
+        if self.authority is not self:
+            return self.find_many(keys, search), self.authority.entries(beside)
+        found = self.find_many([*keys, *beside], search)
+        return _part(found, keys), _part(found, beside)
 
     def store_many(
         self, items: Mapping[Key, Any], deadline: float, *, keep: float = 0.0
@@ -531,6 +543,18 @@ class CacheClient(ABC):
         ends = self._deadline(check_number("ttl", ttl, low=0.0, hint="seconds, 0 or more"))
         return self._claims.take(self, key, ends)
 
+    def invalidate_tag(self, tag: Key) -> None:
+        """Have all values with *tag* count as absent from now on: one write, however many.
+
+        That is the values of all functions that are cached with ``tags=...`` on clients with the
+        same authority, in every process. Here it is seen at once; see :mod:`tiered.clients.tags`
+        for when others do.
+
+        Raises:
+            KeyEncodingError: *tag* is no key that other processes could recognise.
+        """
+        TagTable.of(self).invalidate(tag)
+
     @property
     def aio(self) -> AsyncView:
         """The same operations as coroutines: ``await client.aio.get(key)``."""
@@ -602,11 +626,25 @@ class CacheClient(ABC):
             self.counters.misses += 1
         return entry.value, ttl
 
+    def _announce(self, search: Search, key: Key, entry: Entry) -> None:
+        """Tell of a copy that was made in a nearer tier, if anybody wants to hear of it."""
+        if search.on_promote is None:
+            return
+        try:
+            search.on_promote(key, entry.value, entry.deadline - self.clock.monotonic())
+        except Exception:
+            self.counters.errors += 1
+            logging.getLogger("tiered.clients").exception("promote_callback failed for %r", key)
+
     def _count_put(self, written: bool) -> None:
         if written:
             self.counters.puts += 1
         else:
             self.counters.drops += 1
+
+
+def _part(found: Mapping[Key, Entry], keys: Iterable[Key]) -> dict[Key, Entry]:
+    return {key: found[key] for key in keys if key in found}
 
 
 def _search(ttl_skip: float | None, on_promote: PromoteCallback | None) -> Search:

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import math
 import secrets
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Final, NamedTuple
 
 from tiered.clients.base import ANY, CacheClient, Capabilities, Entry, Search, Versioned
@@ -34,7 +34,7 @@ from tiered.clients.wrapper import Wrapper
 from tiered.typing import Clock, Following, Horizon, Key, OnChange
 from tiered.validation import check_number
 
-__all__ = ["NamespaceMirrorWrapper", "NamespaceState", "NamespaceWrapper"]
+__all__ = ["NamespaceMirrorWrapper", "NamespaceState", "NamespaceWrapper", "unwrapped"]
 
 _MARK: Final = "tiered.namespace"
 """First part of the keys under which revisions are stored."""
@@ -166,22 +166,22 @@ class NamespaceWrapper(Wrapper):
 
     def entry(self, key: Key) -> Entry | None:
         if self._asks_each_time:
-            return self._with_revision((key,), ANY).get(key)
+            return self._with_revision((key,), ANY)[0].get(key)
         return super().entry(key)
 
     def entries(self, keys: Iterable[Key]) -> dict[Key, Entry]:
         if self._asks_each_time:
-            return self._with_revision(keys, ANY)
+            return self._with_revision(keys, ANY)[0]
         return super().entries(keys)
 
     def find(self, key: Key, search: Search) -> Entry | None:
         if self._asks_each_time:
-            return self._with_revision((key,), search).get(key)
+            return self._with_revision((key,), search)[0].get(key)
         return super().find(key, search)
 
     def find_many(self, keys: Iterable[Key], search: Search) -> dict[Key, Entry]:
         if self._asks_each_time:
-            return self._with_revision(keys, search)
+            return self._with_revision(keys, search)[0]
         return super().find_many(keys, search)
 
     def versioned(self, key: Key) -> Versioned:
@@ -194,6 +194,16 @@ class NamespaceWrapper(Wrapper):
         """What a read would find *key* under: a copy of what was cleared is not as good."""
         state = self.state
         return (state.confirmed() if self._asks_each_time else state.current(), key)
+
+    def find_beside(
+        self, keys: Collection[Key], search: Search, beside: Collection[Key]
+    ) -> tuple[dict[Key, Entry], dict[Key, Entry]]:
+        if self._asks_each_time:
+            return self._with_revision(keys, search, beside)
+        inner = {key: self.inner_key(key) for key in keys}
+        search = self._inner_search(inner, search)
+        found, others = self.client.find_beside(inner.values(), search, beside)
+        return self._outer_many(inner, found), others
 
     def near(self, key: Key) -> Entry | None:
         if not self.capabilities.blocking:
@@ -228,23 +238,29 @@ class NamespaceWrapper(Wrapper):
     def outdate(self, key: Key) -> bool:
         return self.client.outdate((self.state.confirmed(), key))
 
-    def _with_revision(self, keys: Iterable[Key], search: Search) -> dict[Key, Entry]:
-        """Ask for *keys* and the revision together; again if the revision is a new one."""
+    def _with_revision(
+        self, keys: Iterable[Key], search: Search, beside: Collection[Key] = ()
+    ) -> tuple[dict[Key, Entry], dict[Key, Entry]]:
+        """Ask for *keys*, *beside* and the revision together; again if that is a new one."""
         wanted = list(keys)
+        others: dict[Key, Entry] = {}
         state = self.state
         prefix = state.current()
         for _ in range(2):
             inner: dict[Key, Key] = {key: (prefix, key) for key in wanted}
             asked = [state.revision_key, *inner.values()] if wanted else []
-            if search is ANY:
+            through = search if search is ANY else self._inner_search(inner, search)
+            if beside:
+                found, others = self.client.find_beside(asked, through, beside)
+            elif search is ANY:
                 found = self.client.entries(asked)
             else:
-                found = self.client.find_many(asked, self._inner_search(inner, search))
+                found = self.client.find_many(asked, through)
             revision = found.get(state.revision_key)
             if revision is None or not state.adopt(revision.value):
-                return self._outer_many(inner, found)
+                return self._outer_many(inner, found), others
             prefix = state.prefix
-        return {}  # cleared twice while we asked: a miss is the truth
+        return {}, others  # cleared twice while we asked: a miss is the truth
 
     @property
     def _asks_each_time(self) -> bool:
@@ -316,3 +332,16 @@ class NamespaceMirrorWrapper(NamespaceWrapper):
 
     def __repr__(self) -> str:
         return f"<NamespaceMirrorWrapper of {self.reference!r} over {self.client!r}>"
+
+
+def unwrapped(client: CacheClient) -> tuple[CacheClient, list[NamespaceState]]:
+    """What *client* is without the namespaces around it, and these, the outermost first.
+
+    A key of *client* is ``(prefix, key)`` there, once for each of them.
+    """
+    states = []
+    while type(client) in (NamespaceWrapper, NamespaceMirrorWrapper):
+        assert isinstance(client, NamespaceWrapper)
+        states.append(client.state)
+        client = client.client
+    return client, states

@@ -17,7 +17,6 @@ checked against the writes that happened meanwhile (:mod:`tiered.concurrency.gen
 from __future__ import annotations
 
 import contextlib
-import logging
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -300,15 +299,6 @@ class TieredInclusiveClient(CacheClient, NearReads):
                 store = _bind(nearest.client.store, key, value, deadline)
                 watch.publish(lambda: self._ask(nearest, store, False))
         return entry
-
-    def _announce(self, search: Search, key: Key, entry: Entry) -> None:
-        if search.on_promote is None:
-            return
-        try:
-            search.on_promote(key, entry.value, entry.deadline - self.clock.monotonic())
-        except Exception:
-            self.counters.errors += 1
-            logging.getLogger("tiered.clients").exception("promote_callback failed for %r", key)
 
     # -- Writing ---------------------------------------------------------------
 

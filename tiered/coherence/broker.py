@@ -7,9 +7,10 @@ for exactly these: each either says so, or has stopped serving.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from tiered.coherence.effects import BrokerEffect, Route, SendAll, SendTo, Time
@@ -55,33 +56,44 @@ _REPLAY_BYTES: Final = 256 * 1024
 """Of one answer to a ``Replay``; then the node asks for more."""
 _ROWS: Final = 2048
 _REMEMBERED: Final = 65_536
-"""Nodes of the past whose last serial is known, and epochs whose end is."""
+"""Nodes of the past, and epochs whose end is known."""
 _WAITS: Final = 10_000
+"""Kept apart; with more, those of one node become one."""
 
 
 class _Peer:
-    """A node that may be serving on our word."""
+    """A node that follows, or has followed.
 
-    __slots__ = ("heard", "label", "node", "route", "seq")
+    Attributes:
+        node, label: as it has said.
+        route: the way to it.
+        nonce: of its last hello; earlier ones that come late mean nothing.
+        heard: when its last ping came that it can have a lease from.
+        seq: that it has applied.
+        serial: of its newest event that is known here.
+        settled: of its newest urgent event that all have applied.
+    """
 
-    def __init__(self, node: bytes, route: Route, label: str, seq: int, heard: float) -> None:
+    __slots__ = ("heard", "label", "node", "nonce", "route", "seq", "serial", "settled")
+
+    def __init__(self, node: bytes) -> None:
         self.node = node
-        self.route = route
-        self.label = label
-        self.seq = seq
-        self.heard = heard
+        self.label = ""
+        self.route: Route = None
+        self.nonce = -1
+        self.heard = -math.inf
+        self.seq = self.serial = self.settled = 0
 
 
 class _Wait:
-    """Urgent events up to *seq*, which *waiting* nodes have not applied yet."""
+    """Urgent events of *peer* up to *seq*, which *waiting* nodes have not applied yet."""
 
-    __slots__ = ("node", "seq", "serial", "since", "waiting")
+    __slots__ = ("peer", "seq", "serial", "waiting")
 
-    def __init__(self, node: bytes, serial: int, seq: int, since: float, waiting: set[bytes]):
-        self.node = node
+    def __init__(self, peer: _Peer, serial: int, seq: int, waiting: set[bytes]) -> None:
+        self.peer = peer
         self.serial = serial
         self.seq = seq
-        self.since = since
         self.waiting = waiting
 
 
@@ -123,8 +135,10 @@ class BrokerProtocol:
         self._lease = detection * MARGIN
         self._pending = PendingTable(most_claims, most_claims // 4, 3600.0)
         self._peers: dict[bytes, _Peer] = {}
+        """Who may be serving on our word."""
+        self._past: OrderedDict[bytes, _Peer] = OrderedDict()
+        """Who may not, any more."""
         self._routes: tuple[Route, ...] | None = ()
-        self._serials: OrderedDict[bytes, int] = OrderedDict()
         self._merged: OrderedDict[int, int] = OrderedDict()
         self._waits: list[_Wait] = []
         self._effects: list[BrokerEffect] = []
@@ -138,6 +152,11 @@ class BrokerProtocol:
     def claims(self) -> int:
         """How many keys are being computed under a claim from here."""
         return len(self._pending)
+
+    def rows(self, now: float) -> Iterator[Row]:
+        """Who follows, and how far each has come. Threads: any may ask."""
+        for peer in list(self._peers.values()):
+            yield Row(peer.node, peer.label, peer.seq, round((now - peer.heard) * 1000))
 
     def receive(self, route: Route, message: Any, now: float) -> Sequence[BrokerEffect]:
         """*message* has come along *route*."""
@@ -163,18 +182,22 @@ class BrokerProtocol:
 
     def _hello(self, said: tuple[Route, Hello], now: float) -> Phase:
         route, hello = said
+        peer = self._peers.get(hello.node) or self._past.get(hello.node) or _Peer(hello.node)
+        if hello.nonce <= peer.nonce:
+            # It has been on its way for long, or comes twice. To act on it would be to take
+            # somebody who serves for somebody who has distrusted, and serves nothing yet.
+            return SERVING
         same = hello.epoch == self.epoch
         self._merge(hello)
-        peer = self._peers.get(hello.node)
-        if peer is not None and not same:
+        if not same and peer.node in self._peers:
             self._drop(peer, now)
-        peer = _Peer(hello.node, route, hello.label, hello.seq if same else self.seq, now)
-        self._peers[hello.node] = peer
+        self._past.pop(peer.node, None)
+        self._peers[peer.node] = peer
         self._routes = None
-        known = max(self._serials.pop(hello.node, 0), hello.serial - 1)
-        self._serials[hello.node] = known
-        _forget_oldest(self._serials)
-        self._send(route, Welcome(hello.nonce, self.epoch, self.seq, known))
+        peer.route, peer.label, peer.nonce, peer.heard = route, hello.label, hello.nonce, now
+        peer.seq = hello.seq if same else self.seq
+        peer.serial = max(peer.serial, hello.serial - 1)
+        self._send(route, Welcome(hello.nonce, self.epoch, self.seq, peer.serial))
         if same:
             self._applied(hello.node, hello.seq, now)
         return SERVING
@@ -217,6 +240,8 @@ class BrokerProtocol:
     def _drop(self, peer: _Peer, now: float) -> None:
         """*peer* serves nothing on our word any more."""
         del self._peers[peer.node]
+        self._past[peer.node] = peer
+        _forget_oldest(self._past)
         self._routes = None
         self._pending.leave(peer.node)
         self._applied(peer.node, math.inf, now)
@@ -228,17 +253,13 @@ class BrokerProtocol:
         peer = self._peer(route, publish.node, publish.epoch)
         if peer is None:
             return SERVING
-        known = self._serials.get(publish.node, 0)
-        if publish.first != known + 1:
+        if publish.first != peer.serial + 1:
             # Known already, or something before it was lost: what is owed is sent again.
             return SERVING
-        last = known + publish.size
-        self._serials[publish.node] = last
-        self._serials.move_to_end(publish.node)
+        peer.serial += publish.size
         self._order(publish.node, publish.first, publish.size, publish.events, publish.urgent)
-        if publish.urgent and len(self._waits) < _WAITS:
-            others = self._peers.keys() - {publish.node}
-            self._waits.append(_Wait(publish.node, last, self.seq, now, others))
+        if publish.urgent:
+            self._await(peer)
             self._settle(now)
         return SERVING
 
@@ -270,12 +291,25 @@ class BrokerProtocol:
         if ping.nonce:
             peer.heard = now
             self._send(route, Pong(self.epoch, ping.nonce, self.seq))
+            if peer.settled:
+                self._send(route, Settled(self.epoch, peer.settled))  # it may have been lost
         peer.seq = max(peer.seq, ping.seq)
         if self._waits:
             self._applied(ping.node, ping.seq, now)
         return SERVING
 
     # -- Who waits for everybody ---------------------------------------------------
+
+    def _await(self, peer: _Peer) -> None:
+        """Have *peer* told when everybody has applied its newest event."""
+        others = self._peers.keys() - {peer.node}
+        if len(self._waits) >= _WAITS:
+            for wait in reversed(self._waits):
+                if wait.peer is peer:  # it is told later, and of both
+                    wait.serial, wait.seq = peer.serial, self.seq
+                    wait.waiting |= others
+                    return
+        self._waits.append(_Wait(peer, peer.serial, self.seq, others))
 
     def _applied(self, node: bytes, seq: float, now: float) -> None:
         """*node* has applied all up to *seq*, or serves nothing (``inf``)."""
@@ -290,11 +324,12 @@ class BrokerProtocol:
             return
         left = []
         for wait in self._waits:
-            peer = self._peers.get(wait.node)
-            if wait.waiting and peer is not None:
+            if wait.waiting:
                 left.append(wait)
-            elif peer is not None:
-                self._send(peer.route, Settled(self.epoch, wait.serial))
+                continue
+            wait.peer.settled = max(wait.peer.settled, wait.serial)
+            if wait.peer.node in self._peers:
+                self._send(wait.peer.route, Settled(self.epoch, wait.serial))
         self._waits = left
 
     # -- Claims, and messages for others -------------------------------------------
@@ -325,10 +360,7 @@ class BrokerProtocol:
         return SERVING
 
     def _inquire(self, said: tuple[Route, Inquire], now: float) -> Phase:
-        rows = tuple(
-            Row(peer.node, peer.label, peer.seq, round((now - peer.heard) * 1000))
-            for peer, _ in zip(self._peers.values(), range(_ROWS), strict=False)
-        )
+        rows = tuple(itertools.islice(self.rows(now), _ROWS))
         age = round((now - self._born) * 1000)
         oldest = self.journal.oldest or self.seq + 1
         claims = len(self._pending)
@@ -339,14 +371,13 @@ class BrokerProtocol:
     # -- Time ----------------------------------------------------------------------
 
     def _time(self, _said: tuple[Route, Time], now: float) -> Phase:
-        for peer in list(self._peers.values()):
-            if now - peer.heard >= self._lease:
-                self._drop(peer, now)
-                if self._serials.get(peer.node):
-                    # It has published before, and may have died with an event in its hands.
-                    self._distrust()
+        silent = [peer for peer in self._peers.values() if now - peer.heard >= self._lease]
+        for peer in silent:
+            self._drop(peer, now)
+        if any(peer.serial for peer in silent):
+            # Who has published before may have died with an event in its hands.
+            self._distrust()
         self._pending.expire(now)
-        self._waits = [wait for wait in self._waits if now - wait.since < 10 * self._lease]
         self._settle(now)
         return SERVING
 

@@ -113,7 +113,10 @@ class Reported(NamedTuple):
 
 
 class Overdue(NamedTuple):
-    """Our events wait for a broker's acceptance for longer than half the detection time."""
+    """Our events wait for a broker's acceptance for longer than half the detection time.
+
+    Said once of each of them; it is as true of those that were published since.
+    """
 
 
 class Seek(NamedTuple):

@@ -111,12 +111,13 @@ class NodeProtocol:
         self._serial = 1
         self._hello = 0
         self._after = 0
-        self._heard = self._asked = self._sent = self._warned = -math.inf
-        self._pinged = -math.inf
+        self._heard = self._asked = self._sent = self._pinged = -math.inf
+        self._unwarned = math.inf
+        """Since when the oldest event is owed of which nobody was warned."""
         self._pings: dict[int, float] = {}
         self._pong: tuple[float, int] | None = None
         """When the ping was sent that the last pong answers, and what that pong said."""
-        self._serial_accepted = 0
+        self._serial_accepted = self._serial_settled = 0
         self._inherited: tuple[float, int] | None = None
         """When, and up to which serial, our events of the last epoch are settled."""
         self._effects: list[NodeEffect] = []
@@ -140,13 +141,15 @@ class NodeProtocol:
         Where these leave some out, the events stand for all that were left out.
         """
         block = OwedEvents(first, size, events, urgent, now)
+        self._unwarned = min(self._unwarned, now)
         follows = first == self._serial
         self._serial = block.last + 1
         kept = self.owed.add(block)
         if kept and not follows:
             self.owed.collapse()
         if not kept or not follows:
-            # The serial of what is owed now is not what the broker expects: it has to be told.
+            # The serial of what is owed now is not what the broker expects: it has to be told;
+            # if a welcome is on its way, when that is here.
             if self.phase is FOLLOWING or self.phase is CATCHING_UP:
                 self.phase = self._say_hello(now)
         elif self.phase is FOLLOWING or self.phase is CATCHING_UP:
@@ -156,7 +159,7 @@ class NodeProtocol:
         return self._taken()
 
     def leave(self) -> Sequence[NodeEffect]:
-        """This node serves nothing any more."""
+        """This node serves nothing any more. It cannot come back: another one can be made."""
         if self.epoch:
             self._effects.append(Extend(self.epoch, -math.inf))
             self._send(Bye(self.node, self.epoch))
@@ -192,6 +195,8 @@ class NodeProtocol:
             self._inherited = (now + self._detection * MARGIN, self._serial_accepted)
         self._pongs_void()
         self._was_accepted(welcome.serial)
+        if (self.owed.first or 0) > welcome.serial + 1:
+            return self._say_hello(now)  # all was replaced since we said it: tell the new serial
         self._send_owed(now)
         phase = FOLLOWING
         if self.seq < self.target:
@@ -222,6 +227,8 @@ class NodeProtocol:
         return DETACHED
 
     def _unknown(self, stranger: Stranger, now: float) -> Phase:
+        if self.phase is JOINING and now - self._asked < self._beat:
+            return JOINING  # said about something that we sent before
         return self._say_hello(now)
 
     # -- Following -----------------------------------------------------------------
@@ -241,6 +248,8 @@ class NodeProtocol:
             self._was_accepted(block.serial + block.size - 1)
         else:
             self._effects.append(Apply(block))
+        if self.phase is CATCHING_UP:
+            self._asked = now  # the replay is coming in
         if block.urgent:
             self._send(Ping(self.node, self.epoch, 0, self.seq))
         return self._caught_up(now)
@@ -272,8 +281,7 @@ class NodeProtocol:
             return self.phase
         self._heard = now
         self._resync(lost.epoch, lost.seq, "events are lost")
-        self._ping(now)
-        return FOLLOWING
+        return self._say_hello(now)  # which of ours were accepted, the welcome tells
 
     # -- The lease -----------------------------------------------------------------
 
@@ -319,6 +327,7 @@ class NodeProtocol:
         if self.owed.accepted(serial):
             self._effects.append(Accepted(serial))
             self._sent = self._heard
+            self._unwarned = max(self._unwarned, self.owed.since)
 
     def _send_owed(self, now: float) -> None:
         self._sent = now
@@ -327,8 +336,14 @@ class NodeProtocol:
 
     def _settled(self, settled: Settled, now: float) -> Phase:
         if settled.epoch == self.epoch:
-            self._effects.append(SettledUpTo(settled.serial))
+            self._was_accepted(settled.serial)
+            self._was_settled(settled.serial)
         return self.phase
+
+    def _was_settled(self, serial: int) -> None:
+        if serial > self._serial_settled:  # brokers say it again and again
+            self._serial_settled = serial
+            self._effects.append(SettledUpTo(serial))
 
     # -- Time ----------------------------------------------------------------------
 
@@ -345,7 +360,7 @@ class NodeProtocol:
         if self._inherited is not None and now >= self._inherited[0]:
             # Nobody serves on the word of the last broker any more, and all who follow this one
             # have confirmed what they serve: what that one had accepted is settled.
-            self._effects.append(SettledUpTo(self._inherited[1]))
+            self._was_settled(self._inherited[1])
             self._inherited = None
         if now - self._pinged >= self._beat:
             self._ping(now)
@@ -358,9 +373,8 @@ class NodeProtocol:
         return DETACHED
 
     def _remind(self, now: float) -> None:
-        half = self._detection / 2
-        if now - self.owed.since >= half and now - self._warned >= half:
-            self._warned = now
+        if now - self._unwarned >= self._detection / 2:
+            self._unwarned = math.inf  # once for all that is owed now: doubt is not withdrawn
             self._effects.append(Overdue())
 
     # -- For others ----------------------------------------------------------------
@@ -402,7 +416,7 @@ def _table() -> Table[NodeProtocol]:
         (JOINING, Welcome): Step(
             node._welcomed, (JOINING, *in_step), "follow; a new epoch is distrusted"
         ),
-        (JOINING, Stranger): Step(node._unknown, (JOINING,), "say it again"),
+        (JOINING, Stranger): Step(node._unknown, (JOINING,), "say it again after a while"),
         (JOINING, Leave): Step(node._left, (JOINING, DETACHED), "look for another"),
         (JOINING, Time): Step(node._joining, (JOINING, DETACHED), "no answer for too long"),
     }
@@ -412,7 +426,7 @@ def _table() -> Table[NodeProtocol]:
             (phase, Pong): Step(
                 node._ponged, in_step, "extend the lease, unless events are missing"
             ),
-            (phase, Lost): Step(node._lost, (phase, FOLLOWING), "not kept any more: distrust"),
+            (phase, Lost): Step(node._lost, (phase, JOINING), "not kept any more: distrust"),
             (phase, Stranger): Step(node._unknown, (JOINING,), "say hello again"),
             (phase, Leave): Step(node._left, (phase, DETACHED), "look for another"),
             (phase, Gone): Step(node._gone, (DETACHED,), "look for another"),

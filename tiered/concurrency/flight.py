@@ -52,6 +52,7 @@ class Flight:
         alive: tells whether the leader still exists, where it may vanish without a
             word (an event loop that is closed); ``None`` where it cannot.
         waits_for: the flights that this one's computation waits for just now.
+        born: when it was entered, in the terms of who entered it.
 
     Threads: :meth:`publish` and :meth:`land` from the leader's; the rest from any.
     """
@@ -65,6 +66,7 @@ class Flight:
         "_superseded",
         "abandoned",
         "alive",
+        "born",
         "cause",
         "outcome",
         "waits_for",
@@ -76,6 +78,7 @@ class Flight:
         self.cause: BaseException | None = None
         self.alive: Callable[[], bool] | None = None
         self.waits_for: list[circles.Link] = []
+        self.born: tuple[int, float] | None = None
         self._assigned = False
         self._begun = False
         self._callbacks: list[Callable[[Flight], object]] = []
@@ -258,6 +261,10 @@ class Flights:
         """Take the flight of *key* out of the table and stop its write; whether there was one."""
         return bool(self._running or self._leaving) and self._replace(key, None)
 
+    def dismiss(self, key: Hashable, flight: Flight) -> bool:
+        """Do so if *flight* is still the one of *key*; whether it was."""
+        return self._replace(key, None, only=flight)
+
     def supersede_all(self) -> None:
         """Do so for every key."""
         with self._lock:
@@ -265,8 +272,10 @@ class Flights:
         for key in keys:
             self._replace(key, None)
 
-    def _replace(self, key: Hashable, new: Flight | None) -> bool:
+    def _replace(self, key: Hashable, new: Flight | None, only: Flight | None = None) -> bool:
         with self._lock:
+            if only is not None and self._running.get(key) is not only:
+                return False
             previous = self._running.pop(key, None)
             if new is not None:
                 self._running[key] = new

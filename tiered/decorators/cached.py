@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, Literal, ParamSpec, Protocol, TypeVar, overload
 
 from tiered.clients.base import CacheClient
@@ -51,6 +51,7 @@ def cached(
     early_refresh: float | bool = False,
     cache_if: Callable[..., object] | None = None,
     cache_errors: Mapping[type[Exception], float] | None = None,
+    tags: Callable[..., Iterable[Key]] | None = None,
     value_serialization_function: Callable[[Any], Any] | None = None,
     value_deserialization_function: Callable[[Any], Any] | None = None,
     autonamespace_version_salt: object = None,
@@ -107,6 +108,9 @@ def cached(
         cache_errors: types of exceptions that are answers, and for how long they are:
             ``{NotFound: 5.0}``. Subclasses are included; the client must be able to hold
             exceptions (of memcached's serialisers, pickle can).
+        tags: ``tags(*args, **kwargs)`` gives the tags of a call's value, any keys:
+            ``client.invalidate_tag(tag)`` makes all values that have it count as absent. They
+            are asked for when a value is computed, and kept with it.
         value_serialization_function, value_deserialization_function: applied to values
             before they are stored, and to what is read.
         autonamespace_version_salt: makes another default namespace of the same name; change

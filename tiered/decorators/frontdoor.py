@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 from tiered.acceleration import core
-from tiered.clients.namespace import NamespaceMirrorWrapper, NamespaceWrapper
+from tiered.clients.namespace import unwrapped
 from tiered.decorators.space import Space
 from tiered.decorators.terms import Terms
 from tiered.keys.call import CallShape
@@ -75,11 +75,7 @@ def front_door(
             the mode does not refresh.
     """
     # Namespaces are looked through, the nearest to the function first.
-    client, states = space.client, []
-    while type(client) in (NamespaceWrapper, NamespaceMirrorWrapper):
-        assert isinstance(client, NamespaceWrapper)
-        states.append(client.state)
-        client = client.client
+    client, states = unwrapped(space.client)
     path = client.hot_path()
     # A private client's namespace changes at once for all who use it; only where a
     # server has the last word must the revision be confirmed from time to time.

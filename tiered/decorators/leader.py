@@ -9,10 +9,12 @@ from functools import partial
 from typing import Any, Final, TypeAlias
 
 from tiered.clients.base import Claim, Entry
+from tiered.clients.tags import Stamp
 from tiered.concurrency.flight import Flight, Flights
 from tiered.concurrency.outcome import Outcome
 from tiered.decorators.failures import FailureOf, lasting, outcome_of, record_of
 from tiered.decorators.reading import Reading
+from tiered.decorators.tagging import stamped
 from tiered.keys.call import BoundCall
 from tiered.sentinels import MISSING, MissingType
 from tiered.steps.effects import Compute, Pause, Steps
@@ -82,7 +84,7 @@ class Leader:
         """A value with more than *margin* seconds left, or a new one."""
         reading = self._reading
         if known is None:
-            known = yield from reading.find_all((call.key,), margin)
+            known = yield from reading.find_all((call,), margin)
         outcome = self._settled(call, known, margin)
         if outcome is not None:
             reading.counters.far_hits += 1
@@ -104,7 +106,7 @@ class Leader:
         plan, reading = self._plan, self._reading
         if plan.renew_time is None:
             return (yield from self._found_or_computed(flight, call, margin, None))
-        known = yield from reading.find_all((call.key,), margin)
+        known = yield from reading.find_all((call,), margin)
         outcome = self._settled(call, known, margin)
         if outcome is not None:
             reading.counters.far_hits += 1
@@ -116,7 +118,10 @@ class Leader:
         if stale is not None:
             yield from reading.ask(lambda: client.renew(key, ttl), False)
         elif placeholder is not MISSING:
-            yield from reading.ask(lambda: client.add(key, placeholder, ttl), False)
+            stamp = yield from reading.stamp(call)
+            if stamp is not MISSING:
+                value = stamped(placeholder, stamp)
+                yield from reading.ask(lambda: client.add(key, value, ttl), False)
         # What has no more left than our own renewal gave it was not refreshed by others.
         return (yield from self._computed_once(flight, call, max(margin, ttl), stale))
 
@@ -160,7 +165,7 @@ class Leader:
             outcome: Outcome | None
             try:
                 # Also with the claim in hand: it may have come free because the value is there.
-                found = yield from reading.find_all((call.key,), margin)
+                found = yield from reading.find_all((call,), margin)
                 outcome = self._settled(call, found, margin)
                 reading.counters.shared += outcome is not None
                 if outcome is None and claim is not None:
@@ -212,9 +217,10 @@ class Leader:
     def _anew(self, flight: Flight, call: BoundCall) -> Steps[Outcome]:
         # Who is computing it elsewhere started earlier, on older data.
         yield from self._reading.ask(lambda: self._client.revoke(call.key), None)
+        stamp = yield from self._reading.stamp(call)
         outcome = yield from self.computed(call, flight)
         if outcome.error is None:
-            yield from self._stored(flight, call, outcome.value, self._put)
+            yield from self._stored(flight, call, outcome.value, stamp, self._put)
             if self._reading.remembers_failures:
                 failure = FailureOf(call.key)
                 yield from self._reading.ask(lambda: self._records.delete(failure), False)
@@ -223,13 +229,24 @@ class Leader:
     def _computed_and_stored(
         self, flight: Flight, call: BoundCall, stale: Entry | None, write: _Write
     ) -> Steps[Outcome]:
+        # Before it runs: what it reads may be changed while it does.
+        stamp = yield from self._reading.stamp(call)
         outcome = yield from self.computed(call, flight)
         if outcome.error is None:
-            yield from self._stored(flight, call, outcome.value, write)
+            yield from self._stored(flight, call, outcome.value, stamp, write)
             return outcome
-        return (yield from self._failed(flight, call, stale, outcome))
+        return (yield from self._failed(flight, call, stale, outcome, stamp))
 
-    def _stored(self, flight: Flight, call: BoundCall, value: Any, write: _Write) -> Steps[None]:
+    def _stored(
+        self,
+        flight: Flight,
+        call: BoundCall,
+        value: Any,
+        stamp: Stamp | MissingType | None,
+        write: _Write,
+    ) -> Steps[None]:
+        if stamp is MISSING:
+            return  # nobody could say what it is to be kept with
         if isinstance(value, _USED_ONCE):
             self._reading.counters.errors += 1
             self._reading.reports.warn(
@@ -243,7 +260,7 @@ class Leader:
         def store() -> None:
             terms = self._reading.terms
             if terms.wants(value, call) and (ttl := terms.ttl(value)) > 0:
-                flight.publish(lambda: write(call.key, value, ttl))
+                flight.publish(lambda: write(call.key, stamped(value, stamp), ttl))
 
         yield from self._reading.ask(store, None)
 
@@ -251,7 +268,12 @@ class Leader:
         return self._client.put(key, value, ttl, keep=self._plan.keep)
 
     def _failed(
-        self, flight: Flight, call: BoundCall, stale: Entry | None, outcome: Outcome
+        self,
+        flight: Flight,
+        call: BoundCall,
+        stale: Entry | None,
+        outcome: Outcome,
+        stamp: Stamp | MissingType | None,
     ) -> Steps[Outcome]:
         """What a failed computation comes to: its exception, or a stale value in its place."""
         plan, error = self._plan, outcome.error
@@ -266,8 +288,8 @@ class Leader:
         )
         if rescued and plan.error_backoff:
             ttl = plan.error_backoff
-        if ttl is not None:
-            record, seconds = record_of(error, answers=answers), ttl
+        if ttl is not None and stamp is not MISSING:
+            record, seconds = stamped(record_of(error, answers=answers), stamp), ttl
             key = FailureOf(call.key)
             yield from self._reading.ask(
                 lambda: flight.publish(lambda: self._records.put(key, record, seconds)), False

@@ -9,14 +9,16 @@ from typing import Final
 from tiered.clock import SYSTEM_CLOCK
 from tiered.coherence.broker import BrokerProtocol
 from tiered.coherence.bus import BusStats
-from tiered.coherence.messages import BrokerMessage
+from tiered.coherence.messages import BrokerMessage, Row
 from tiered.coherence.wire import Wire
 from tiered.coherence.zeromq.addresses import parse_bus_addresses
 from tiered.coherence.zeromq.desk import Desk
 from tiered.coherence.zeromq.foreign import ForeignCount
+from tiered.coherence.zeromq.inherited import close_copies, keep_for_ever
 from tiered.coherence.zeromq.listener import Listener
 from tiered.coherence.zeromq.readiness import Readiness
 from tiered.coherence.zeromq.security import CurveKeys, checked_keys, require_protection
+from tiered.concurrency import fork
 from tiered.typing import Clock
 from tiered.validation import check_count, check_number
 
@@ -66,9 +68,18 @@ class ZmqBroker:
         self._journal_bytes = check_count("journal_bytes", journal_bytes, low=1)
         self._clock = clock
         self._foreign = ForeignCount(clock)
-        self._readiness = Readiness()
+        self._readiness: Readiness | None = None
         self._stopped = False
         self._desk: Desk | None = None
+        fork.register(self)
+
+    def after_fork(self) -> None:
+        """The sockets are the parent's."""
+        desk, self._desk = self._desk, None
+        readiness, self._readiness = self._readiness, None
+        if desk is not None:
+            keep_for_ever((desk, readiness))
+            close_copies(desk.listener.located)
 
     def run(self) -> None:
         """Be the broker until :meth:`stop`.
@@ -76,34 +87,36 @@ class ZmqBroker:
         Raises:
             OSError: an address cannot be bound; the message names it.
         """
+        readiness = self._readiness = Readiness()
         listener = Listener(
             self._addresses, wire=self._wire, curve=self._curve, foreign=self._foreign
         )
         desk = self._desk = Desk(self._protocol(), listener, self._wire, self._clock, _nobody)
         for socket in listener.sockets:
-            self._readiness.add(socket, listener.attend)
-        self._readiness.add(listener.socket, desk.serve)
+            readiness.add(socket, listener.attend)
+        readiness.add(listener.socket, desk.serve)
         now, pause = self._clock.monotonic, self._detection / 8
         tick_at = now()
         try:
             while not self._stopped:
-                self._readiness.act(self._readiness.wait(tick_at - now()))
+                readiness.act(readiness.wait(tick_at - now()))
                 if now() >= tick_at:
                     tick_at = now() + pause
                     desk.tick()
         finally:
-            self._desk = None
-            for socket in listener.sockets:
-                self._readiness.remove(socket)
+            self._desk = self._readiness = None
+            self._stopped = False
             desk.close(_LINGER)
 
     def stop(self) -> None:
         """Have :meth:`run` tell all nodes to look for another broker, and return.
 
-        From any thread, and from a signal's handler.
+        From any thread, and from a signal's handler. Before :meth:`run`, it returns at once.
         """
         self._stopped = True
-        self._readiness.bell.ring()
+        readiness = self._readiness
+        if readiness is not None:
+            readiness.bell.ring()
 
     def _protocol(self) -> BrokerProtocol:
         return BrokerProtocol(
@@ -113,6 +126,12 @@ class ZmqBroker:
             journal_events=self._journal_events,
             journal_bytes=self._journal_bytes,
         )
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """Who follows, and how far each has come; none while it does not run."""
+        desk = self._desk
+        return () if desk is None else tuple(desk.protocol.rows(self._clock.monotonic()))
 
     @property
     def stats(self) -> BusStats:

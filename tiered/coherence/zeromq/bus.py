@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import dataclasses
+import functools
 import logging
 import os
 import socket
@@ -131,6 +132,7 @@ class ZmqBus(NodeBus):
             self._dropped.atexit = False
             self._driver = self.carrier = driver
             _started.add(self)
+            _close_at_exit()
             self._thread.start()
 
     def close(self) -> None:
@@ -255,7 +257,15 @@ def _label() -> str:
     return f"{socket.gethostname()}/{program}/{os.getpid()}"
 
 
-@atexit.register
+@functools.cache
+def _close_at_exit() -> None:
+    """Have all be closed before the finalisers run that the interpreter calls at its exit.
+
+    What is registered last is called first, and they are registered with the first of them.
+    """
+    atexit.register(_close_all)
+
+
 def _close_all() -> None:
     for bus in list(_started):
         bus.close()

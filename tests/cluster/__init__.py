@@ -1,0 +1,1 @@
+"""A cluster in one thread: the coherence protocol under faults, on a clock moved by hand."""
