@@ -69,10 +69,10 @@ class Cluster:
             Bound(self.settings.detection + SLACK, self.settings.plain),
             Bound(0.0, self.settings.synchronous),
         ]
-        self.workers: dict[str, Worker] = {}
+        self.all: dict[str, Worker] = {}
         self.children: dict[str, Orders] = {}
         self.brokers: list[Process] = []
-        self.told: list[str] = []
+        self.told: list[str] = [f"{time.monotonic():.4f} starts"]
         self.states: dict[str, State] = {}
         self._network = network
         self._path = str(folder / "orders")
@@ -111,7 +111,7 @@ class Cluster:
         for name in names:
             # One after the other: who connects is who was started last.
             worker = Worker(name, self._path, self.folder, self._inside(host), self._accept)
-            self.workers[name] = worker
+            self.all[name] = worker
             worker._connection.send(settings)
             new.append(worker)
         for worker in new:
@@ -148,13 +148,18 @@ class Cluster:
         for one in self._living():
             if not names or one.name in names:
                 one.ask("begin", load)
+        self.note(f"{names or 'all'} begin")
+
+    @property
+    def workers(self) -> dict[str, Worker]:
+        """The nodes that were not killed."""
+        return {name: worker for name, worker in self.all.items() if not worker.killed}
 
     def _living(self) -> list[Orders]:
-        workers = [worker for worker in self.workers.values() if not worker.killed]
-        return [*workers, *self.children.values()]
+        return [*self.workers.values(), *self.children.values()]
 
     def _running(self) -> list[Process]:
-        return [one for one in (*self.workers.values(), *self.brokers) if not one.killed]
+        return [*self.workers.values(), *(one for one in self.brokers if not one.killed)]
 
     def lasting(self, seconds: float) -> None:
         """The load goes on for so long."""
@@ -210,23 +215,32 @@ class Cluster:
             one.begin("quiet")
         stuck = {one.name: one.hear() for one in self._living()}
         assert not any(stuck.values()), self._words(f"threads that do not end: {stuck}")
+        self.note("the load has ended")
 
     def converge(self, timeout: float = 10.0) -> None:
         """All nodes come to read the newest versions, and to serve them unasked."""
 
+        old: dict[str, list[int]] = {}
+
         def newest() -> bool:
             for one in self._living():
                 one.begin("sweep")
-            answers = [one.hear() for one in self._living()]
-            return not any(answers)
+            old.update({one.name: one.hear() for one in self._living()})
+            return not any(old.values())
+
+        def words() -> str:
+            some = {name: keys[:20] for name, keys in old.items() if keys}
+            return self._words(f"not all read the newest versions, but of keys {some} older ones")
 
         time.sleep(self.bounds[0].seconds)
-        eventually(newest, timeout, lambda: self._words("not all read the newest versions"))
+        eventually(newest, timeout, words)
+        self.note("all read the newest versions")
         eventually(
             lambda: all(one.state.verified for one in self._living()),
             timeout,
             lambda: self._words("not all serve unasked again"),
         )
+        self.note("all serve unasked")
 
     @property
     def served(self) -> dict[str, int]:
@@ -259,12 +273,13 @@ class Cluster:
         self.states = {one.name: one.state for one in self._living()}
         verdict = self.verdict()
         self.note(str(verdict))
-        LOG.info("\n".join(self.told))
         assert not verdict.stale, self._words("stale reads")
         if not ends:
             return verdict
         statuses = self.end()
+        self.note("all have ended")
         assert set(statuses.values()) == {0}, self._words(f"{statuses}")
+        LOG.info("\n".join(self.told))
         return verdict
 
     def _words(self, what: str) -> str:
@@ -274,7 +289,7 @@ class Cluster:
                 states.append(f"{one.name}: {one.state}")
         said = [
             f"{process.name} said:\n{process.said}"
-            for process in (*self.workers.values(), *self.brokers)
+            for process in (*self.all.values(), *self.brokers)
             if process.said
         ]
         settings = self.settings
@@ -285,9 +300,9 @@ class Cluster:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for process in (*self.workers.values(), *self.brokers):
+        for process in (*self.all.values(), *self.brokers):
             process.kill()
-        for orders in (*self.workers.values(), *self.children.values()):
+        for orders in (*self.all.values(), *self.children.values()):
             orders.close()
         self._socket.close()
         self.truth.close()

@@ -84,6 +84,11 @@ class Meddled:
         self.held_until = -math.inf
         self._members: dict[int, tuple[Member, Any]] = {}
 
+    @property
+    def detection(self) -> float:
+        # Whoever trusts so much does not look at the witness either.
+        return 1e6 if self.fault == "trusting" else self._bus.detection
+
     def start(self) -> None:
         if self.joins:
             self._bus.start()
