@@ -182,7 +182,7 @@ class TaggedView(Wrapper):
                 tag = tags.get(stamp[0])
                 if tag is None or not now() < tag.lease.horizon or tag.version != stamp[1]:
                     return None
-            elif not holds(stamp):
+            elif stamp and not holds(stamp):
                 return None
             if not trusts and not now() < space.horizon:
                 return None
