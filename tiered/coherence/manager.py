@@ -182,6 +182,8 @@ class CoherenceManager:
             try:
                 self.bus.start()
                 self.bus.join(self)
+                if self.shared is not None:
+                    self.shared.when_late(self._late)
                 self._started = True
             except Exception as error:
                 # Then nothing is served unasked; the next call tries again.
@@ -294,6 +296,14 @@ class CoherenceManager:
         for name in self.meter.due(self.clock.monotonic()):
             probe = Probe(self.bus.node, name)
             self.bus.publish(Kind.PROBE, self.topic, [probe.packed()], source=self)
+
+    def _late(self) -> None:
+        """Deletes have come late to a server: others have copies that they read there meanwhile.
+
+        They dropped what they had when the deletes were made, and found it there again.
+        """
+        self.publish(Kind.DISTRUST, (b"",))
+        self.distrust("deletes have come late to a server")
 
     def _answer(self, probe: Probe) -> None:
         held = self.ledger.get(probe.name)
