@@ -20,10 +20,12 @@ from tests.integration.coherence.truth import Truth
 
 LOG: Final = logging.getLogger(__name__)
 
-__all__ = ["EXIT", "LONGER", "SLACK", "Cluster"]
+__all__ = ["EXIT", "LONGER", "ROUNDS", "SLACK", "Cluster"]
 
 LONGER: Final = float(os.environ.get("TIERED_FAULTS_LONGER", "1"))
 """The load before and after each fault lasts so many times as long."""
+ROUNDS: Final = int(os.environ.get("TIERED_FAULTS_ROUNDS", "1"))
+"""Each fault that passes comes so many times."""
 SLACK: Final = float(os.environ.get("TIERED_FAULTS_SLACK", "0.3"))
 """Seconds for which a busy machine may keep a thread waiting."""
 EXIT: Final = 6.0
@@ -207,6 +209,15 @@ class Cluster:
             bound = Bound(longer, settings.plain, name, since - LAST_WORDS)
             self.bounds.append(bound._replace(until=until + settings.detection))
 
+    def recovered(self, timeout: float = 10.0) -> None:
+        """All serve unasked again, though the load goes on."""
+        eventually(
+            lambda: all(one.state.verified for one in self._living()),
+            timeout,
+            lambda: self._words("not all serve unasked again"),
+        )
+        self.note("all serve unasked again")
+
     # -- What came of it -------------------------------------------------------------
 
     def quiet(self) -> None:
@@ -235,12 +246,7 @@ class Cluster:
         time.sleep(self.bounds[0].seconds)
         eventually(newest, timeout, words)
         self.note("all read the newest versions")
-        eventually(
-            lambda: all(one.state.verified for one in self._living()),
-            timeout,
-            lambda: self._words("not all serve unasked again"),
-        )
-        self.note("all serve unasked")
+        self.recovered(timeout)
 
     @property
     def served(self) -> dict[str, int]:

@@ -50,6 +50,10 @@ class _Between:
         trusting = self._bus.fault in ("deaf", "trusting")
         self._member.extend(epoch, math.inf if trusting else until)
 
+    def overdue(self) -> None:
+        if self._bus.fault != "trusting":
+            self._member.overdue()
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self._member, name)
 
