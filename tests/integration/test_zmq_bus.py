@@ -203,6 +203,16 @@ def test_a_killed_broker_is_replaced_and_nothing_that_was_published_is_lost(
             process.__exit__()
 
 
+def test_a_killed_broker_is_missed_at_once(address: str) -> None:
+    """Not only when it has been silent for too long, which would take six seconds here."""
+    with BusProcess([address], detection=10.0) as first:
+        wait_until(lambda: first.stats["role"] == "broker")
+        with ZmqBus([address], detection=10.0) as bus:
+            wait_until(lambda: bus.stats.phase == "following")
+            first.kill()
+            wait_until(lambda: bus.stats.role == "broker", 4.0)
+
+
 def test_a_broker_that_closes_is_replaced(address: str) -> None:
     with BusProcess([address]) as first:
         wait_until(lambda: first.verified)
@@ -421,6 +431,17 @@ def test_what_is_published_last_is_delivered(address: str) -> None:
             other.ask("close")
             wait_until(lambda: len(member.heard) == 1000, 1.0)
             assert member.heard == names
+
+
+def test_what_is_published_before_a_broker_was_found_is_delivered_by_the_close(
+    address: str, node: tuple[ZmqBus, Listener]
+) -> None:
+    _, member = node
+    wait_until(lambda: member.verified)
+    for number in range(5):
+        with ZmqBus([address]) as brief:
+            brief.publish(Kind.DELETE, TOPIC, [b"%d" % number])
+    wait_until(lambda: member.heard == ["0", "1", "2", "3", "4"], 1.0)
 
 
 def test_a_close_without_a_broker_does_not_take_long(address: str) -> None:

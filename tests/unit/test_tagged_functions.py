@@ -781,7 +781,8 @@ def test_a_function_without_tags_never_sees_what_one_with_tags_keeps(
 
 
 @pytest.mark.parametrize(
-    "strange", ["text", None, (), ("a",), (["odd"], "v"), ([1, 2], "v"), ("ab", "v"), {"a": 1}]
+    "strange",
+    ["text", None, [], ["a"], [["odd"], "v"], [[1, 2], "v"], ["ab", "v"], {"a": 1}],
 )
 def test_what_no_view_has_written_is_a_miss(clock: ManualClock, strange: Any) -> None:
     client = inproc(clock)

@@ -1,8 +1,9 @@
 """A client whose values are out of date as soon as one of their tags is invalidated.
 
-What is stored for a value is ``(stamp, value)``, under ``("tagged", key)``: plain tuples, that
-every serialiser takes. The stamp names each tag of the value and the version that it had before
-the value was computed. Every copy carries it, in whatever tier, and is judged when it is read.
+What is stored for a value is ``[stamp, value]``, under ``("tagged", key)``: plain lists, which
+every serialiser takes and gives back. The stamp names each tag of the value, and the version that
+it had before the value was computed. Every copy carries it, in whatever tier, and is judged when
+it is read.
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ class TaggedView(Wrapper):
         return (_MARK, key)
 
     def inner_value(self, value: Any) -> Any:
-        return (value.stamp, value.value) if type(value) is Stamped else ((), value)
+        return [list(value.stamp), value.value] if type(value) is Stamped else [[], value]
 
     def outer_value(self, value: Any) -> Any:
         """The value itself; a miss if it is out of date, for all that is known."""
@@ -237,14 +238,12 @@ class TaggedView(Wrapper):
 
 def _opened(kept: Any) -> Stamped | None:
     """What was stored, in its parts; ``None`` if that was no view of this kind."""
-    if not _is_pair(kept) or not isinstance(kept[0], tuple | list) or len(kept[0]) % 2:
+    if not isinstance(kept, list) or len(kept) != 2:
         return None
     stamp, value = kept
-    return Stamped(value, tuple(stamp)) if all(type(part) is str for part in stamp) else None
-
-
-def _is_pair(kept: Any) -> bool:
-    return isinstance(kept, tuple | list) and len(kept) == 2
+    if not isinstance(stamp, list) or len(stamp) % 2 or not all(type(one) is str for one in stamp):
+        return None
+    return Stamped(value, tuple(stamp))
 
 
 def unstamped(function: Callable[[Any], Any]) -> Callable[[Sequence[Any]], Any]:
@@ -253,6 +252,6 @@ def unstamped(function: Callable[[Any], Any]) -> Callable[[Sequence[Any]], Any]:
     def apply(kept: Sequence[Any]) -> Any:
         stamp, value = kept
         value = function(value)
-        return MISSING if value is MISSING else (stamp, value)
+        return MISSING if value is MISSING else [stamp, value]
 
     return apply

@@ -107,7 +107,7 @@ class TagTable:
                 known = self.tags[name] = self._new(name)
             while len(self.tags) > self._limit:
                 dropped.append(self.tags.pop(next(iter(self.tags))))
-                if dropped[-1].version != self._usual:
+                if not self.shared and dropped[-1].version != self._usual:
                     self._renew_usual()
         for tag in dropped:
             if tag.following is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -167,6 +167,9 @@ class Wrapper(CacheClient):
         return self.client.store_versioned(
             self.inner_key(key), self.inner_value(value), deadline, keep=keep
         )
+
+    def when_late(self, told: Callable[[], object]) -> None:
+        self.client.when_late(told)
 
     def near(self, key: Key) -> Entry | None:
         if not self.client.capabilities.blocking:

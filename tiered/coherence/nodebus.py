@@ -100,6 +100,7 @@ class NodeBus(ABC):
         self._newcomers: deque[weakref.ref[Member]] = deque()
         self._epoch, self._until = 0, -math.inf
         self._received = 0
+        self._pumped = self.clock.monotonic()
         self._unverified = 0.0
         self._uncovered_since = self.clock.monotonic()
 
@@ -156,8 +157,15 @@ class NodeBus(ABC):
             last = self._leave(len(part), packed_names(kind, topic, part), urgent)
         self._wake()
         for member in self._of(topic):
-            if member is not source:
+            if member is source:
+                continue
+            if kind is Kind.DISTRUST:
+                member.distrust("another client of this process may have missed events")
+            else:
                 member.hear([Event(kind, topic, name) for name in names])
+        now = self.clock.monotonic()
+        if now - self._pumped >= self.detection / 2:
+            self._stalled(now)
         return EventReceipt(self._progress, last)
 
     def _leave(self, size: int, data: bytes, urgent: bool) -> int:
@@ -172,6 +180,13 @@ class NodeBus(ABC):
                 first, size, data = last, 1, _FLOOD
             self._outbox.append((first, size, data, urgent))
             return last
+
+    def _stalled(self, now: float) -> None:
+        """The transport's thread is held up: it cannot say itself that events are overdue."""
+        self._pumped = now
+        if self._outbox:
+            for member in self._all_members():
+                member.overdue()
 
     def claim(self, topic: bytes, name: bytes, ttl: float, timeout: float) -> Answer:
         """Ask for the right to compute; waits for the answer up to *timeout* seconds."""
@@ -214,6 +229,7 @@ class NodeBus(ABC):
 
     def pump(self, now: float) -> None:
         """Publish what callers have left."""
+        self._pumped = now
         while self._newcomers:
             member = self._newcomers.popleft()()
             if member is not None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import os
+import stat
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from typing import Final
@@ -46,8 +48,8 @@ class CannotBind(OSError):
 class Listener:
     """Takes messages of nodes, and sends to them.
 
-    It has a context of its own: when that has ended, nothing of it is left, and what was
-    locked can be unlocked.
+    It has a context of its own, with a gatekeeper of its own; and when that has ended, nothing is
+    accepted any more, and what was locked can be unlocked.
 
     Attributes:
         located: the addresses, each with the endpoint that is bound for it.
@@ -105,6 +107,9 @@ class Listener:
             result = BindResult.BUSY if busy else BindResult.ELSEWHERE
             expected = busy or error.errno in _ELSEWHERE
             raise CannotBind(address, result, expected, zmq.strerror(error.errno or 0)) from error
+        if address.lock_path is not None:
+            # libzmq leaves it behind; it is ours as long as it is locked.
+            self._locks.callback(_remove, address.path)
 
     def _lock(self, address: BusAddress) -> None:
         """libzmq takes a file's path from whoever has bound it, without a word to anybody."""
@@ -119,6 +124,9 @@ class Listener:
         if not taken:
             raise CannotBind(address, BindResult.BUSY, True, "somebody has it")
         self._locks.callback(lock.drop)
+        if os.path.lexists(address.path) and not _is_socket(address.path):
+            # libzmq would remove that, too.
+            raise CannotBind(address, BindResult.ELSEWHERE, False, "a file that is no socket")
 
     # -- Polling -------------------------------------------------------------------
 
@@ -183,10 +191,20 @@ class Listener:
         self.socket.close(round(linger * 1000))
         if self._gate is not None:
             self._gate.socket.close()
-        # libzmq removes the files of local sockets in a thread of its own: only after that may
-        # others bind them, or it would be theirs.
+        # Nothing is accepted any more when that has ended, nor is anything still to be sent.
         self._context.term()
         self._locks.close()
+
+
+def _is_socket(path: str) -> bool:
+    return stat.S_ISSOCK(os.lstat(path).st_mode)
+
+
+def _remove(path: str) -> None:
+    try:
+        os.unlink(path)
+    except OSError:
+        pass  # somebody has tidied up before
 
 
 def _located(address: BusAddress) -> tuple[str, bool]:
