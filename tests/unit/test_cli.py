@@ -361,7 +361,7 @@ def test_the_table_shows_what_there_was_in_units_for_people() -> None:
     assert "cache errors" not in table
     report.take(progress(1, ["a"], errors=1234))
     table = report.table()
-    assert "computations   3 for 2 different keys (1 made by more than one worker)" in table
+    assert "computations   3 for 2 different keys (1 made more than once)" in table
     assert "cache errors   1,234 (all answered nevertheless)" in table
 
 

@@ -124,7 +124,7 @@ class Report:
             "",
             f"computations   {computations['total']:,} for {computations['distinct_keys']:,} "
             f"different keys"
-            + (f" ({repeated:,} made by more than one worker)" if repeated else ", one each"),
+            + (f" ({repeated:,} made more than once)" if repeated else ", one each"),
             f"time saved     {duration(time['saved'])} of {duration(time['without_cache'])} "
             f"without a cache: {time['factor']:,.0f} times less",
         ]
