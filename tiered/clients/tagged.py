@@ -34,10 +34,6 @@ from tiered.typing import Key
 __all__ = ["Stamped", "TaggedView", "unstamped"]
 
 _MARK: Final = "tagged"
-_FARTHEST: Final = Search(ttl_skip=math.inf, farthest=True)
-"""What no nearer copy will do for."""
-
-
 class Stamped(NamedTuple):
     """A value on its way to a :class:`TaggedView`, and the versions that it is kept with."""
 
@@ -120,7 +116,7 @@ class TaggedView(Wrapper):
             outdated = {key: inner[key] for key in inner if key not in believed}
             outdated = {key: name for key, name in outdated.items() if name in found}
             if outdated:
-                farthest = _FARTHEST._replace(on_promote=through.on_promote)
+                farthest = through._replace(ttl_skip=math.inf, farthest=True)
                 found = self.client.find_many(outdated.values(), farthest)
                 believed |= self._believed(outdated, found, asked)
         for key, entry in believed.items():
@@ -174,18 +170,20 @@ class TaggedView(Wrapper):
         trusts = space is None or not space.shared
 
         def look(key: Key) -> Entry | None:
+            moment = now()
+            # In this order: a prefix that is read while it is not believed may be an old one.
+            if not trusts and not moment < space.horizon:
+                return None
             name = (_MARK, key)
             entry: Any = lookup(name if space is None else (space.prefix, name))
             if entry is None:
                 return None
             stamp, value = entry.value
-            if len(stamp) == 2:  # as in holds()
+            if len(stamp) == 2:
                 tag = tags.get(stamp[0])
-                if tag is None or not now() < tag.lease.horizon or tag.version != stamp[1]:
+                if tag is None or not tag.is_believed(moment) or tag.version != stamp[1]:
                     return None
             elif stamp and not holds(stamp):
-                return None
-            if not trusts and not now() < space.horizon:
                 return None
             if note is not None:
                 note(entry.place)
@@ -214,8 +212,6 @@ class TaggedView(Wrapper):
         return super().store(key, value, deadline, keep=keep, condition=condition)
 
     def fill(self, key: Key, value: Any, deadline: float, *, keep: float, claim: Claim) -> bool:
-        if claim.lease is None:
-            return CacheClient.fill(self, key, value, deadline, keep=keep, claim=claim)
         inner = self.inner_key(key)
         written = self.client.fill(inner, self.inner_value(value), deadline, keep=keep, claim=claim)
         claim.version = None
