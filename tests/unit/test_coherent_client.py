@@ -350,3 +350,47 @@ def test_what_is_put_into_the_first_tier_alone_is_kept_in_step_too(cluster: Clus
     assert b.client.get("k", None, max_tiers=1) is None
     assert b.client.get_multi(["k"], None, max_tiers=1) == {"k": None}
     assert b.client.get("k", None) is None
+
+
+def test_deletes_that_come_late_to_the_server_make_all_confirm(cluster: Cluster) -> None:
+    a, b = cluster.node(), cluster.node()
+    a.client.put("k", 1, 600)
+    assert b.client.get("k") == 1
+    cluster.server.delete("k")  # by the journal of a's client, when the server is back
+    assert b.client.get("k") == 1
+    a.manager._late()
+    cluster.advance(1.0)
+    assert b.client.get("k", None) is None
+
+
+def test_a_transport_that_is_held_up_is_noticed_by_who_publishes(cluster: Cluster) -> None:
+    a, b = cluster.node(), cluster.node()
+    a.client.put("k", 1, 600)
+    assert b.client.get("k") == 1
+    pumping = a.bus.pump
+    a.bus.pump = lambda now: None  # type: ignore[method-assign]
+    a.client.delete("k")
+    cluster.advance(0.6)
+    a.client.delete("l")
+    cluster.advance(1.0)
+    assert b.client.get("k", None) is None
+    a.bus.pump = pumping  # type: ignore[method-assign]
+    cluster.advance(1.0)
+    assert a.bus.stats.owed == 0
+
+
+def test_much_that_is_owed_is_told_in_few_messages(cluster: Cluster) -> None:
+    a, b = cluster.node(), cluster.node()
+    a.bus.cut = True
+    for key in range(3000):
+        a.client.delete(key)
+    cluster.advance(2.0)
+    sent: list[object] = []
+    send = a.bus._send
+    a.bus._send = lambda message: (sent.append(message), send(message))[1]  # type: ignore[method-assign]
+    heard = b.bus.stats.received
+    a.bus.cut = False
+    cluster.advance(1.0)
+    assert a.bus.stats.owed == 0
+    assert b.bus.stats.received - heard >= 3000
+    assert sum(type(message).__name__ == "Publish" for message in sent) < 20

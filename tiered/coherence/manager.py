@@ -21,8 +21,8 @@ from tiered.coherence.messages import Event, Kind
 from tiered.coherence.meter import ConsistencyMeter, MeterStats, Probe
 from tiered.coherence.names import topic_of
 from tiered.coherence.tiers import Near
+from tiered.coherence.workers import behind
 from tiered.concurrency import fork
-from tiered.concurrency.pool import PoolRefuses, default_pool
 from tiered.entry import Entry
 from tiered.stats.reports import Reports
 from tiered.typing import Key
@@ -182,6 +182,8 @@ class CoherenceManager:
             try:
                 self.bus.start()
                 self.bus.join(self)
+                if self.shared is not None:
+                    self.shared.when_late(self._late)
                 self._started = True
             except Exception as error:
                 # Then nothing is served unasked; the next call tries again.
@@ -240,7 +242,7 @@ class CoherenceManager:
                 self.forget_all()
                 continue
             if kind is Kind.PROBE:
-                self._behind(partial(self._answer, Probe.unpacked(name)))
+                behind(partial(self._answer, Probe.unpacked(name)))
                 continue
             if kind in _CHANGES:
                 held = self.ledger.get(name)
@@ -295,6 +297,14 @@ class CoherenceManager:
             probe = Probe(self.bus.node, name)
             self.bus.publish(Kind.PROBE, self.topic, [probe.packed()], source=self)
 
+    def _late(self) -> None:
+        """Deletes have come late to a server: others have copies that they read there meanwhile.
+
+        They dropped what they had when the deletes were made, and found it there again.
+        """
+        self.publish(Kind.DISTRUST, (b"",))
+        self.distrust("deletes have come late to a server")
+
     def _answer(self, probe: Probe) -> None:
         held = self.ledger.get(probe.name)
         entry = None
@@ -315,20 +325,12 @@ class CoherenceManager:
             self._distrusted += 1
             self.lease.horizon = -math.inf
         self.follows.tell_all("changed")
-        if not self._behind(self._mark_all):
+        if not behind(self._mark_all):
             self._mark_all()
 
     def told(self, node: bytes, payload: bytes) -> None:
         """A message of *node*: its answer to a probe."""
         self.meter.answered(payload)
-
-    def _behind(self, job: Callable[[], object]) -> bool:
-        """Have a worker do *job*, which may ask a server; whether one will."""
-        try:
-            default_pool().submit(job)
-        except PoolRefuses:
-            return False
-        return True
 
     def _open(self) -> None:
         """Let copies be served, unless some are still to be marked."""
