@@ -34,6 +34,8 @@ from tiered.typing import Key
 __all__ = ["Stamped", "TaggedView", "unstamped"]
 
 _MARK: Final = "tagged"
+
+
 class Stamped(NamedTuple):
     """A value on its way to a :class:`TaggedView`, and the versions that it is kept with."""
 
