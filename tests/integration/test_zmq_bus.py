@@ -245,6 +245,7 @@ def test_a_node_that_is_frozen_serves_nothing_until_it_has_caught_up(address: st
     with ZmqBus([address]) as bus:
         member = Listener()
         bus.join(member)
+        wait_until(lambda: bus.stats.role == "broker")
         with BusProcess([address]) as other:
             wait_until(lambda: member.verified and other.verified)
             other.signal(signal.SIGSTOP)
@@ -546,6 +547,7 @@ def test_a_flood_to_a_node_that_does_not_read_is_noticed_and_made_good(address: 
     with ZmqBus([address]) as bus:
         member = Listener()
         bus.join(member)
+        wait_until(lambda: bus.stats.role == "broker")
         with BusProcess([address]) as other:
             wait_until(lambda: member.verified and other.verified)
             other.signal(signal.SIGSTOP)

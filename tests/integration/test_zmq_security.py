@@ -213,11 +213,12 @@ def test_with_curve_all_who_have_the_keys_take_part(address: str) -> None:
 def test_with_curve_a_broker_in_a_node_can_be_replaced(address: str) -> None:
     keys = CurveKeys.generate()
     pair = [keys.public, keys.secret]
-    with BusProcess([address], curve=pair) as first, ZmqBus([address], curve=keys) as bus:
-        member = in_step(bus)
+    with BusProcess([address], curve=pair) as first:
         wait_until(lambda: first.stats["role"] == "broker")
-        first.kill()
-        wait_until(lambda: bus.stats.role == "broker" and member.verified)
+        with ZmqBus([address], curve=keys) as bus:
+            member = in_step(bus)
+            first.kill()
+            wait_until(lambda: bus.stats.role == "broker" and member.verified)
 
 
 class _OtherPair(CurveKeys):
