@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import zmq
 
 from tests.integration.busnode import (
     PATIENCE,
@@ -371,6 +372,21 @@ def test_what_cannot_be_bound_is_told(tmp_path: Path, caplog: pytest.LogCaptureF
         wait_until(lambda: "cannot be bound" in caplog.text)
     with pytest.raises(OSError, match="No such file or directory"):
         ZmqBroker([address]).run()
+
+
+def test_a_connection_on_which_nobody_answers_is_given_up(address: str) -> None:
+    """TCP may connect a socket with itself, on a port that is given to who dials."""
+    with ZmqBus([address], candidate=False) as bus:
+        # All is well here below our protocol.
+        with zmq.Context() as context, context.socket(zmq.DEALER) as mute:
+            monitor = mute.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+            with monitor:
+                mute.bind(address)
+                wait_until(lambda: bus.stats.phase == "joining")
+                assert monitor.poll(int(PATIENCE * 1000))
+                mute.disable_monitor()
+        with BusProcess([address], broker=True):
+            wait_until(lambda: bus.stats.phase == "following")
 
 
 # -- Claims and messages -------------------------------------------------------------

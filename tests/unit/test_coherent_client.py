@@ -11,6 +11,7 @@ from tests.coherent import Cluster, Node, drain
 from tests.fakes import Interposed
 from tiered import MISSING, InprocCacheClient, TieredInclusiveClient
 from tiered.coherence import CoherenceManager, CoherentWrapperClient
+from tiered.coherence.messages import NodeMessage, Publish
 from tiered.coherence.names import name_of
 from tiered.entry import Versioned
 from tiered.testing.buses import LocalBus
@@ -377,3 +378,25 @@ def test_a_transport_that_is_held_up_is_noticed_by_who_publishes(cluster: Cluste
     a.bus.pump = pumping  # type: ignore[method-assign]
     cluster.advance(1.0)
     assert a.bus.stats.owed == 0
+
+
+def test_much_that_is_owed_is_told_in_few_messages(cluster: Cluster) -> None:
+    a, b = cluster.node(), cluster.node()
+    a.bus.cut = True
+    for key in range(3000):
+        a.client.delete(key)
+    cluster.advance(2.0)
+    sent: list[object] = []
+    send = a.bus._send
+
+    def noted(message: NodeMessage) -> None:
+        sent.append(message)
+        send(message)
+
+    a.bus._send = noted  # type: ignore[method-assign]
+    heard = b.bus.stats.received
+    a.bus.cut = False
+    cluster.advance(1.0)
+    assert a.bus.stats.owed == 0
+    assert b.bus.stats.received - heard >= 3000
+    assert sum(isinstance(message, Publish) for message in sent) < 20

@@ -47,6 +47,7 @@ from tiered.coherence.messages import (
     unpacked,
 )
 from tiered.coherence.node import NodeProtocol
+from tiered.coherence.owed import BLOCK_BYTES, BLOCK_EVENTS
 from tiered.coherence.receipts import EventReceipt, Progress, Questions
 from tiered.concurrency import fork
 from tiered.typing import Clock
@@ -54,9 +55,6 @@ from tiered.validation import check_number
 
 __all__ = ["NodeBus"]
 
-_BLOCK_EVENTS: Final = 1024
-_BLOCK_BYTES: Final = 64 * 1024
-"""What is published together at most."""
 _MOST_WAITING: Final = 100_000
 """Calls of ``publish`` that wait for the transport's thread."""
 _FLOOD: Final = packed([Event(Kind.DISTRUST, ALL_TOPICS, b"")])
@@ -152,8 +150,8 @@ class NodeBus(ABC):
         """Tell everybody that *names* have changed; all members in this process but *source*
         have heard of it on return. Never waits."""
         last = self._serial
-        for at in range(0, len(names), _BLOCK_EVENTS):
-            part = names[at : at + _BLOCK_EVENTS]
+        for at in range(0, len(names), BLOCK_EVENTS):
+            part = names[at : at + BLOCK_EVENTS]
             last = self._leave(len(part), packed_names(kind, topic, part), urgent)
         self._wake()
         for member in self._of(topic):
@@ -238,7 +236,7 @@ class NodeBus(ABC):
         while outbox:
             first, size, data, urgent = outbox.popleft()
             parts, length = [data], len(data)
-            while outbox and size < _BLOCK_EVENTS and length < _BLOCK_BYTES:
+            while outbox and size < BLOCK_EVENTS and length < BLOCK_BYTES:
                 if outbox[0][0] != first + size:
                     break
                 _, more, data, pressing = outbox.popleft()
