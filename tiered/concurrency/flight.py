@@ -272,6 +272,15 @@ class Flights:
         for key in keys:
             self._replace(key, None)
 
+    def retire(self, key: Hashable, flight: Flight) -> None:
+        """As :meth:`dismiss`, without waiting for a write of *flight* that is running."""
+        flight.outdate()
+        # A key that fails to be hashed leaves it there; what it brings is not stored all the same.
+        with contextlib.suppress(Exception), self._lock:
+            if self._running.get(key) is flight:
+                del self._running[key]
+                self._leaving.setdefault(key, []).append(flight)
+
     def _replace(self, key: Hashable, new: Flight | None, only: Flight | None = None) -> bool:
         with self._lock:
             if only is not None and self._running.get(key) is not only:
@@ -287,9 +296,7 @@ class Flights:
             flight.supersede()
         if previous is not None:
             with self._lock:
-                self._leaving[key].remove(previous)
-                if not self._leaving[key]:
-                    del self._leaving[key]
+                self._left(key, previous)
         return previous is not None
 
     def finish(self, key: Hashable, flight: Flight) -> None:
@@ -297,6 +304,15 @@ class Flights:
         with self._lock:
             if self._running.get(key) is flight:
                 del self._running[key]
+            elif self._leaving:
+                self._left(key, flight)
+
+    def _left(self, key: Hashable, flight: Flight) -> None:
+        leaving = self._leaving.get(key, [])
+        if flight in leaving:
+            leaving.remove(flight)
+            if not leaving:
+                del self._leaving[key]
 
     def drop(self, key: Hashable, flight: Flight, cause: BaseException | None = None) -> None:
         """Abandon *flight*, if it has not ended, and take it out of the table."""
