@@ -52,6 +52,14 @@ class Cluster(RuleBasedStateMachine):
     def time_passes(self, seconds: float) -> None:
         self.world.agenda.advance(seconds)
 
+    @rule(
+        seconds=st.sampled_from((0.3, 1.0, 5.0)),
+        work=st.sampled_from((0.0, 5.0, 30.0)),
+        faults=st.sampled_from((0.0, 2.0, 10.0)),
+    )
+    def unrest(self, seconds: float, work: float, faults: float) -> None:
+        self.world.stir(seconds, work=work, faults=faults)
+
     @rule(number=nodes, key=keys, takes=st.sampled_from((0.0, 0.01, 0.3, 2.0)))
     def fill(self, number: int, key: int, takes: float) -> None:
         self.node(number).fill(key, takes)
@@ -157,9 +165,7 @@ class Cluster(RuleBasedStateMachine):
     def teardown(self) -> None:
         if not hasattr(self, "world"):
             return
-        self.world.heal()
-        self.world.agenda.advance(RECOVERY)
-        self.world.check_converged()
+        self.world.recover(RECOVERY)
 
 
 def test_a_cluster_under_faults() -> None:

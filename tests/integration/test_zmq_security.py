@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import zmq
 
-from tests.integration.busnode import PATIENCE, TOPIC, BusProcess, Listener, wait_until
+from tests.integration.busnode import PATIENCE, TOPIC, BusProcess, Listener, inquire, wait_until
 from tests.integration.test_zmq_bus import new_address
 from tiered.coherence import CurveKeys, ZmqBroker, ZmqBus
 from tiered.coherence.messages import (
@@ -28,7 +28,6 @@ from tiered.coherence.messages import (
     packed,
 )
 from tiered.coherence.wire import MAX_FRAME, Wire
-from tiered.coherence.zeromq.inquiry import inquire
 
 KEY = "a secret of this bus"
 DELETE = packed([Event(Kind.DELETE, TOPIC, b"forged")])
@@ -246,12 +245,12 @@ def test_who_knows_only_the_public_key_is_turned_away(address: str) -> None:
 def test_a_secret_stays_out_of_messages() -> None:
     keys = CurveKeys.generate()
     assert keys.secret not in repr(keys)
-    with pytest.raises(ValueError, match="^secret must be a key") as told:
+    with pytest.raises(ValueError, match=r"^secret must be a key") as told:
         CurveKeys(keys.public, keys.secret[:-1])
     assert keys.secret[:-1] not in str(told.value)
-    with pytest.raises(TypeError, match="^public must be text, not bytes"):
+    with pytest.raises(TypeError, match=r"^public must be text, not bytes"):
         CurveKeys(keys.public.encode(), keys.secret)  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match="^curve must be CurveKeys"):
+    with pytest.raises(TypeError, match=r"^curve must be CurveKeys"):
         ZmqBus(["ipc://@never"], curve=(keys.public, keys.secret))  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match="^key must be str or bytes"):
+    with pytest.raises(TypeError, match=r"^key must be str or bytes"):
         ZmqBus(["ipc://@never"], key=5)  # type: ignore[arg-type]

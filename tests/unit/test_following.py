@@ -249,7 +249,9 @@ class Heard:
         self.flight, _ = self.flights.enter("k")
         self.told: list[OnChange] = []
         self.closed = 0
-        self.followed = Follower(self.flights, self.follow, told=True).of("k", self.flight)
+        self.followed = Follower(self.flights, self.follow, lambda: 0.0, told=True).of(
+            "k", self.flight
+        )
 
     def follow(self, key: Key, changed: OnChange) -> Following | None:
         assert key == "k"
@@ -356,7 +358,7 @@ def test_who_is_told_nothing_does_not_ask_again() -> None:
         return None
 
     flights = Flights()
-    follower = Follower(flights, follow, told=True)
+    follower = Follower(flights, follow, lambda: 0.0, told=True)
     flight, _ = flights.enter("k")
     first, second = follower.of("k", flight), follower.of("k", flight)
     first.begin()

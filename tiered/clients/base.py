@@ -279,6 +279,14 @@ class CacheClient(ABC):
         """
         return self.store(key, value, deadline, keep=keep), None
 
+    def when_late(self, told: Callable[[], object]) -> None:
+        """Call *told*, a bound method, which is held weakly, whenever deletes come late.
+
+        That is when they reach a server that could not be told of them at their time: what
+        others have read there meanwhile, and hold copies of, may be out of date. It is called
+        by any thread, is to be quick, and not to raise.
+        """
+
     def near(self, key: Key) -> Entry | None:
         """An entry if one can be had without blocking; remote clients answer ``None``."""
         return None if self.capabilities.blocking else self.entry(key)
@@ -329,6 +337,11 @@ class CacheClient(ABC):
     def stats(self) -> ClientStats:
         """A frozen snapshot of what was counted."""
         return self.counters.snapshot()
+
+    @property
+    def coherence(self) -> Any:
+        """How a bus keeps the private tier in step, a ``CoherenceStats``; ``None`` if none does."""
+        return None
 
     def explain(self, key: Key) -> Explanation:
         """What is known about *key* here and now; for people, not for programs' hot paths."""

@@ -1,8 +1,9 @@
 """A client whose values are out of date as soon as one of their tags is invalidated.
 
-What is stored for a value is ``(stamp, value)``, under ``("tagged", key)``: plain tuples, that
-every serialiser takes. The stamp names each tag of the value and the version that it had before
-the value was computed. Every copy carries it, in whatever tier, and is judged when it is read.
+What is stored for a value is ``[stamp, value]``, under ``("tagged", key)``: plain lists, which
+every serialiser takes and gives back. The stamp names each tag of the value, and the version that
+it had before the value was computed. Every copy carries it, in whatever tier, and is judged when
+it is read.
 """
 
 from __future__ import annotations
@@ -33,8 +34,6 @@ from tiered.typing import Key
 __all__ = ["Stamped", "TaggedView", "unstamped"]
 
 _MARK: Final = "tagged"
-_FARTHEST: Final = Search(ttl_skip=math.inf, farthest=True)
-"""What no nearer copy will do for."""
 
 
 class Stamped(NamedTuple):
@@ -69,7 +68,7 @@ class TaggedView(Wrapper):
         return (_MARK, key)
 
     def inner_value(self, value: Any) -> Any:
-        return (value.stamp, value.value) if type(value) is Stamped else ((), value)
+        return [list(value.stamp), value.value] if type(value) is Stamped else [[], value]
 
     def outer_value(self, value: Any) -> Any:
         """The value itself; a miss if it is out of date, for all that is known."""
@@ -119,7 +118,7 @@ class TaggedView(Wrapper):
             outdated = {key: inner[key] for key in inner if key not in believed}
             outdated = {key: name for key, name in outdated.items() if name in found}
             if outdated:
-                farthest = _FARTHEST._replace(on_promote=through.on_promote)
+                farthest = through._replace(ttl_skip=math.inf, farthest=True)
                 found = self.client.find_many(outdated.values(), farthest)
                 believed |= self._believed(outdated, found, asked)
         for key, entry in believed.items():
@@ -173,18 +172,20 @@ class TaggedView(Wrapper):
         trusts = space is None or not space.shared
 
         def look(key: Key) -> Entry | None:
+            moment = now()
+            # In this order: a prefix that is read while it is not believed may be an old one.
+            if not trusts and not moment < space.horizon:
+                return None
             name = (_MARK, key)
             entry: Any = lookup(name if space is None else (space.prefix, name))
             if entry is None:
                 return None
             stamp, value = entry.value
-            if len(stamp) == 2:  # as in holds()
+            if len(stamp) == 2:
                 tag = tags.get(stamp[0])
-                if tag is None or not now() < tag.lease.horizon or tag.version != stamp[1]:
+                if tag is None or not tag.is_believed(moment) or tag.version != stamp[1]:
                     return None
-            elif not holds(stamp):
-                return None
-            if not trusts and not now() < space.horizon:
+            elif stamp and not holds(stamp):
                 return None
             if note is not None:
                 note(entry.place)
@@ -213,8 +214,6 @@ class TaggedView(Wrapper):
         return super().store(key, value, deadline, keep=keep, condition=condition)
 
     def fill(self, key: Key, value: Any, deadline: float, *, keep: float, claim: Claim) -> bool:
-        if claim.lease is None:
-            return CacheClient.fill(self, key, value, deadline, keep=keep, claim=claim)
         inner = self.inner_key(key)
         written = self.client.fill(inner, self.inner_value(value), deadline, keep=keep, claim=claim)
         claim.version = None
@@ -237,14 +236,12 @@ class TaggedView(Wrapper):
 
 def _opened(kept: Any) -> Stamped | None:
     """What was stored, in its parts; ``None`` if that was no view of this kind."""
-    if not _is_pair(kept) or not isinstance(kept[0], tuple | list) or len(kept[0]) % 2:
+    if not isinstance(kept, list) or len(kept) != 2:
         return None
     stamp, value = kept
-    return Stamped(value, tuple(stamp)) if all(type(part) is str for part in stamp) else None
-
-
-def _is_pair(kept: Any) -> bool:
-    return isinstance(kept, tuple | list) and len(kept) == 2
+    if not isinstance(stamp, list) or len(stamp) % 2 or not all(type(one) is str for one in stamp):
+        return None
+    return Stamped(value, tuple(stamp))
 
 
 def unstamped(function: Callable[[Any], Any]) -> Callable[[Sequence[Any]], Any]:
@@ -253,6 +250,6 @@ def unstamped(function: Callable[[Any], Any]) -> Callable[[Sequence[Any]], Any]:
     def apply(kept: Sequence[Any]) -> Any:
         stamp, value = kept
         value = function(value)
-        return MISSING if value is MISSING else (stamp, value)
+        return MISSING if value is MISSING else [stamp, value]
 
     return apply

@@ -24,15 +24,16 @@ from typing import Any, Final, NamedTuple
 
 from tiered.keys.canonical import canonical
 from tiered.keys.wire import wire_key
-from tiered.typing import Following, Horizon, Key
+from tiered.typing import Following, Key
 
-__all__ = ["Moment", "Stamp", "Tag", "new_version", "tag_name", "tag_names"]
+__all__ = ["Moment", "Stamp", "Tag", "is_version", "new_version", "tag_name", "tag_names"]
 
 Stamp = tuple[str, ...]
 """Names of tags, each followed by its version."""
 
 _MARK: Final = "tiered.tag"
 """First part of the keys under which versions are stored."""
+_VERSION_BYTES: Final = 8
 
 
 def tag_name(tag: Key) -> str:
@@ -64,11 +65,15 @@ class Tag:
     Attributes:
         key: of its version, at the authority.
         version: as it was last heard of; before that, one that nobody else has.
-        lease: until when *version* is believed without asking.
+        until: when (monotonic) it has to be asked for again, whatever one is told.
+        following: how we are told of changes, if we are; it is believed while its lease lasts.
         changed: the number of the change since which values may be out of date.
-        following: how we are told of changes, if we are.
+        is_known: whether the version is what values may have been kept with.
+        is_own: whether it is this process's own, as the authority has no place for it.
+        news: how often others have changed it, as far as we were told.
+        decrees: how often it was invalidated here.
 
-    Threads: *version* and *lease* are read without a lock, and written under the table's.
+    Threads: read without a lock, written under the table's.
     """
 
     __slots__ = (
@@ -76,21 +81,28 @@ class Tag:
         "decrees",
         "following",
         "is_known",
+        "is_own",
         "key",
-        "lease",
         "news",
+        "until",
         "version",
     )
 
-    def __init__(self, name: str, version: str, changed: int, lease: Horizon) -> None:
+    def __init__(self, name: str, version: str, changed: int, until: float) -> None:
         self.key: Key = (_MARK, name)
         self.version = version
-        self.lease = lease
-        self.changed = changed
+        self.until = until
         self.following: Following | None = None
+        self.changed = changed
         self.is_known = False
+        self.is_own = False
         self.news = 0
         self.decrees = 0
+
+    def is_believed(self, now: float) -> bool:
+        """Whether the version is true without asking; to be read after this, and not before."""
+        following = self.following
+        return now < self.until and (following is None or now < following.lease.horizon)
 
 
 class Moment(NamedTuple):
@@ -102,4 +114,9 @@ class Moment(NamedTuple):
 
 def new_version() -> str:
     """One that no tag has ever had."""
-    return secrets.token_hex(8)
+    return secrets.token_hex(_VERSION_BYTES)
+
+
+def is_version(value: object) -> bool:
+    """Whether that may have been one."""
+    return isinstance(value, str) and len(value) == 2 * _VERSION_BYTES

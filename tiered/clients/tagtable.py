@@ -8,11 +8,10 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from tiered.clients.revision import Lease
-from tiered.clients.tags import Moment, Stamp, Tag, new_version, tag_name
+from tiered.clients.tags import Moment, Stamp, Tag, is_version, new_version, tag_name
 from tiered.concurrency import fork
 from tiered.entry import Entry
-from tiered.typing import Horizon, Key
+from tiered.typing import Key
 
 if TYPE_CHECKING:
     from tiered.clients.base import CacheClient
@@ -21,10 +20,8 @@ __all__ = ["TagTable", "Ticket"]
 
 _RECHECK: Final = 1.0
 """Seconds for which a version is believed, where nobody tells of changes."""
-
-_NEVER: Final = Lease()
-_ALWAYS: Final = Lease()
-_ALWAYS.horizon = math.inf
+_LONGEST: Final = 10.0
+"""And where somebody does: what was out of reach when it changed may have come back since."""
 
 
 class _Seen(NamedTuple):
@@ -91,7 +88,7 @@ class TagTable:
         self._lock = threading.RLock()
         if self.shared:
             for tag in self.tags.values():
-                tag.following, tag.lease = None, _NEVER
+                tag.following, tag.until = None, -math.inf
 
     # -- What is known -----------------------------------------------------------
 
@@ -107,7 +104,7 @@ class TagTable:
                 known = self.tags[name] = self._new(name)
             while len(self.tags) > self._limit:
                 dropped.append(self.tags.pop(next(iter(self.tags))))
-                if dropped[-1].version != self._usual:
+                if not self.shared and dropped[-1].version != self._usual:
                     self._renew_usual()
         for tag in dropped:
             if tag.following is not None:
@@ -116,10 +113,10 @@ class TagTable:
 
     def _new(self, name: str) -> Tag:
         if not self.shared:
-            return Tag(name, self._usual, self._usual_since, _ALWAYS)
+            return Tag(name, self._usual, self._usual_since, math.inf)
         # It may have been known before, and forgotten: what has changed since is not known.
         self._changes += 1
-        return Tag(name, new_version(), self._changes, _NEVER)
+        return Tag(name, new_version(), self._changes, -math.inf)
 
     def _renew_usual(self) -> None:
         """What no tag that is forgotten has had, but those that were never invalidated."""
@@ -140,7 +137,7 @@ class TagTable:
         With *since*, those that may have been asked for too long before that moment.
         """
         now = self._now()
-        due = [name for name in names if not now < self.tag(name).lease.horizon]
+        due = [name for name in names if not self.tag(name).is_believed(now)]
         if since is None or not due or now - since.time >= _RECHECK:
             return due
         return [name for name in due if self.tag(name).following is not None]
@@ -150,8 +147,7 @@ class TagTable:
         tags, now = self.tags, self._now()
         for at in range(0, len(stamp), 2):
             tag = tags.get(stamp[at])
-            # In this order: a version that was heard to be old is not believed again, but replaced.
-            if tag is None or not now < tag.lease.horizon or tag.version != stamp[at + 1]:
+            if tag is None or not tag.is_believed(now) or tag.version != stamp[at + 1]:
                 return False
         return True
 
@@ -171,7 +167,7 @@ class TagTable:
         for at in range(0, len(stamp), 2):
             tag = self.tag(stamp[at])
             told = tag.following is not None or tag.version == stamp[at + 1]
-            if not told or not now < tag.lease.horizon:
+            if not told or not tag.is_believed(now):
                 asked.append(stamp[at])
         return asked
 
@@ -181,7 +177,7 @@ class TagTable:
         stamp: list[str] = []
         for name in names:
             tag = self.tag(name)
-            if not now < tag.lease.horizon:
+            if not tag.is_believed(now):
                 return None
             stamp += (name, tag.version)
         return tuple(stamp)
@@ -230,36 +226,33 @@ class TagTable:
         with self._lock:
             if tag.decrees != seen.decrees:
                 return  # what was decreed here meanwhile is newer
-            if not isinstance(version, str):
-                # Nobody answers. What we have was right when we last could ask.
-                tag.is_known = True
-                tag.lease = self._recheck()
-                return
-            if tag.version != version:
-                if tag.is_known:
-                    self._changes += 1
-                    tag.changed = self._changes
-                tag.version = version
+            if is_version(version):
+                if tag.is_known and tag.version != version:
+                    self._has_changed(tag)
+                tag.version, tag.is_own = version, False
+            else:
+                # Nobody answers: what we have was right when we last could ask. Or nobody has a
+                # place for it: then it is ours alone, as the values are.
+                tag.is_own = version is not None
             tag.is_known = True
-            tag.lease = self._trust(tag) if tag.news == seen.news else _NEVER
+            if tag.news == seen.news:
+                told = tag.following is not None and version is not None
+                tag.until = self._now() + (_LONGEST if told else _RECHECK)
+
+    def _has_changed(self, tag: Tag) -> None:
+        self._changes += 1
+        tag.changed = self._changes
 
     def _heard(self, tag: Tag, how: str) -> None:
         """Others have changed its version, or may have."""
         if how != "changed":
             return
         with self._lock:
-            self._changes += 1
-            tag.changed = self._changes
+            self._has_changed(tag)
             tag.news += 1
-            tag.lease = _NEVER
-
-    def _trust(self, tag: Tag) -> Horizon:
-        return self._recheck() if tag.following is None else tag.following.lease
-
-    def _recheck(self) -> Horizon:
-        lease = Lease()
-        lease.horizon = self._now() + _RECHECK
-        return lease
+            tag.until = -math.inf
+            if tag.is_own:
+                tag.version = new_version()
 
     # -- Invalidating ------------------------------------------------------------
 
@@ -277,20 +270,21 @@ class TagTable:
             return
         self._follow(name, known)
         with self._lock:
-            # What is asked for from now on may be older than what is decreed.
-            known.decrees += 1
             news, decrees = known.news, known.decrees
+        given: Any = None
         try:
-            self._authority.decree(known.key, version)
+            given = self._authority.decree(known.key, version)
         finally:
             with self._lock:
                 alone = (known.news, known.decrees) == (news, decrees)
-                self._decreed(known, version)
+                self._decreed(known, given if is_version(given) else version)
+                known.is_own = given is not None and not is_version(given)
                 # If others have decreed one as well, nobody knows which was the last.
-                known.lease = self._trust(known) if alone else _NEVER
+                told = known.following is not None
+                lasts = _LONGEST if told else _RECHECK
+                known.until = self._now() + lasts if alone else -math.inf
 
     def _decreed(self, tag: Tag, version: str) -> None:
-        self._changes += 1
-        tag.changed = self._changes
+        self._has_changed(tag)
         tag.decrees += 1
         tag.version, tag.is_known = version, True

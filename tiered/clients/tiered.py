@@ -445,6 +445,10 @@ class TieredInclusiveClient(CacheClient, NearReads):
         farthest = self._tiers[-1]
         return self._ask(farthest, lambda: farthest.client.follow(key, changed), None)
 
+    def when_late(self, told: Callable[[], object]) -> None:
+        for tier in self._tiers:
+            tier.client.when_late(told)
+
     def drop_near(self, key: Key) -> None:
         # As a writer who came as far as the farthest tier in another process.
         farthest = self._tiers[-1]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -168,6 +168,9 @@ class Wrapper(CacheClient):
             self.inner_key(key), self.inner_value(value), deadline, keep=keep
         )
 
+    def when_late(self, told: Callable[[], object]) -> None:
+        self.client.when_late(told)
+
     def near(self, key: Key) -> Entry | None:
         if not self.client.capabilities.blocking:
             # Through our own entry(), so that a subclass that changes it is asked here too.
@@ -214,6 +217,10 @@ class Wrapper(CacheClient):
     @property
     def usage(self) -> float:
         return self.client.usage
+
+    @property
+    def coherence(self) -> Any:
+        return self.client.coherence
 
     def explain(self, key: Key) -> Explanation:
         inner = self.client.explain(self.inner_key(key))

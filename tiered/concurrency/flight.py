@@ -25,6 +25,7 @@ computes.
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -53,6 +54,8 @@ class Flight:
             word (an event loop that is closed); ``None`` where it cannot.
         waits_for: the flights that this one's computation waits for just now.
         born: when it was entered, in the terms of who entered it.
+        began: when (monotonic) it began to read what others may change; ``inf`` before.
+        told: whether it hears of such changes now; ``None`` where nobody ever tells.
 
     Threads: :meth:`publish` and :meth:`land` from the leader's; the rest from any.
     """
@@ -66,9 +69,11 @@ class Flight:
         "_superseded",
         "abandoned",
         "alive",
+        "began",
         "born",
         "cause",
         "outcome",
+        "told",
         "waits_for",
     )
 
@@ -79,6 +84,8 @@ class Flight:
         self.alive: Callable[[], bool] | None = None
         self.waits_for: list[circles.Link] = []
         self.born: tuple[int, float] | None = None
+        self.began = math.inf
+        self.told: Callable[[], bool] | None = None
         self._assigned = False
         self._begun = False
         self._callbacks: list[Callable[[Flight], object]] = []

@@ -57,7 +57,9 @@ class Leader:
         self._client = reading.space.client
         self._records = reading.space.records
         self._shared = self._client.capabilities.shared
-        self._follower = Follower(flights, self._client.follow, told=self._shared)
+        self._follower = Follower(
+            flights, self._client.follow, reading.monotonic, told=self._shared
+        )
 
     # -- Flights -----------------------------------------------------------------
 

@@ -154,7 +154,7 @@ class Creation:
         self.keeping: Final = keeping
         self.flights: Final = flights
         told = keeping.client is not None and keeping.client.capabilities.shared
-        self.follower: Final = Follower(flights, keeping.follow, told=told)
+        self.follower: Final = Follower(flights, keeping.follow, clock.monotonic, told=told)
         self.freshness: Final = freshness
         self.holder: Final = holder
         self.counters: Final = counters

@@ -61,14 +61,18 @@ class Follower:
     Args:
         flights: the table.
         follow: of the client.
+        now: the clock of leases, in seconds.
         told: whether it is worth asking: a client that nobody shares is told nothing.
 
     Threads: safe.
     """
 
-    def __init__(self, flights: Flights, follow: Follow, *, told: bool) -> None:
+    def __init__(
+        self, flights: Flights, follow: Follow, now: Callable[[], float], *, told: bool
+    ) -> None:
         self.flights = flights
         self.follow = follow
+        self.now = now
         self.told = told
 
     def of(self, key: Key, flight: Flight, waker: Waker | None = None) -> Followed:
@@ -116,12 +120,17 @@ class _Followed(Followed):
             return
         self._begun = True
         self.waker = self.waker or Waker()
+        now = self._follower.now
+        began = now()
         following = self._follower.follow(self._key, self._told)
         if following is None:
             self.waker = None
             self._follower.told = False
-        else:
-            self._flight.then(lambda _: following.close())
+            return
+        flight = self._flight
+        flight.began = began
+        flight.told = lambda: now() < following.lease.horizon
+        flight.then(lambda _: following.close())
 
     def rearm(self) -> None:
         if self.waker is not None:

@@ -20,10 +20,12 @@ from tests.integration.coherence.truth import Truth
 
 LOG: Final = logging.getLogger(__name__)
 
-__all__ = ["EXIT", "LONGER", "SLACK", "Cluster"]
+__all__ = ["EXIT", "LONGER", "ROUNDS", "SLACK", "Cluster"]
 
 LONGER: Final = float(os.environ.get("TIERED_FAULTS_LONGER", "1"))
 """The load before and after each fault lasts so many times as long."""
+ROUNDS: Final = int(os.environ.get("TIERED_FAULTS_ROUNDS", "1"))
+"""Each fault that passes comes so many times."""
 SLACK: Final = float(os.environ.get("TIERED_FAULTS_SLACK", "0.3"))
 """Seconds for which a busy machine may keep a thread waiting."""
 EXIT: Final = 6.0
@@ -69,10 +71,10 @@ class Cluster:
             Bound(self.settings.detection + SLACK, self.settings.plain),
             Bound(0.0, self.settings.synchronous),
         ]
-        self.workers: dict[str, Worker] = {}
+        self.all: dict[str, Worker] = {}
         self.children: dict[str, Orders] = {}
         self.brokers: list[Process] = []
-        self.told: list[str] = []
+        self.told: list[str] = [f"{time.monotonic():.4f} starts"]
         self.states: dict[str, State] = {}
         self._network = network
         self._path = str(folder / "orders")
@@ -111,7 +113,7 @@ class Cluster:
         for name in names:
             # One after the other: who connects is who was started last.
             worker = Worker(name, self._path, self.folder, self._inside(host), self._accept)
-            self.workers[name] = worker
+            self.all[name] = worker
             worker._connection.send(settings)
             new.append(worker)
         for worker in new:
@@ -148,13 +150,18 @@ class Cluster:
         for one in self._living():
             if not names or one.name in names:
                 one.ask("begin", load)
+        self.note(f"{names or 'all'} begin")
+
+    @property
+    def workers(self) -> dict[str, Worker]:
+        """The nodes that were not killed."""
+        return {name: worker for name, worker in self.all.items() if not worker.killed}
 
     def _living(self) -> list[Orders]:
-        workers = [worker for worker in self.workers.values() if not worker.killed]
-        return [*workers, *self.children.values()]
+        return [*self.workers.values(), *self.children.values()]
 
     def _running(self) -> list[Process]:
-        return [one for one in (*self.workers.values(), *self.brokers) if not one.killed]
+        return [*self.workers.values(), *(one for one in self.brokers if not one.killed)]
 
     def lasting(self, seconds: float) -> None:
         """The load goes on for so long."""
@@ -202,6 +209,15 @@ class Cluster:
             bound = Bound(longer, settings.plain, name, since - LAST_WORDS)
             self.bounds.append(bound._replace(until=until + settings.detection))
 
+    def recovered(self, timeout: float = 10.0) -> None:
+        """All serve unasked again, though the load goes on."""
+        eventually(
+            lambda: all(one.state.verified for one in self._living()),
+            timeout,
+            lambda: self._words("not all serve unasked again"),
+        )
+        self.note("all serve unasked again")
+
     # -- What came of it -------------------------------------------------------------
 
     def quiet(self) -> None:
@@ -210,23 +226,27 @@ class Cluster:
             one.begin("quiet")
         stuck = {one.name: one.hear() for one in self._living()}
         assert not any(stuck.values()), self._words(f"threads that do not end: {stuck}")
+        self.note("the load has ended")
 
     def converge(self, timeout: float = 10.0) -> None:
         """All nodes come to read the newest versions, and to serve them unasked."""
 
+        old: dict[str, list[int]] = {}
+
         def newest() -> bool:
             for one in self._living():
                 one.begin("sweep")
-            answers = [one.hear() for one in self._living()]
-            return not any(answers)
+            old.update({one.name: one.hear() for one in self._living()})
+            return not any(old.values())
+
+        def words() -> str:
+            some = {name: keys[:20] for name, keys in old.items() if keys}
+            return self._words(f"not all read the newest versions, but of keys {some} older ones")
 
         time.sleep(self.bounds[0].seconds)
-        eventually(newest, timeout, lambda: self._words("not all read the newest versions"))
-        eventually(
-            lambda: all(one.state.verified for one in self._living()),
-            timeout,
-            lambda: self._words("not all serve unasked again"),
-        )
+        eventually(newest, timeout, words)
+        self.note("all read the newest versions")
+        self.recovered(timeout)
 
     @property
     def served(self) -> dict[str, int]:
@@ -259,12 +279,13 @@ class Cluster:
         self.states = {one.name: one.state for one in self._living()}
         verdict = self.verdict()
         self.note(str(verdict))
-        LOG.info("\n".join(self.told))
         assert not verdict.stale, self._words("stale reads")
         if not ends:
             return verdict
         statuses = self.end()
+        self.note("all have ended")
         assert set(statuses.values()) == {0}, self._words(f"{statuses}")
+        LOG.info("\n".join(self.told))
         return verdict
 
     def _words(self, what: str) -> str:
@@ -274,7 +295,7 @@ class Cluster:
                 states.append(f"{one.name}: {one.state}")
         said = [
             f"{process.name} said:\n{process.said}"
-            for process in (*self.workers.values(), *self.brokers)
+            for process in (*self.all.values(), *self.brokers)
             if process.said
         ]
         settings = self.settings
@@ -285,9 +306,9 @@ class Cluster:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for process in (*self.workers.values(), *self.brokers):
+        for process in (*self.all.values(), *self.brokers):
             process.kill()
-        for orders in (*self.workers.values(), *self.children.values()):
+        for orders in (*self.all.values(), *self.children.values()):
             orders.close()
         self._socket.close()
         self.truth.close()

@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from multiprocessing.connection import Client, Connection
+from multiprocessing.connection import Client, Connection, Pipe, wait
 from pathlib import Path
 from typing import Any, Final
 
@@ -227,6 +227,7 @@ class Node:
         if self.settings.closes:
             self.bus.close()
             self.shared.close()
+        self.truth.close()
 
 
 def coherent(client: CacheClient) -> CoherentWrapperClient:
@@ -244,30 +245,24 @@ def introduced(socket: str, name: str) -> Connection:
     return connection
 
 
-class _TerminatedError(Exception):
-    """``SIGTERM`` came."""
-
-
-def _terminate(*_: object) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    raise _TerminatedError
-
-
 def main(socket: str, name: str) -> None:
-    """Carry out orders until there are no more."""
+    """Carry out orders until there are no more, or ``SIGTERM`` comes."""
     die_with_parent()
     faulthandler.register(signal.SIGUSR1)
-    signal.signal(signal.SIGTERM, _terminate)
+    # Not an exception out of the handler: it could come up where all are ignored.
+    ended, end = Pipe(duplex=False)
+    signal.signal(signal.SIGTERM, lambda *_: end.send("SIGTERM"))
     connection = introduced(socket, name)
     node = Node(name, connection.recv(), socket, connection)
     node.connection.send("ready")
     try:
-        while True:
+        while ended not in wait([node.connection, ended]):
             order, given = node.connection.recv()
             answer = getattr(node, order)(*given)
             node.connection.send(answer)
-    except (_TerminatedError, EOFError):
-        node.end()
+    except EOFError:
+        pass
+    node.end()
 
 
 if __name__ == "__main__":

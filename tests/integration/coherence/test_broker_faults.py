@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.integration.coherence.cluster import Cluster
+from tests.integration.coherence.cluster import ROUNDS, Cluster
 from tests.integration.coherence.conftest import Made
 from tests.integration.coherence.process import Process
 from tests.integration.coherence.settings import Load
@@ -83,7 +83,9 @@ def test_a_broker_is_frozen(cluster: Made, kind: str) -> None:
     it.start("a", "b", "c")
     started(it)
     broker = it.brokers[0] if it.brokers else leading(it)
-    with it.frozen(broker):
-        it.lasting(3.0)
-    it.lasting(1.0)
+    for _ in range(ROUNDS):
+        with it.frozen(broker):
+            it.lasting(3.0)
+        it.recovered()
+        it.lasting(0.5)
     finished(it)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.integration.coherence.checker import Bound, judged
-from tests.integration.coherence.cluster import EXIT, Cluster
+from tests.integration.coherence.cluster import EXIT, ROUNDS, Cluster
 from tests.integration.coherence.conftest import Made
 from tests.integration.coherence.process import eventually
 from tests.integration.coherence.settings import Load
@@ -40,9 +40,11 @@ def test_a_node_is_frozen(cluster: Made) -> None:
     it.start("a", "b", "c")
     it.begin(USUAL)
     it.lasting(2.0)
-    with it.frozen(it.workers["b"]):
-        it.lasting(3.0)
-    it.lasting(1.0)
+    for _ in range(ROUNDS):
+        with it.frozen(it.workers["b"]):
+            it.lasting(3.0)
+        it.recovered()
+        it.lasting(0.5)
     finished(it)
 
 

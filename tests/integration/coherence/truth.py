@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import fcntl
 import mmap
 import struct
@@ -106,4 +107,7 @@ class Log:
 def read_log(path: Path) -> npt.NDArray[np.void]:
     """The records of a log, which may still be written to."""
     records = np.memmap(path, dtype=RECORD, mode="r")
-    return np.array(records[: int(np.argmin(records["kind"] != Kind.END))])
+    kinds = records["kind"]
+    # By halves: the file is large, and only its beginning was ever written.
+    length = bisect.bisect_left(range(len(kinds)), True, key=lambda at: kinds[at] == Kind.END)
+    return np.array(records[:length])

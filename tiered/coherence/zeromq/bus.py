@@ -131,9 +131,13 @@ class ZmqBus(NodeBus):
             self._dropped = weakref.finalize(self, driver.stop, 0.0)
             self._dropped.atexit = False
             self._driver = self.carrier = driver
+            try:
+                self._thread.start()
+            except RuntimeError:  # the machine has no more, or the interpreter exits
+                self._driver = self.carrier = None
+                raise
             _started.add(self)
             _close_at_exit()
-            self._thread.start()
 
     def close(self) -> None:
         """Leave, once what was published is accepted or a second is over.
@@ -153,7 +157,7 @@ class ZmqBus(NodeBus):
             driver.stop(_PATIENCE)
             if thread is not threading.current_thread():
                 thread.join(_PATIENCE + _EXTRA)
-            self.carrier = None
+                self.carrier = None
 
     def __enter__(self) -> ZmqBus:
         self.start()

@@ -6,6 +6,7 @@ import logging
 import math
 import random
 import secrets
+import traceback
 import weakref
 from collections import deque
 from collections.abc import Iterable
@@ -43,8 +44,11 @@ _AT_ONCE: Final = 256
 """Messages that are taken before other sockets have their turn."""
 _LINGER: Final = 0.3
 """Seconds for which what was sent last may take to leave."""
+_PATIENCE: Final = 0.5
+"""Seconds after which an address that says neither yes nor no is taken to be vacant."""
+_SOON: Final = 0.2
 _SLOWLY: Final = 1.0
-"""Seconds between attempts to reach an address where that is not urgent."""
+"""Seconds between attempts to reach an address: at most, and where that is not urgent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +92,7 @@ class Driver:
         self._election = Election(
             len(settings.addresses),
             candidate=settings.candidate,
-            patience=settings.detection / 4,
+            patience=_PATIENCE,
             chance=random.Random(),  # noqa: S311 - spreads attempts, keeps no secret
         )
         self._sleeping = False
@@ -140,7 +144,8 @@ class Driver:
             self._work(bus, ready)
         except Exception:
             # A member that raises, or a mistake of ours: what was to be applied may not be.
-            _log.exception("a turn of the bus was cut short; all copies are distrusted")
+            what = "a turn of the bus was cut short, all copies are distrusted:\n%s"
+            self._reports.warn("turn", what, traceback.format_exc())
             bus.lost_track()
         if self._stop_at == math.inf:
             return True
@@ -213,11 +218,19 @@ class Driver:
         for message in link.receive(_AT_ONCE):
             if index == self._following and bus is not None:
                 bus.happened(message, self._now())
-            elif self.desk is not None and isinstance(message, Report):
+                if self._links.get(index) is not link:
+                    return
+            elif self._is_another_broker(message):
                 _log.info("another broker is at %s, and comes first", link.address)
                 self._step_down()
                 self.seek()
                 return
+
+    def _is_another_broker(self, message: BrokerMessage) -> bool:
+        """Whether it is from one at an earlier address than ours, which is not ours as well."""
+        if self.desk is None or not isinstance(message, Report):
+            return False
+        return message.epoch != self.desk.protocol.epoch
 
     # -- Looking for a broker ------------------------------------------------------
 
@@ -231,6 +244,8 @@ class Driver:
             link = self._links.get(following)
             if link is not None and link.prospect is Prospect.THERE:
                 self._election.failed(following, now)
+                # Anew: who dials where nobody listens can come to be connected with himself.
+                self._close_links([following])
         self._election.begin(now)
         self._open_all(range(len(self._settings.addresses)))
 
@@ -265,10 +280,10 @@ class Driver:
 
     def _watch(self, index: int) -> None:
         """Something has happened to a connection."""
-        lost = self._links[index].watch()
-        if index == self._following and lost:
+        if self._links[index].watch():
+            self._election.renewed(index)
             bus = self._bus()
-            if bus is not None:
+            if index == self._following and bus is not None:
                 bus.happened(Gone(), self._now())
         self._elect_at = -math.inf
 
@@ -280,7 +295,11 @@ class Driver:
         address = settings.addresses[index]
         try:
             listener = Listener(
-                [address], wire=settings.wire, curve=settings.curve, foreign=settings.foreign
+                [address],
+                wire=settings.wire,
+                curve=settings.curve,
+                foreign=settings.foreign,
+                clock=settings.clock,
             )
         except CannotBind as error:
             if not error.expected:
@@ -325,7 +344,7 @@ class Driver:
                 wire=settings.wire,
                 curve=settings.curve,
                 foreign=settings.foreign,
-                longest=_SLOWLY if self.desk is not None else settings.detection / 5,
+                longest=_SOON if self.desk is None else _SLOWLY,
             )
         except OSError as error:
             self._reports.warn(index, "%s: %s", settings.addresses[index], error)
@@ -347,6 +366,7 @@ class Driver:
         try:
             if bus is not None and bus.carrier is self:
                 bus.depart()
+                bus.carrier = None
         finally:
             del bus
             self._step_down()
