@@ -202,6 +202,9 @@ class World:
         elif kind == "broker":
             if slot not in self.brokers:
                 self.start(slot)
+            elif rng.random() < 0.5:
+                self.kill(slot)
+                self.agenda.after(rng.choice((0.01, 0.3, 1.0)), lambda: self.start(slot))
             elif rng.random() < 0.7:
                 self.kill(slot)
             else:
