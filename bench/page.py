@@ -61,6 +61,20 @@ _SECTIONS = {
         "Beside `dogpile.cache` with its backend in memory: what a hit costs. The tiers are memory "
         "in front of what stands for a server.",
     ),
+    "coherence": (
+        "Coherence",
+        "Between processes of this machine. The first tables tell how long after a delete began in "
+        "one process the value was gone from the private tier of another, with one delete every "
+        "4 ms. Values note when they end, so nobody has to look for that. One line is over a real "
+        "memcached, whose round trip is part of the time; else a stand-in in each process's memory "
+        "takes the place of the shared tier. The next ones tell how many deletes a second reach "
+        "four nodes, sent one by one through the client, with some thousand under way at a time; "
+        "lost unnoticed is what a node did not hear of without reporting that something was "
+        "missing. Then the broker is killed, "
+        "while a node deletes every 5 ms. `chorde` is left out where it is not installed; over ipc "
+        "nothing of it arrives. A read that is not verified asks memcached for the version of what "
+        "the private tier holds.",
+    ),
 }
 
 
@@ -73,6 +87,7 @@ def render(found: Mapping[str, Data], date: str) -> str:
             parts.append(f"## {title}\n\n{words}\n")
             if name == "hit_path":
                 parts.append(f"![Costs of hits]({HIT_COSTS})\n")
+            parts += _tables(found[name].get("tables", ()))
             parts += _measured(found[name]["sections"], pure)
         if name == "stores" and "hit_ratio" in found:
             parts += _hit_ratios(found["hit_ratio"])
@@ -106,6 +121,14 @@ def _goals(found: Mapping[str, Data]) -> str:
             met = "yes" if goal["met"] else "**no**"
             rows.append((_plain(goal["goal"]) + suffix, f"{goal['measured']:.3g}", met))
     return "## Goals\n\n" + _table(["goal", "measured", "reached"], rows)
+
+
+def _tables(tables: Iterable[Data]) -> list[str]:
+    parts = []
+    for one in tables:
+        rows = [[_plain(row[0]), *row[1:]] for row in one["rows"]]
+        parts.append(f"### {_plain(one['title'])}\n\n{_table(one['head'], rows)}")
+    return parts
 
 
 def _measured(sections: Data, pure: Data) -> list[str]:

@@ -7,7 +7,7 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any
 
-__all__ = ["draw_costs", "draw_hit_ratios"]
+__all__ = ["draw_costs", "draw_fan_out", "draw_hit_ratios"]
 
 _OURS = ("#0b6e4f", "#d1495b")
 _OTHERS = "#8d99ae"
@@ -99,6 +99,28 @@ def draw_costs(panels: dict[str, dict[str, Any]], file: Path) -> None:
         panel.tick_params(axis="y", labelsize=8)
         for side in ("top", "right"):
             panel.spines[side].set_visible(False)
+    _save(figure, file)
+
+
+def draw_fan_out(curves: dict[str, Sequence[float]], file: Path) -> None:
+    """Which share of nodes and events is done after how long.
+
+    Args:
+        curves: by name of the tree, seconds that shares from 0 to 1, evenly spaced, do not exceed.
+    """
+    pyplot = _pyplot()
+    figure, panel = pyplot.subplots(figsize=(7, 3.6), layout="constrained")
+    for (name, seconds), style in zip(curves.items(), cycle(_STYLES), strict=False):
+        shares = [100 * place / (len(seconds) - 1) for place in range(len(seconds))]
+        milliseconds = [1000 * one for one in seconds]
+        panel.plot(milliseconds, shares, label=name, **{**style, "marker": None})
+    panel.set_xscale("log")
+    panel.set_xlabel("ms from publishing to applying")
+    panel.set_ylabel("% of all nodes and events")
+    panel.grid(alpha=0.3)
+    panel.legend(fontsize="small")
+    for side in ("top", "right"):
+        panel.spines[side].set_visible(False)
     _save(figure, file)
 
 

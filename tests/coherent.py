@@ -12,9 +12,10 @@ from tiered.clients.inproc import InprocCacheClient
 from tiered.clients.tiered import TieredInclusiveClient
 from tiered.coherence.client import CoherentWrapperClient
 from tiered.coherence.manager import CoherenceManager
+from tiered.testing import ManualClock
 from tiered.testing.buses import LocalBus, LocalHub
 
-__all__ = ["Cluster", "Node", "drain"]
+__all__ = ["Cluster", "Node", "coherent", "drain"]
 
 
 @dataclass
@@ -79,5 +80,34 @@ class Cluster:
 
 def drain(*nodes: Node) -> None:
     """Until the workers of *nodes* have nothing to do."""
-    while any(node.manager.busy for node in nodes):
+    idle(*(node.manager for node in nodes))
+
+
+def idle(*managers: CoherenceManager) -> None:
+    """Until the workers of *managers* have nothing to do."""
+    while any(manager.busy for manager in managers):
         os.sched_yield()
+
+
+def coherent(
+    clock: ManualClock,
+    shared: CacheClient | None = None,
+    *,
+    detection: float = 1.0,
+    size: float = 100,
+    alone: bool = False,
+) -> CoherentWrapperClient:
+    """One node in step when it is made; its lease ends, as no timer of the bus ever runs.
+
+    With *shared* it is the second tier, else a server of its own; *alone*, there is none.
+    """
+    bus = LocalBus(LocalHub(clock, detection=detection))
+    private = InprocCacheClient(size, clock=clock)
+    if shared is None and not alone:
+        shared = VersionedFake(InprocCacheClient(1_000, clock=clock))
+    core = private if shared is None else TieredInclusiveClient(private, shared)
+    manager = CoherenceManager("test", private, shared, bus)
+    client = CoherentWrapperClient(core, manager)
+    manager.start()
+    idle(manager)
+    return client

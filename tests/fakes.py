@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import itertools
+import math
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from tiered.clients.base import ALWAYS, CacheClient, Capabilities, Condition, Entry, Versioned
 from tiered.clients.inproc import InprocCacheClient
+from tiered.clients.revision import Lease
 from tiered.clients.wrapper import Wrapper
 from tiered.testing import ManualClock
-from tiered.typing import Key
+from tiered.typing import Following, Horizon, Key, OnChange
 
 
 class FailingClient(Wrapper):
@@ -157,6 +159,50 @@ class VersionedFake(RemoteFake):
     def revoke(self, key: Key) -> None:
         self._changed(key)  # as it is on a server
         super().revoke(key)
+
+
+class TellingFake(RemoteFake):
+    """And those that follow a key hear when another of them decrees, or changes it.
+
+    Attributes:
+        lease: of all who follow through this one; believed until its horizon is moved.
+    """
+
+    def __init__(self, client: CacheClient) -> None:
+        super().__init__(client)
+        self.lease = Lease()
+        self.lease.horizon = math.inf
+
+    @property
+    def followers(self) -> list[tuple[TellingFake, Key, OnChange]]:
+        """Who follows what, by which of them."""
+        everybody: list[Any] = self.client.attachments.setdefault("followers", [])
+        return everybody
+
+    def follow(self, key: Key, changed: OnChange) -> Following:
+        follower = (self, key, changed)
+        self.followers.append(follower)
+        return _Followed(self.lease, lambda: self.followers.remove(follower))
+
+    def tell(self, key: Key, how: str = "changed") -> None:
+        """Have the others hear of it."""
+        for fake, followed, changed in list(self.followers):
+            if fake is not self and followed == key:
+                changed(how)
+
+    def decree(self, key: Key, value: Any) -> None:
+        super().decree(key, value)
+        self.tell(key)
+
+    def discard(self, key: Key) -> bool:
+        found = super().discard(key)
+        self.tell(key)
+        return found
+
+
+class _Followed(NamedTuple):
+    lease: Horizon
+    close: Callable[[], None]
 
 
 class Interposed(Wrapper):

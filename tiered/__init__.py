@@ -54,6 +54,7 @@ __all__ = [
     "Wrapper",
     "accelerated",
     "cached",
+    "coherent_cached",
     "makeFutureWrapper",
 ]
 
@@ -79,6 +80,7 @@ if TYPE_CHECKING:
         MultiResult,
         WorkerPool,
         cached,
+        coherent_cached,
     )
     from tiered.entry import ALWAYS, IF_ABSENT, IF_OLDER, Condition, Entry
     from tiered.errors import (
@@ -145,6 +147,7 @@ _HOMES = {
     "Wrapper": "tiered.clients.wrapper",
     "accelerated": "tiered.acceleration",
     "cached": "tiered.decorators",
+    "coherent_cached": "tiered.decorators",
     "makeFutureWrapper": "tiered.concurrency.wrapping",
 }
 

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import cachetools
 import pytest
 
+from tests.coherent import coherent
 from tests.conftest import SECRET, unique_prefix
 from tests.fakes import RemoteFake, VersionedFake
 from tiered.cli.demo.server import PrivateMemcached
@@ -20,6 +21,7 @@ from tiered.clients.memcached import MemcachedClient
 from tiered.clients.namespace import NamespaceMirrorWrapper, NamespaceWrapper
 from tiered.clients.null import NullCacheClient
 from tiered.clients.synced import ReadWriteSyncAdapter, SyncAdapter
+from tiered.clients.tagged import TaggedView
 from tiered.clients.tiered import TieredInclusiveClient
 from tiered.clients.wrapper import Wrapper
 from tiered.testing import ClientContract, ManualClock
@@ -125,6 +127,17 @@ class TestVersions(ClientContract):
         return VersionedFake(inproc(clock))
 
 
+class TestTagged(ClientContract):
+    def make_client(self, clock: ManualClock) -> CacheClient:
+        return TaggedView(inproc(clock))
+
+
+class TestTaggedNamespacedTiers(ClientContract):
+    def make_client(self, clock: ManualClock) -> CacheClient:
+        far = RemoteFake(inproc(clock))
+        return TaggedView(namespaced(TieredInclusiveClient(inproc(clock), far)))
+
+
 class TestSync(ClientContract):
     def make_client(self, clock: ManualClock) -> CacheClient:
         return SyncAdapter(inproc(clock))
@@ -157,6 +170,39 @@ class TestTiersWithATinyFirst(ClientContract):
         return TieredInclusiveClient(InprocCacheClient(1, clock=clock), inproc(clock))
 
 
+class TestCoherent(ClientContract):
+    gives_versions = True
+
+    def make_client(self, clock: ManualClock) -> CacheClient:
+        return coherent(clock, detection=1e15, size=1000)
+
+
+class TestCoherentOutOfStep(ClientContract):
+    gives_versions = True
+
+    def make_client(self, clock: ManualClock) -> CacheClient:
+        return coherent(clock, size=1000)
+
+
+class TestCoherentAlone(ClientContract):
+    def make_client(self, clock: ManualClock) -> CacheClient:
+        return coherent(clock, detection=1e15, size=1000, alone=True)
+
+
+class TestNamespacedCoherent(ClientContract):
+    gives_versions = True
+
+    def make_client(self, clock: ManualClock) -> CacheClient:
+        return namespaced(coherent(clock, detection=1e15, size=1000))
+
+
+class TestNamespacedCoherentOutOfStep(ClientContract):
+    gives_versions = True
+
+    def make_client(self, clock: ManualClock) -> CacheClient:
+        return namespaced(coherent(clock, size=1000))
+
+
 class TestNamespacedTiers(ClientContract):
     def make_client(self, clock: ManualClock) -> CacheClient:
         return namespaced(TieredInclusiveClient(inproc(clock), inproc(clock)))
@@ -166,7 +212,7 @@ class InFiles:
     """For the clients that end at a directory."""
 
     path: Path
-    gives_versions = True
+    gives_versions: ClassVar[bool] = True
 
     @pytest.fixture(autouse=True)
     def _path(self, tmp_path: Path) -> None:
@@ -211,7 +257,7 @@ class OnTheServer:
 
     server: PrivateMemcached
     claims_follow_clock = False
-    gives_versions = True
+    gives_versions: ClassVar[bool] = True
 
     @pytest.fixture(autouse=True)
     def _server(self, memcached: PrivateMemcached) -> None:
@@ -270,9 +316,28 @@ class TestNamespacedMemcached(OnTheServer, ClientContract):
         return namespaced(self.remote(clock))
 
 
+class TestTaggedMemcached(OnTheServer, ClientContract):
+    gives_versions = False
+
+    def make_client(self, clock: ManualClock) -> CacheClient:
+        return TaggedView(namespaced(self.remote(clock)))
+
+
+class TestTaggedTieredMemcached(OnTheServer, ClientContract):
+    gives_versions = False
+
+    def make_client(self, clock: ManualClock) -> CacheClient:
+        return TaggedView(namespaced(TieredInclusiveClient(inproc(clock), self.remote(clock))))
+
+
 class TestTieredMemcached(OnTheServer, ClientContract):
     def make_client(self, clock: ManualClock) -> CacheClient:
         return TieredInclusiveClient(inproc(clock), self.remote(clock))
+
+
+class TestCoherentMemcached(OnTheServer, ClientContract):
+    def make_client(self, clock: ManualClock) -> CacheClient:
+        return coherent(clock, self.remote(clock), size=1000)
 
 
 class TestNamespacedTieredMemcached(OnTheServer, ClientContract):

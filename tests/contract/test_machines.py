@@ -12,8 +12,9 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
+from tests.coherent import coherent
 from tests.conftest import SECRET, unique_prefix
-from tests.fakes import RemoteFake
+from tests.fakes import RemoteFake, VersionedFake
 from tiered.cli.demo.server import PrivateMemcached
 from tiered.clients.background import AsyncWriteCacheClient
 from tiered.clients.base import CacheClient
@@ -73,6 +74,15 @@ IN_PROCESS: dict[str, Callable[[ManualClock], CacheClient]] = {
     "namespaced tiers": lambda clock: NamespaceWrapper(
         "ns", TieredInclusiveClient(tiny(clock), inproc(clock))
     ),
+    "coherent": lambda clock: coherent(clock, detection=1e15),
+    "coherent, tiny": lambda clock: coherent(clock, detection=1e15, size=2),
+    "coherent, out of step": coherent,
+    "coherent, alone": lambda clock: coherent(clock, detection=1e15, alone=True),
+    "namespaced coherent": lambda clock: NamespaceWrapper("ns", coherent(clock, detection=1e15)),
+    "namespaced coherent, out of step": lambda clock: NamespaceWrapper("ns", coherent(clock)),
+    "coherent namespace": lambda clock: coherent(
+        clock, NamespaceWrapper("ns", VersionedFake(inproc(clock)))
+    ),
 }
 
 IN_FILES: dict[str, Callable[[ManualClock, FilesCacheClient], CacheClient]] = {
@@ -94,6 +104,8 @@ ON_THE_SERVER: dict[str, Callable[[ManualClock, MemcachedClient], CacheClient]] 
     "namespaced tiered memcached": lambda clock, remote: NamespaceWrapper(
         "ns", TieredInclusiveClient(tiny(clock), remote)
     ),
+    "coherent memcached": lambda clock, remote: coherent(clock, remote, detection=1e15),
+    "coherent memcached, out of step": coherent,
 }
 
 

@@ -264,6 +264,13 @@ def _found() -> dict[str, Any]:
                 {"crowd": "32 tasks", "name": "tiered inproc", "calls": 2, "p50": 0.1, "p99": 0.2}
             ],
         },
+        "coherence": {
+            **common,
+            "tables": [
+                {"title": "a delete, tcp", "head": ["who", "ms"], "rows": [["broker_in_A", "0.2"]]}
+            ],
+            "sections": {"a read": _section("get from memcached")},
+        },
     }
 
 
@@ -281,6 +288,8 @@ def test_the_page_has_all_that_was_measured() -> None:
         "| tiered | 1 | 51.2 | 60.0 |",
         "| tiered memory | 50 | 1.25 |",
         "| tiered inproc | 2 | 100.0 | 200.0 |",
+        "| broker\\_in\\_A | 0.2 |",
+        "| get from memcached | 50 | 1.25 |",
     ):
         assert row in text
     assert text.index("| theine | 0.800 |") < text.index("| tiered lru | 0.700 |")
@@ -306,7 +315,15 @@ def test_the_pure_run_is_left_out_where_there_is_no_core(
     monkeypatch.setattr(report, "run", run)
     monkeypatch.setattr("tiered.accelerated", False)
     found = report.collect(tmp_path, rounds=2)
-    assert list(found) == ["hit_path", "stores", "hit_ratio", "tiers", "stampede", "region"]
+    assert list(found) == [
+        "hit_path",
+        "stores",
+        "hit_ratio",
+        "tiers",
+        "stampede",
+        "region",
+        "coherence",
+    ]
     assert ("hit_ratio", ["--rounds", "2", str(tmp_path)], {}) in ran
 
     ran.clear()

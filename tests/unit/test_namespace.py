@@ -259,7 +259,7 @@ def test_a_namespace_does_not_keep_its_client_alive() -> None:
 
 def test_a_forked_child_finds_the_lock_free(clock: ManualClock) -> None:
     client = NamespaceWrapper("ns", RemoteFake(inproc(clock)))
-    lock = client.state._lock
+    lock = client.state._belief.asking
     lock.acquire()
-    client.state.after_fork()
-    assert client.state._lock is not lock
+    client.state._belief.after_fork()
+    assert client.state._belief.asking is not lock

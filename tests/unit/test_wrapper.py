@@ -21,6 +21,7 @@ DERIVED = {
     # What the authority is asked for.
     "agree",
     "decree",
+    "invalidate_tag",
     # Made of what is delegated, and of the wrapper's own counters.
     "add",
     "aio",

@@ -6,7 +6,8 @@ import argparse
 from collections.abc import Sequence
 
 import tiered
-from tiered.cli.demo import command as demo
+from tiered.cli.coherence import command as coherence
+from tiered.cli.demo import arguments as demo
 
 __all__ = ["main"]
 
@@ -19,6 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=f"tiered {tiered.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     demo.add_to(commands)
+    coherence.add_to(commands)
     options = parser.parse_args(arguments)
     status: int = options.run(options)
     return status

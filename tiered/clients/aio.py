@@ -276,6 +276,10 @@ class AsyncView:
         """Forget everything; raises ``UnsupportedOperation`` where others share the server."""
         await self._off.done(self._client.clear)
 
+    async def invalidate_tag(self, tag: Key) -> None:
+        """Have all values with *tag* count as absent from now on."""
+        await self._off.done(partial(self._client.invalidate_tag, tag))
+
     async def wait(self, key: Key, timeout: float | None = None) -> bool:
         """Until a pending background write of *key* is done; ``False`` on timeout."""
         client = self._client

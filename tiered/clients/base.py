@@ -9,15 +9,17 @@ many keys, an atomic step on a server).
 
 from __future__ import annotations
 
+import logging
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
 
 from tiered.clients.aio import AsyncView
 from tiered.clients.claims import Claim, ClaimTable
 from tiered.clients.explanation import Explanation
+from tiered.clients.tagtable import TagTable
 from tiered.clock import SYSTEM_CLOCK
 from tiered.entry import ALWAYS, IF_ABSENT, IF_OLDER, Condition, Entry, Versioned, time_left
 from tiered.errors import CacheMissError, UnsupportedOperation
@@ -171,6 +173,16 @@ class CacheClient(ABC):
         """``entries(keys)``, with a say in how tiers are searched."""
         return self.entries(keys)
 
+    def find_beside(
+        self, keys: Collection[Key], search: Search, beside: Collection[Key]
+    ) -> tuple[dict[Key, Entry], dict[Key, Entry]]:
+        """``find_many(keys)``, and what the authority holds for *beside*; in one request, if that
+        is asked for both."""
+        if self.authority is not self:
+            return self.find_many(keys, search), self.authority.entries(beside)
+        found = self.find_many([*keys, *beside], search)
+        return _part(found, keys), _part(found, beside)
+
     def store_many(
         self, items: Mapping[Key, Any], deadline: float, *, keep: float = 0.0
     ) -> dict[Key, bool]:
@@ -213,9 +225,14 @@ class CacheClient(ABC):
             return Entry(proposal, math.inf)
         return known or self.entry(key)
 
-    def decree(self, key: Key, value: Any) -> None:
-        """Make *value* what :meth:`agree` gives, to everybody, from now on."""
+    def decree(self, key: Key, value: Any) -> Any:
+        """Make *value* what :meth:`agree` gives, to everybody, from now on.
+
+        Returns what it gives then: *value*. Only a client that has no place to keep it may do
+        otherwise, if it has forgotten all that could depend on it.
+        """
         self.store(key, value, math.inf)
+        return value
 
     def versioned(self, key: Key) -> Versioned:
         """``entry(key)``, and the version of what was found, where the client can tell."""
@@ -261,6 +278,14 @@ class CacheClient(ABC):
         A :meth:`fill` leaves it in ``claim.version``.
         """
         return self.store(key, value, deadline, keep=keep), None
+
+    def when_late(self, told: Callable[[], object]) -> None:
+        """Call *told*, a bound method, which is held weakly, whenever deletes come late.
+
+        That is when they reach a server that could not be told of them at their time: what
+        others have read there meanwhile, and hold copies of, may be out of date. It is called
+        by any thread, is to be quick, and not to raise.
+        """
 
     def near(self, key: Key) -> Entry | None:
         """An entry if one can be had without blocking; remote clients answer ``None``."""
@@ -312,6 +337,11 @@ class CacheClient(ABC):
     def stats(self) -> ClientStats:
         """A frozen snapshot of what was counted."""
         return self.counters.snapshot()
+
+    @property
+    def coherence(self) -> Any:
+        """How a bus keeps the private tier in step, a ``CoherenceStats``; ``None`` if none does."""
+        return None
 
     def explain(self, key: Key) -> Explanation:
         """What is known about *key* here and now; for people, not for programs' hot paths."""
@@ -526,6 +556,18 @@ class CacheClient(ABC):
         ends = self._deadline(check_number("ttl", ttl, low=0.0, hint="seconds, 0 or more"))
         return self._claims.take(self, key, ends)
 
+    def invalidate_tag(self, tag: Key) -> None:
+        """Have all values with *tag* count as absent from now on: one write, however many.
+
+        That is the values of all functions that are cached with ``tags=...`` on clients with the
+        same authority, in every process. Here it is seen at once; see :mod:`tiered.clients.tags`
+        for when others do.
+
+        Raises:
+            KeyEncodingError: *tag* is no key that other processes could recognise.
+        """
+        TagTable.of(self).invalidate(tag)
+
     @property
     def aio(self) -> AsyncView:
         """The same operations as coroutines: ``await client.aio.get(key)``."""
@@ -597,11 +639,25 @@ class CacheClient(ABC):
             self.counters.misses += 1
         return entry.value, ttl
 
+    def _announce(self, search: Search, key: Key, entry: Entry) -> None:
+        """Tell of a copy that was made in a nearer tier, if anybody wants to hear of it."""
+        if search.on_promote is None:
+            return
+        try:
+            search.on_promote(key, entry.value, entry.deadline - self.clock.monotonic())
+        except Exception:
+            self.counters.errors += 1
+            logging.getLogger("tiered.clients").exception("promote_callback failed for %r", key)
+
     def _count_put(self, written: bool) -> None:
         if written:
             self.counters.puts += 1
         else:
             self.counters.drops += 1
+
+
+def _part(found: Mapping[Key, Entry], keys: Iterable[Key]) -> dict[Key, Entry]:
+    return {key: found[key] for key in keys if key in found}
 
 
 def _search(ttl_skip: float | None, on_promote: PromoteCallback | None) -> Search:

@@ -173,6 +173,11 @@ class AsyncClaim:
         """Whether it was filled or given back; a claim that has ended may not know it."""
         return self._claim.released
 
+    @property
+    def version(self) -> object | None:
+        """Of what a fill has written, if the client that gave the claim tells."""
+        return self._claim.version
+
     async def fill(self, value: Any, ttl: float, *, keep: float = 0.0) -> bool:
         """``put`` the value if the claim still holds, and release it; whether it was written."""
         return await self._off.done(partial(self._claim.fill, value, ttl, keep=keep))

@@ -11,7 +11,8 @@ Who sees a ``clear()``, and when:
 - Others, through a client that asks a server at each read anyway: at once. The
   revision is asked for together with the keys, in the same request.
 - Others, through tiers with a near one: within ``recheck`` seconds, which is how
-  long a revision is trusted, so that a hit in the near tier stays one lookup.
+  long a revision is trusted, so that a hit in the near tier stays one lookup. Where
+  the authority tells of changes, at once.
 
 A delete asks for the revision first: under an old one it would miss its key.
 
@@ -23,18 +24,17 @@ from __future__ import annotations
 
 import math
 import secrets
-import threading
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Collection, Iterable
+from typing import Final, NamedTuple
 
 from tiered.clients.base import ANY, CacheClient, Capabilities, Entry, Search, Versioned
+from tiered.clients.belief import Belief
 from tiered.clients.revision import Revision
 from tiered.clients.wrapper import Wrapper
-from tiered.concurrency import fork
-from tiered.typing import Clock, Key
+from tiered.typing import Clock, Following, Horizon, Key, OnChange
 from tiered.validation import check_number
 
-__all__ = ["NamespaceMirrorWrapper", "NamespaceState", "NamespaceWrapper"]
+__all__ = ["NamespaceMirrorWrapper", "NamespaceState", "NamespaceWrapper", "unwrapped"]
 
 _MARK: Final = "tiered.namespace"
 """First part of the keys under which revisions are stored."""
@@ -49,8 +49,8 @@ class NamespaceState(Revision):
         shared: whether other processes may change the revision.
         blocking: whether to confirm it may take waiting for another process.
 
-    Threads: ``prefix`` and ``horizon`` are read without a lock by the hot path; the
-    lock is held by whoever asks the server, so that one thread asks for all.
+    Threads: ``prefix`` and ``horizon`` are read without a lock by the hot path; one thread
+    asks the server for all.
     """
 
     def __init__(
@@ -59,62 +59,63 @@ class NamespaceState(Revision):
         self.namespace = namespace
         self.revision_key: Key = (_MARK, namespace)
         self._authority = authority
-        self._clock = clock
-        self._recheck = recheck
         self.shared = authority.capabilities.shared
         self.blocking = self.shared and authority.capabilities.blocking
         # In a private client nobody else can change the revision, and no server keeps
         # it: it lives here, out of reach of the client's eviction.
         self.horizon = -math.inf if self.shared else math.inf
         self.prefix = self._prefix(_new_revision())
-        fork.register(self)
-        self.after_fork()
+        self._belief = Belief(self, (self.revision_key,), authority, clock, recheck)
 
-    def after_fork(self) -> None:
-        """A new lock: whoever was asking the server is not in this process."""
-        self._lock = threading.RLock()
+    @property
+    def believed(self) -> bool:
+        """Whether the prefix may be used without asking anybody."""
+        return self._belief.holds()
 
     def current(self) -> str:
         """The prefix, confirmed with the server if that is due."""
-        if self._clock.monotonic() < self.horizon:
-            return self.prefix
-        with self._lock:
-            if self._clock.monotonic() >= self.horizon:
-                self._confirm()
-            return self.prefix
+        self._belief.renew(self._confirm)
+        return self.prefix
 
     def confirmed(self) -> str:
         """The prefix, confirmed with the server now: for what must not miss its key."""
         if self.shared:
-            with self._lock:
-                self._confirm()
-                return self.prefix
+            self._belief.renew(self._confirm, anew=True)
         return self.prefix
+
+    def follow(self, changed: OnChange) -> Following | None:
+        """As of a client: hear of it when others make it a new one."""
+        return self._authority.follow(self.revision_key, changed)
 
     def adopt(self, revision: object) -> bool:
         """Take *revision*, just read from the server, for true; whether it is a new one."""
         prefix = self._prefix(str(revision))
-        with self._lock:
+        with self._belief.asking:
             changed = prefix != self.prefix
             self.prefix = prefix
         return changed
 
     def renew(self) -> None:
         """A new revision, for everybody: what is under the old one is forgotten."""
-        with self._lock:
+        belief = self._belief
+        with belief.asking:
             revision = _new_revision()
             if self.shared:
-                self._authority.decree(self.revision_key, revision)
-                self.horizon = self._clock.monotonic() + self._recheck
+                ticket = belief.ticket()
+                revision = str(self._authority.decree(self.revision_key, revision))
+                belief.confirmed(ticket)
             self.prefix = self._prefix(revision)
 
     def _confirm(self) -> None:
+        ticket = self._belief.ticket()
         known = self._authority.agree(self.revision_key, _new_revision())
         if known is not None:
             self.adopt(known.value)
-        # Else nobody answers. What is under the prefix that we have was right when we last
-        # could ask; the next chance is after the interval.
-        self.horizon = self._clock.monotonic() + self._recheck
+        self._belief.confirmed(ticket)
+        if known is None:
+            # Nobody answers. What is under the prefix that we have was right when we last could
+            # ask; the next chance is after the interval.
+            self._belief.shorten()
 
     def _prefix(self, revision: str) -> str:
         return f"{self.namespace}@{revision}"
@@ -165,22 +166,22 @@ class NamespaceWrapper(Wrapper):
 
     def entry(self, key: Key) -> Entry | None:
         if self._asks_each_time:
-            return self._with_revision((key,), ANY).get(key)
+            return self._with_revision((key,), ANY)[0].get(key)
         return super().entry(key)
 
     def entries(self, keys: Iterable[Key]) -> dict[Key, Entry]:
         if self._asks_each_time:
-            return self._with_revision(keys, ANY)
+            return self._with_revision(keys, ANY)[0]
         return super().entries(keys)
 
     def find(self, key: Key, search: Search) -> Entry | None:
         if self._asks_each_time:
-            return self._with_revision((key,), search).get(key)
+            return self._with_revision((key,), search)[0].get(key)
         return super().find(key, search)
 
     def find_many(self, keys: Iterable[Key], search: Search) -> dict[Key, Entry]:
         if self._asks_each_time:
-            return self._with_revision(keys, search)
+            return self._with_revision(keys, search)[0]
         return super().find_many(keys, search)
 
     def versioned(self, key: Key) -> Versioned:
@@ -194,14 +195,29 @@ class NamespaceWrapper(Wrapper):
         state = self.state
         return (state.confirmed() if self._asks_each_time else state.current(), key)
 
+    def find_beside(
+        self, keys: Collection[Key], search: Search, beside: Collection[Key]
+    ) -> tuple[dict[Key, Entry], dict[Key, Entry]]:
+        if self._asks_each_time:
+            return self._with_revision(keys, search, beside)
+        inner = {key: self.inner_key(key) for key in keys}
+        search = self._inner_search(inner, search)
+        found, others = self.client.find_beside(inner.values(), search, beside)
+        return self._outer_many(inner, found), others
+
     def near(self, key: Key) -> Entry | None:
         if not self.capabilities.blocking:
             return super().near(key)
-        state = self.state
-        prefix = state.prefix
-        if self.clock.monotonic() >= state.horizon:
+        if not self.state.believed:
             return None  # the revision would have to be confirmed first
-        return self._outer(self.client.near((prefix, key)))
+        return self._outer(self.client.near((self.state.prefix, key)))
+
+    def follow(self, key: Key, changed: OnChange) -> Following | None:
+        following = super().follow(key, changed)
+        if following is None:
+            return None
+        revision = self.state.follow(changed)
+        return following if revision is None else _Both(following, revision)
 
     def drop_near(self, key: Key) -> None:
         # Without asking a server. Copies under a revision that is none any more reach nobody, and
@@ -222,23 +238,29 @@ class NamespaceWrapper(Wrapper):
     def outdate(self, key: Key) -> bool:
         return self.client.outdate((self.state.confirmed(), key))
 
-    def _with_revision(self, keys: Iterable[Key], search: Search) -> dict[Key, Entry]:
-        """Ask for *keys* and the revision together; again if the revision is a new one."""
+    def _with_revision(
+        self, keys: Iterable[Key], search: Search, beside: Collection[Key] = ()
+    ) -> tuple[dict[Key, Entry], dict[Key, Entry]]:
+        """Ask for *keys*, *beside* and the revision together; again if that is a new one."""
         wanted = list(keys)
+        others: dict[Key, Entry] = {}
         state = self.state
         prefix = state.current()
         for _ in range(2):
             inner: dict[Key, Key] = {key: (prefix, key) for key in wanted}
             asked = [state.revision_key, *inner.values()] if wanted else []
-            if search is ANY:
+            through = search if search is ANY else self._inner_search(inner, search)
+            if beside:
+                found, others = self.client.find_beside(asked, through, beside)
+            elif search is ANY:
                 found = self.client.entries(asked)
             else:
-                found = self.client.find_many(asked, self._inner_search(inner, search))
+                found = self.client.find_many(asked, through)
             revision = found.get(state.revision_key)
             if revision is None or not state.adopt(revision.value):
-                return self._outer_many(inner, found)
+                return self._outer_many(inner, found), others
             prefix = state.prefix
-        return {}  # cleared twice while we asked: a miss is the truth
+        return {}, others  # cleared twice while we asked: a miss is the truth
 
     @property
     def _asks_each_time(self) -> bool:
@@ -262,6 +284,25 @@ class NamespaceWrapper(Wrapper):
 
     def __repr__(self) -> str:
         return f"<NamespaceWrapper {self.namespace!r} of {self.client!r}>"
+
+
+class _Both(NamedTuple):
+    """Of a key and of the revision that it lies under. It is its own lease."""
+
+    key: Following
+    revision: Following
+
+    @property
+    def lease(self) -> Horizon:
+        return self
+
+    @property
+    def horizon(self) -> float:
+        return min(self.key.lease.horizon, self.revision.lease.horizon)
+
+    def close(self) -> None:
+        self.key.close()
+        self.revision.close()
 
 
 class NamespaceMirrorWrapper(NamespaceWrapper):
@@ -291,3 +332,16 @@ class NamespaceMirrorWrapper(NamespaceWrapper):
 
     def __repr__(self) -> str:
         return f"<NamespaceMirrorWrapper of {self.reference!r} over {self.client!r}>"
+
+
+def unwrapped(client: CacheClient) -> tuple[CacheClient, list[NamespaceState]]:
+    """What *client* is without the namespaces around it, and these, the outermost first.
+
+    A key of *client* is ``(prefix, key)`` there, once for each of them.
+    """
+    states = []
+    while type(client) in (NamespaceWrapper, NamespaceMirrorWrapper):
+        assert isinstance(client, NamespaceWrapper)
+        states.append(client.state)
+        client = client.client
+    return client, states

@@ -17,7 +17,6 @@ checked against the writes that happened meanwhile (:mod:`tiered.concurrency.gen
 from __future__ import annotations
 
 import contextlib
-import logging
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -301,15 +300,6 @@ class TieredInclusiveClient(CacheClient, NearReads):
                 watch.publish(lambda: self._ask(nearest, store, False))
         return entry
 
-    def _announce(self, search: Search, key: Key, entry: Entry) -> None:
-        if search.on_promote is None:
-            return
-        try:
-            search.on_promote(key, entry.value, entry.deadline - self.clock.monotonic())
-        except Exception:
-            self.counters.errors += 1
-            logging.getLogger("tiered.clients").exception("promote_callback failed for %r", key)
-
     # -- Writing ---------------------------------------------------------------
 
     def store(
@@ -454,6 +444,10 @@ class TieredInclusiveClient(CacheClient, NearReads):
     def follow(self, key: Key, changed: OnChange) -> Following | None:
         farthest = self._tiers[-1]
         return self._ask(farthest, lambda: farthest.client.follow(key, changed), None)
+
+    def when_late(self, told: Callable[[], object]) -> None:
+        for tier in self._tiers:
+            tier.client.when_late(told)
 
     def drop_near(self, key: Key) -> None:
         # As a writer who came as far as the farthest tier in another process.

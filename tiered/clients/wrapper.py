@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -87,6 +87,18 @@ class Wrapper(CacheClient):
         search = self._inner_search(inner, search)
         return self._outer_many(inner, self.client.find_many(inner.values(), search))
 
+    def find_beside(
+        self, keys: Collection[Key], search: Search, beside: Collection[Key]
+    ) -> tuple[dict[Key, Entry], dict[Key, Entry]]:
+        kind = type(self)
+        own = (kind.entries, kind.find_many) != (Wrapper.entries, Wrapper.find_many)
+        if own or self.authority is self:
+            return super().find_beside(keys, search, beside)
+        inner = {key: self.inner_key(key) for key in keys}
+        search = self._inner_search(inner, search)
+        found, others = self.client.find_beside(inner.values(), search, beside)
+        return self._outer_many(inner, found), others
+
     def store(
         self,
         key: Key,
@@ -112,7 +124,7 @@ class Wrapper(CacheClient):
         return {key: written[inner_key] for key, inner_key in inner.items()}
 
     def fill(self, key: Key, value: Any, deadline: float, *, keep: float, claim: Claim) -> bool:
-        if claim.lease is None or type(self).store is not Wrapper.store:
+        if type(self).store is not Wrapper.store:
             return super().fill(key, value, deadline, keep=keep, claim=claim)
         return self.client.fill(
             self.inner_key(key), self.inner_value(value), deadline, keep=keep, claim=claim
@@ -155,6 +167,9 @@ class Wrapper(CacheClient):
         return self.client.store_versioned(
             self.inner_key(key), self.inner_value(value), deadline, keep=keep
         )
+
+    def when_late(self, told: Callable[[], object]) -> None:
+        self.client.when_late(told)
 
     def near(self, key: Key) -> Entry | None:
         if not self.client.capabilities.blocking:
@@ -202,6 +217,10 @@ class Wrapper(CacheClient):
     @property
     def usage(self) -> float:
         return self.client.usage
+
+    @property
+    def coherence(self) -> Any:
+        return self.client.coherence
 
     def explain(self, key: Key) -> Explanation:
         inner = self.client.explain(self.inner_key(key))

@@ -8,9 +8,23 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tiered.coherence.bus import Bus, BusStats
     from tiered.coherence.client import CoherentWrapperClient
+    from tiered.coherence.hostfiles import HostFiles
     from tiered.coherence.manager import CoherenceManager, CoherenceStats
+    from tiered.coherence.zeromq.broker import ZmqBroker
+    from tiered.coherence.zeromq.bus import ZmqBus
+    from tiered.coherence.zeromq.security import CurveKeys
 
-__all__ = ["Bus", "BusStats", "CoherenceManager", "CoherenceStats", "CoherentWrapperClient"]
+__all__ = [
+    "Bus",
+    "BusStats",
+    "CoherenceManager",
+    "CoherenceStats",
+    "CoherentWrapperClient",
+    "CurveKeys",
+    "HostFiles",
+    "ZmqBroker",
+    "ZmqBus",
+]
 
 _HOMES = {
     "Bus": "tiered.coherence.bus",
@@ -18,6 +32,10 @@ _HOMES = {
     "CoherenceManager": "tiered.coherence.manager",
     "CoherenceStats": "tiered.coherence.manager",
     "CoherentWrapperClient": "tiered.coherence.client",
+    "CurveKeys": "tiered.coherence.zeromq.security",
+    "HostFiles": "tiered.coherence.hostfiles",
+    "ZmqBroker": "tiered.coherence.zeromq.broker",
+    "ZmqBus": "tiered.coherence.zeromq.bus",
 }
 
 

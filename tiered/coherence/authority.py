@@ -17,6 +17,7 @@ from tiered.typing import Key
 __all__ = ["Announced", "Unshared", "announced"]
 
 _MARK = "tiered.coherence.authority"
+_CONSTANT = "0"
 
 
 class Announced(Wrapper):
@@ -33,9 +34,12 @@ class Announced(Wrapper):
         super().__init__(client)
         self._manager = manager
 
-    def decree(self, key: Key, value: Any) -> None:
+    def agree(self, key: Key, proposal: Any) -> Entry | None:
+        return self.client.agree(key, proposal)
+
+    def decree(self, key: Key, value: Any) -> Any:
         try:
-            super().decree(key, value)
+            return self.client.decree(key, value)
         finally:
             self._manager.publish(Kind.CHANGED, (name_of(key),), settle=True)
 
@@ -55,11 +59,12 @@ class Unshared(Announced):
     """
 
     def agree(self, key: Key, proposal: Any) -> Entry | None:
-        return Entry("0", math.inf)
+        return Entry(_CONSTANT, math.inf)
 
-    def decree(self, key: Key, value: Any) -> None:
-        self.client.sweep(None)
+    def decree(self, key: Key, value: Any) -> Any:
+        self._manager.forget_all()
         self._manager.publish(Kind.CLEAR, (b"",), settle=True)
+        return _CONSTANT
 
     @property
     def capabilities(self) -> Capabilities:

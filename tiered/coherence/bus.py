@@ -23,7 +23,9 @@ class Member(Protocol):
     """
 
     @property
-    def topic(self) -> bytes: ...
+    def topic(self) -> bytes:
+        """``ALL_TOPICS`` to hear of all."""
+        ...
 
     def hear(self, events: Sequence[Event]) -> None:
         """Others' events of the topic, in their order."""

@@ -14,16 +14,15 @@ from tiered.clients.base import CacheClient
 from tiered.clients.null import NullCacheClient
 from tiered.clients.revision import Lease
 from tiered.coherence.bus import Bus, BusStats, Receipt
+from tiered.coherence.copies import Copies
 from tiered.coherence.follows import Follow, Follows
-from tiered.coherence.ledger import Held, Ledger
 from tiered.coherence.lookout import Lookout
 from tiered.coherence.messages import Event, Kind
 from tiered.coherence.meter import ConsistencyMeter, MeterStats, Probe
 from tiered.coherence.names import topic_of
-from tiered.coherence.tiers import Near
+from tiered.coherence.workers import behind
 from tiered.concurrency import fork
-from tiered.concurrency.pool import PoolRefuses, default_pool
-from tiered.entry import Entry
+from tiered.stats.reports import Reports
 from tiered.typing import Key
 from tiered.validation import check_number
 
@@ -88,6 +87,9 @@ class CoherenceManager:
 
     Attributes:
         lease: copies are served unasked while ``now < lease.horizon``.
+        copies: that the private tier holds.
+        follows: who wants to know of changes.
+        meter: of how coherent all copies are.
 
     Raises:
         TypeError, ValueError: an argument that cannot be right.
@@ -132,15 +134,12 @@ class CoherenceManager:
         self.claims_on_bus = claims == "bus" or (claims is None and not reaches)
         self.clock = private.clock
         self.lease = Lease()
-        path = private.hot_path()
-        self.peek: Callable[[Key], Entry | None] = private.near if path is None else path.lookup
-        """What the private client holds, without that being a use of it."""
-        self.ledger = Ledger(lambda key: self.peek(key) is not None)
+        self.copies = Copies(private)
         self.follows = Follows()
+        self._reports = Reports("tiered.coherence", self.clock)
         if sample < 0:
             raise ValueError(f"sample must be an int, 0 or more, not {sample!r}")
         self.meter = ConsistencyMeter(sample)
-        self._near: tuple[Near, ...] = ()
         self._lookout = Lookout(
             namespace,
             self.shared.authority if self.shared is not None and reaches else None,
@@ -166,19 +165,21 @@ class CoherenceManager:
 
     # -- For clients ---------------------------------------------------------------
 
-    def attach(self, near: Near) -> None:
-        """Keep the copies of one more client in step."""
-        with self._lock:
-            self._near = (*self._near, near)
-
     def start(self) -> None:
         """Take part in the bus; a second call does nothing."""
-        if not self._started:
-            with self._starting:
-                # Nobody goes on to make copies before changes of them are heard of.
+        if self._started:
+            return
+        with self._starting:
+            # Nobody goes on to make copies before changes of them are heard of.
+            try:
                 self.bus.start()
                 self.bus.join(self)
+                if self.shared is not None:
+                    self.shared.when_late(self._late)
                 self._started = True
+            except Exception as error:
+                # Then nothing is served unasked; the next call tries again.
+                self._reports.warn("start", "the bus cannot be started: %r", error)
 
     @property
     def verified(self) -> bool:
@@ -193,7 +194,13 @@ class CoherenceManager:
         """
         self.start()
         settle = settle and self.synchronous
-        receipt = self.bus.publish(kind, self.topic, names, source=self, urgent=settle)
+        try:
+            receipt = self.bus.publish(kind, self.topic, names, source=self, urgent=settle)
+        except Exception as error:
+            self._reports.warn("publish", "a change could not be published: %r", error)
+            self._lookout.overdue()
+            self._unsettled += 1
+            return False
         self._published += len(names)
         if kind in _CHANGES:
             self.meter.changed(names[-1], self.clock.monotonic())
@@ -224,13 +231,13 @@ class CoherenceManager:
         for kind, _, name in events:
             self._heard += 1
             if kind is Kind.CLEAR:
-                self._clear()
+                self.forget_all()
                 continue
             if kind is Kind.PROBE:
-                self._behind(partial(self._answer, Probe.unpacked(name)))
+                behind(partial(self._answer, Probe.unpacked(name)))
                 continue
             if kind in _CHANGES:
-                held = self.ledger.get(name)
+                held = self.copies.ledger.get(name)
                 if held is not None:
                     self._dropped += 1
                     held.heard = now
@@ -238,22 +245,12 @@ class CoherenceManager:
             self.follows.tell(name, _HOW[kind])
 
     def _drop(self, kind: Kind, key: Key) -> None:
-        for near in self._near:
-            try:
-                if kind is Kind.EXPIRE:
-                    near.outdate(key)
-                else:
-                    near.drop(key)
-            except Exception:
-                # A client of the user's, or a key's own comparison. It cannot be left as it is.
-                _log.exception("a copy of %r could not be dropped; all are distrusted", key)
-                self.distrust("a copy could not be dropped")
+        if not self.copies.drop(kind, key):
+            self.distrust("a copy could not be dropped")
 
-    def _clear(self) -> None:
-        for _, held in self.ledger.all():
-            if held.uses:
-                self._drop(Kind.DELETE, held.key)
-        self.private.sweep(None)
+    def forget_all(self) -> None:
+        """Drop all copies, and those that are about to be made."""
+        self.copies.drop_all()
         self.follows.tell_all("changed")
 
     def extend(self, epoch: int, until: float) -> None:
@@ -274,20 +271,24 @@ class CoherenceManager:
     def _measure(self) -> None:
         """Ask and answer what is due; in the bus's thread, once a beat."""
         for probe, held, entry in self.meter.doubts():
-            there = self.peek(held.key) if self.verified and not held.suspect else None
+            there = self.copies.fresh(held) if self.verified else None
             served = there is not None and there.value is entry.value
             self.bus.tell(probe.node, self.topic + self.meter.settled(served))
         for name in self.meter.due(self.clock.monotonic()):
             probe = Probe(self.bus.node, name)
             self.bus.publish(Kind.PROBE, self.topic, [probe.packed()], source=self)
 
+    def _late(self) -> None:
+        """Deletes have come late to a server: others have copies that they read there meanwhile.
+
+        They dropped what they had when the deletes were made, and found it there again.
+        """
+        self.publish(Kind.DISTRUST, (b"",))
+        self.distrust("deletes have come late to a server")
+
     def _answer(self, probe: Probe) -> None:
-        held = self.ledger.get(probe.name)
-        entry = None
-        if held is not None and self.verified and not held.suspect:
-            entry = self.peek(held.key)
-            if entry is not None and entry.deadline <= self.clock.monotonic():
-                entry = None
+        held = self.copies.ledger.get(probe.name)
+        entry = self.copies.fresh(held) if self.verified else None
         answer = self.meter.judge(probe, held, entry, self.shared)
         self.probes += 1
         if answer is not None:
@@ -301,20 +302,12 @@ class CoherenceManager:
             self._distrusted += 1
             self.lease.horizon = -math.inf
         self.follows.tell_all("changed")
-        if not self._behind(self._mark_all):
+        if not behind(self._mark_all):
             self._mark_all()
 
     def told(self, node: bytes, payload: bytes) -> None:
         """A message of *node*: its answer to a probe."""
         self.meter.answered(payload)
-
-    def _behind(self, job: Callable[[], object]) -> bool:
-        """Have a worker do *job*, which may ask a server; whether one will."""
-        try:
-            default_pool().submit(job)
-        except PoolRefuses:
-            return False
-        return True
 
     def _open(self) -> None:
         """Let copies be served, unless some are still to be marked."""
@@ -326,23 +319,10 @@ class CoherenceManager:
         distrusted = self._distrusted
         if self._marked == distrusted:
             return  # by who began later than we did, and saw more
-        for _, held in self.ledger.all():
-            if held.uses:
-                # A copy that is about to be made, or a value computed, may be out of date too.
-                self._drop(Kind.DELETE, held.key)
-            self._mark(held)
+        self.copies.suspect_all()
         with self._lock:
             self._marked = max(self._marked, distrusted)
         self._open()
-
-    def _mark(self, held: Held) -> None:
-        version = held.version
-        entry = self.peek(held.key)
-        if entry is None or entry.deadline <= self.clock.monotonic():
-            return
-        deadline = entry.deadline
-        if self.private.outdate(held.key) and held.version is version:
-            held.deadline = deadline
 
     # -- What is known -------------------------------------------------------------
 
@@ -369,7 +349,7 @@ class CoherenceManager:
             distrusts=self._distrusted,
             unsettled=self._unsettled,
             meter=self.meter.stats,
-            known=len(self.ledger),
+            known=len(self.copies.ledger),
             bus=self.bus.stats,
         )
 

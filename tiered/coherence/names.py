@@ -13,6 +13,8 @@ __all__ = ["name_of", "topic_of"]
 
 _HASHED: Final = b"#"
 """Canonical bytes begin with a letter, so that the two forms never meet."""
+_PREFIX: Final = b"\0"
+"""As on a server without a prefix: a digest is what a client of files calls the key's file."""
 
 
 def topic_of(namespace: str) -> bytes:
@@ -29,4 +31,4 @@ def name_of(key: Key) -> bytes:
     name = canonical(key)
     if len(name) <= MOST_NAME:
         return name
-    return _HASHED + hashlib.blake2b(name, digest_size=20).digest()
+    return _HASHED + hashlib.blake2b(_PREFIX + name, digest_size=20).digest()

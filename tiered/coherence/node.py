@@ -49,6 +49,7 @@ from tiered.coherence.messages import (
     Stranger,
     Told,
     Welcome,
+    without,
 )
 from tiered.coherence.owed import Owed, OwedEvents
 from tiered.coherence.state import Phase, Step, Table
@@ -238,15 +239,18 @@ class NodeProtocol:
         self._heard = now
         last = block.first + block.size - 1
         self.target = max(self.target, last)
+        own = block.node == self.node
+        if own:
+            # Also if it comes too early: it is in the order.
+            self._was_accepted(block.serial + block.size - 1)
         if last <= self.seq:
             return self.phase  # again
-        if block.first != self.seq + 1:
+        known = self.seq + 1 - block.first
+        if known < 0:
             return self._behind(now)
         self.seq = last
-        if block.node == self.node:
-            self._was_accepted(block.serial + block.size - 1)
-        else:
-            self._effects.append(Apply(block))
+        if not own:
+            self._effects.append(Apply(_after(block, known) if known else block))
         if self.phase is CATCHING_UP:
             self._asked = now  # the replay is coming in
         if block.urgent:
@@ -398,6 +402,16 @@ class NodeProtocol:
     def _taken(self) -> Sequence[NodeEffect]:
         effects, self._effects = self._effects, []
         return effects
+
+
+def _after(block: Block, known: int) -> Block:
+    """*block* without its first *known* events. Where these make no sense, nor does the whole."""
+    try:
+        events = without(known, block.events)
+    except ValueError:
+        return block
+    first, serial = block.first + known, block.serial + known
+    return block._replace(first=first, serial=serial, size=block.size - known, events=events)
 
 
 def _table() -> Table[NodeProtocol]:

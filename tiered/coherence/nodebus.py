@@ -47,6 +47,7 @@ from tiered.coherence.messages import (
     unpacked,
 )
 from tiered.coherence.node import NodeProtocol
+from tiered.coherence.owed import BLOCK_BYTES, BLOCK_EVENTS
 from tiered.coherence.receipts import EventReceipt, Progress, Questions
 from tiered.concurrency import fork
 from tiered.typing import Clock
@@ -54,9 +55,6 @@ from tiered.validation import check_number
 
 __all__ = ["NodeBus"]
 
-_BLOCK_EVENTS: Final = 1024
-_BLOCK_BYTES: Final = 64 * 1024
-"""What is published together at most."""
 _MOST_WAITING: Final = 100_000
 """Calls of ``publish`` that wait for the transport's thread."""
 _FLOOD: Final = packed([Event(Kind.DISTRUST, ALL_TOPICS, b"")])
@@ -97,8 +95,10 @@ class NodeBus(ABC):
         self._serial = 0
         self._outbox: deque[tuple[int, int, bytes, bool]] = deque()
         self._asides: deque[NodeMessage] = deque()
+        self._newcomers: deque[weakref.ref[Member]] = deque()
         self._epoch, self._until = 0, -math.inf
         self._received = 0
+        self._pumped = self.clock.monotonic()
         self._unverified = 0.0
         self._uncovered_since = self.clock.monotonic()
 
@@ -115,7 +115,9 @@ class NodeBus(ABC):
             known = self._members.get(member.topic, ())
             if not any(reference() is member for reference in known):
                 self._replace(member.topic, (*known, weakref.ref(member)))
-        member.extend(self._epoch, self._until)
+        # Not from here: the transport's thread may just be about to end what we know of.
+        self._newcomers.append(weakref.ref(member))
+        self._wake()
 
     def leave(self, member: Member) -> None:
         """Have *member* hear no more."""
@@ -131,10 +133,10 @@ class NodeBus(ABC):
             del self._members[topic]
 
     def _of(self, topic: bytes) -> Iterator[Member]:
-        for reference in self._members.get(topic, ()):
-            member = reference()
-            if member is not None:
-                yield member
+        """Those of *topic*, and those of all topics."""
+        members = self._members
+        yield from _living(members.get(topic, ()))
+        yield from _living(members.get(ALL_TOPICS, ()))
 
     def publish(
         self,
@@ -147,7 +149,25 @@ class NodeBus(ABC):
     ) -> Receipt:
         """Tell everybody that *names* have changed; all members in this process but *source*
         have heard of it on return. Never waits."""
-        size, data = len(names), packed_names(kind, topic, names)
+        last = self._serial
+        for at in range(0, len(names), BLOCK_EVENTS):
+            part = names[at : at + BLOCK_EVENTS]
+            last = self._leave(len(part), packed_names(kind, topic, part), urgent)
+        self._wake()
+        for member in self._of(topic):
+            if member is source:
+                continue
+            if kind is Kind.DISTRUST:
+                member.distrust("another client of this process may have missed events")
+            else:
+                member.hear([Event(kind, topic, name) for name in names])
+        now = self.clock.monotonic()
+        if now - self._pumped >= self.detection / 2:
+            self._stalled(now)
+        return EventReceipt(self._progress, last)
+
+    def _leave(self, size: int, data: bytes, urgent: bool) -> int:
+        """Leave *size* events for the transport; the serial of the last one."""
         with self._lock:
             first = self._serial + 1
             self._serial += size
@@ -157,11 +177,14 @@ class NodeBus(ABC):
                 self._outbox.clear()
                 first, size, data = last, 1, _FLOOD
             self._outbox.append((first, size, data, urgent))
-        self._wake()
-        for member in self._of(topic):
-            if member is not source:
-                member.hear([Event(kind, topic, name) for name in names])
-        return EventReceipt(self._progress, last)
+            return last
+
+    def _stalled(self, now: float) -> None:
+        """The transport's thread is held up: it cannot say itself that events are overdue."""
+        self._pumped = now
+        if self._outbox:
+            for member in self._all_members():
+                member.overdue()
 
     def claim(self, topic: bytes, name: bytes, ttl: float, timeout: float) -> Answer:
         """Ask for the right to compute; waits for the answer up to *timeout* seconds."""
@@ -204,11 +227,16 @@ class NodeBus(ABC):
 
     def pump(self, now: float) -> None:
         """Publish what callers have left."""
+        self._pumped = now
+        while self._newcomers:
+            member = self._newcomers.popleft()()
+            if member is not None:
+                member.extend(self._epoch, self._until)
         outbox = self._outbox
         while outbox:
             first, size, data, urgent = outbox.popleft()
             parts, length = [data], len(data)
-            while outbox and size < _BLOCK_EVENTS and length < _BLOCK_BYTES:
+            while outbox and size < BLOCK_EVENTS and length < BLOCK_BYTES:
                 if outbox[0][0] != first + size:
                     break
                 _, more, data, pressing = outbox.popleft()
@@ -249,11 +277,12 @@ class NodeBus(ABC):
         block = apply.block
         self._received += block.size
         heard: dict[bytes, list[Event]] = {}
+        members = self._members
         try:
             for event in unpacked(block.size, block.events):
                 if event.kind is Kind.DISTRUST:
                     self._distrust(event.topic, "another node may have missed events")
-                elif event.topic in self._members:
+                elif event.topic in members or ALL_TOPICS in members:
                     heard.setdefault(event.topic, []).append(event)
         except ValueError:
             # Somebody who has the key speaks another language: what it said is not known.
@@ -277,7 +306,7 @@ class NodeBus(ABC):
             member.distrust(reason)
 
     def _all_members(self) -> list[Member]:
-        return [member for topic in self._members for member in self._of(topic)]
+        return [member for group in self._members.values() for member in _living(group)]
 
     def _reported(self, report: Report) -> None:
         """The broker's answer to an ``Inquire``, for those transports that send one."""
@@ -305,6 +334,13 @@ class NodeBus(ABC):
             distrusts=protocol.distrusts,
             unverified=self._unverified + uncovered,
         )
+
+
+def _living(members: Iterable[weakref.ref[Member]]) -> Iterator[Member]:
+    for reference in members:
+        member = reference()
+        if member is not None:
+            yield member
 
 
 _PERFORM: Final[dict[type, Callable[[NodeBus, Any, float], None]]] = {

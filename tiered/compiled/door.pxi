@@ -186,12 +186,15 @@ cdef class Door:
             moment = self.now()
         elif self.exact:
             moment = exact_time()
+        # In this order: a prefix that is read while it is not believed may be an old one.
         if self.inner is not None:
             for revision in self.inner:
-                key = (revision._prefix, key)
                 if self.confirmed and not moment < revision.horizon:
                     return NULL
+                key = (revision._prefix, key)
         revision = self.revision
+        if self.confirmed and not moment < revision.horizon:
+            return NULL
         if revision is None:
             want(<PyObject*>key, &wanted)
             number = store.find(&wanted)
@@ -206,8 +209,6 @@ cdef class Door:
         if number < 0:
             return NULL
         deadline = store.cells[number].deadline - lead
-        if self.confirmed and not moment < revision.horizon:
-            return NULL
         if self.lease is not None and not moment < self.lease.horizon:
             return NULL
         if not (deadline > moment if self.exact or not self.system else is_ahead(deadline)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tiered.concurrency.pool import WorkerPool
 from tiered.decorators.bound import BoundAwaitable, BoundCachedFunction
 from tiered.decorators.cached import cached
+from tiered.decorators.coherent import coherent_cached
 from tiered.decorators.function import AsyncCachedFunction, CachedFunction
 from tiered.decorators.many import MultiResult
 from tiered.decorators.plan import NO_NAMESPACE
@@ -21,4 +22,5 @@ __all__ = [
     "MultiResult",
     "WorkerPool",
     "cached",
+    "coherent_cached",
 ]

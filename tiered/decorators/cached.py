@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, Literal, ParamSpec, Protocol, TypeVar, overload
 
 from tiered.clients.base import CacheClient
@@ -42,6 +42,7 @@ def cached(
     typed: bool = False,
     ignore: Sequence[str] = (),
     claim_ttl: float = 10.0,
+    wait_time: float | None = None,
     pool: WorkerPool | None = None,
     stale_if_error: bool = False,
     error_backoff: float = 0.0,
@@ -50,6 +51,7 @@ def cached(
     early_refresh: float | bool = False,
     cache_if: Callable[..., object] | None = None,
     cache_errors: Mapping[type[Exception], float] | None = None,
+    tags: Callable[..., Iterable[Key]] | None = None,
     value_serialization_function: Callable[[Any], Any] | None = None,
     value_deserialization_function: Callable[[Any], Any] | None = None,
     autonamespace_version_salt: object = None,
@@ -86,6 +88,8 @@ def cached(
         ignore: parameters that are no part of the key, e.g. ``("self",)``.
         claim_ttl: where processes share *client*, one of them computes a value while the
             others wait for it; a computing process that died is replaced after this long.
+        wait_time: for which they wait at most; then each computes for its own callers, and
+            does not store it. ``None`` for as long as somebody computes it.
         pool: the threads for ``bg()``, ``future()`` and ``aio``; by default one of eight
             threads that all functions share.
         stale_if_error: when the function raises, return a stale value that is not older
@@ -104,6 +108,9 @@ def cached(
         cache_errors: types of exceptions that are answers, and for how long they are:
             ``{NotFound: 5.0}``. Subclasses are included; the client must be able to hold
             exceptions (of memcached's serialisers, pickle can).
+        tags: ``tags(*args, **kwargs)`` gives the tags of a call's value, any keys:
+            ``client.invalidate_tag(tag)`` makes all values that have it count as absent. They
+            are asked for when a value is computed, and kept with it.
         value_serialization_function, value_deserialization_function: applied to values
             before they are stored, and to what is read.
         autonamespace_version_salt: makes another default namespace of the same name; change

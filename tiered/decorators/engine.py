@@ -13,16 +13,17 @@ from typing import Any, Final
 from tiered.clients.base import Entry
 from tiered.concurrency.flight import CircularWait, Flight, Flights
 from tiered.concurrency.outcome import Outcome
+from tiered.decorators.entering import Entering
 from tiered.decorators.failures import FailureOf
 from tiered.decorators.leader import Leader
 from tiered.decorators.reading import Reading
+from tiered.decorators.tagging import stamped
 from tiered.decorators.verdict import AWAITED, CALL, LAZY, PEEK, REFRESHING, Action, Row, judge
 from tiered.entry import time_left
 from tiered.errors import CacheMissError, ComputationTimeout, UnsupportedOperation
 from tiered.keys.call import BoundCall
 from tiered.sentinels import MISSING
 from tiered.steps.effects import Await, Behind, Lead, Steps
-from tiered.typing import Key
 
 __all__ = ["Engine"]
 
@@ -42,6 +43,7 @@ class Engine:
     def __init__(self, reading: Reading) -> None:
         self.reading = reading
         self.flights = Flights()
+        self.entering = Entering(reading, self.flights)
         self.leader = Leader(reading, self.flights)
         self._plan = reading.plan
         self._client = reading.space.client
@@ -50,7 +52,7 @@ class Engine:
 
     def answer(self, row: Row, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Steps[Outcome]:
         """The value of the call, as *row* says."""
-        call = self.reading.keyed(args, kwargs)
+        call = self.reading.tagged(args, kwargs)
         if call is not None:
             return (yield from self.answer_call(row, call))
         if row is PEEK or row is LAZY:
@@ -95,29 +97,24 @@ class Engine:
 
     def _behind(self, call: BoundCall, left: float, placeholder: Any = MISSING) -> Steps[None]:
         """See that *call* is being computed, without waiting for it."""
-        flight, new = self._entered(call)
+        flight, new = yield from self.entering.entered(call)
         if flight is not None and new:
             steps = self.leader.refresh(flight, call, left, placeholder)
             yield Behind(flight, call, steps)
 
     def flown(self, call: BoundCall) -> Steps[Outcome]:
         """The value: found or computed by this call, or by whoever does so already."""
-        flight, new = self._entered(call)
+        flight, new = yield from self.entering.entered(call)
         if flight is None:
             return (yield from self.leader.computed(call))
         return (yield from self.landed(Lead(flight, call, self.leader.lead(flight, call), new)))
-
-    def _entered(self, call: BoundCall) -> tuple[Flight | None, bool]:
-        """The flight of a call, and whether it is new; none for a key that fails to be compared."""
-        entered = self.reading.guarded(lambda: self.flights.enter(call.key), None)
-        return (None, False) if entered is None else entered
 
     def landed(self, lead: Lead) -> Steps[Outcome]:
         """The value of a flight that was entered; of another one if it is abandoned."""
         outcome = yield from self._arrival(lead)
         while outcome is None:
             call = lead.call
-            flight, new = self._entered(call)
+            flight, new = yield from self.entering.entered(call)
             if flight is None:
                 return (yield from self.leader.computed(call))
             again = Lead(flight, call, self.leader.lead(flight, call), new)
@@ -172,23 +169,28 @@ class Engine:
 
     def refresh(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Steps[Outcome]:
         """Compute now, whatever is held; stores and returns the value."""
-        call = self.reading.keyed(args, kwargs)
+        call = self.reading.tagged(args, kwargs)
         if call is None:
             return (yield from self.leader.computed(BoundCall(None, args, kwargs)))
         return (yield from self.refresh_call(call))
 
     def refresh_call(self, call: BoundCall) -> Steps[Outcome]:
         """The same, for a call whose key is known."""
-        flight = self.flights.restart(call.key)
+        flight = self.entering.restarted(call)
         steps = self.leader.compute_anew(flight, call)
         outcome = yield from self._arrival(Lead(flight, call, steps, new=True, begun=True))
         if outcome is None:  # abandoned: whoever computes next is as new as we asked for
             outcome = yield from self.flown(call)
         return outcome
 
-    def circumstances(self, key: Key) -> tuple[tuple[str, object], ...]:
+    def circumstances(self, call: BoundCall) -> tuple[tuple[str, object], ...]:
         """What there is to know about a call besides its value: names and facts."""
+        key, tagging = call.key, self.reading.tagging
         facts: list[tuple[str, object]] = [("computing", key in self.flights)]
+        if tagging is not None:
+            unknown: tuple[tuple[Any, str], ...] = ()
+            versions = self.reading.guarded(lambda: tagging.versions(call), unknown)
+            facts.append(("versions_by_now", versions))
         if self.reading.remembers_failures:
             failure = self.reading.space.records.entry(FailureOf(key))
             if failure is not None and failure.deadline > self.reading.monotonic():
@@ -200,16 +202,26 @@ class Engine:
 
     def put(self, value: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Steps[Outcome]:
         """Hold *value* for the call, in place of what is being computed for it."""
-        call = self.reading.keyed(args, kwargs)
-        return _NOT_DONE if call is None else (yield from self.put_call(value, call))
+        keyed = self.reading.keyed(args, kwargs)
+        if keyed is None:
+            return _NOT_DONE
+        call = self.reading.with_tags(keyed)
+        if call is None:  # what cannot be kept does not leave what it was to replace
+            yield from self.invalidate_call(keyed)
+            return _NOT_DONE
+        return (yield from self.put_call(value, call))
 
     def put_call(self, value: Any, call: BoundCall) -> Steps[Outcome]:
         """The same, for a call whose key is known."""
+        stamp = yield from self.reading.stamp(call)
+        if stamp is MISSING:
+            return (yield from self.invalidate_call(call))
 
         def put() -> bool:
             self._client.revoke(call.key)  # what is being computed elsewhere is older than this
             ttl = self.reading.terms.ttl(value)
-            written = self._client.put(call.key, value, ttl, keep=self._plan.keep)
+            kept = stamped(value, stamp)
+            written = self._client.put(call.key, kept, ttl, keep=self._plan.keep)
             self._forget_failure(call)
             return written
 

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 from tiered.acceleration import core
-from tiered.clients.namespace import NamespaceMirrorWrapper, NamespaceWrapper
+from tiered.clients.namespace import unwrapped
 from tiered.decorators.space import Space
 from tiered.decorators.terms import Terms
 from tiered.keys.call import CallShape
@@ -27,8 +27,8 @@ Settle = Callable[[tuple[Any, ...], dict[str, Any]], Any]
 _HIT: Final = """\
 nonlocal _tiered_hits
 try:
-    _tiered_entry = _tiered_lookup({key})
-    if _tiered_entry is not None and _tiered_entry.deadline{ahead} > _tiered_now() {horizons}:
+    _tiered_entry = _tiered_lookup({key}){believed}
+    if _tiered_entry is not None and _tiered_entry.deadline{ahead} > {now}{leased}:
 {note}\
         _tiered_hits += 1
         return _tiered_entry.value
@@ -75,11 +75,7 @@ def front_door(
             the mode does not refresh.
     """
     # Namespaces are looked through, the nearest to the function first.
-    client, states = space.client, []
-    while type(client) in (NamespaceWrapper, NamespaceMirrorWrapper):
-        assert isinstance(client, NamespaceWrapper)
-        states.append(client.state)
-        client = client.client
+    client, states = unwrapped(space.client)
     path = client.hot_path()
     # A private client's namespace changes at once for all who use it; only where a
     # server has the last word must the revision be confirmed from time to time.
@@ -112,18 +108,21 @@ def front_door(
     scope: dict[str, Any] = {"_tiered_settle": settle}
     if path is None:
         return FrontDoor(shape.build(body, scope, coroutine=coroutine), int)
-    key, horizons = shape.key, []
+    # In this order: a prefix that is read while it is not believed may be an old one.
+    key = shape.key
+    horizons: list[str] = []
     for number, state in enumerate(states):
         key = f"(_tiered_space{number}.prefix, {key})"
         scope[f"_tiered_space{number}"] = state
         if confirmed:
-            horizons.append(f"< _tiered_space{number}.horizon")
-    if path.lease is not None:
-        horizons.append("< _tiered_lease.horizon")
+            moment = "_tiered_moment" if horizons else "(_tiered_moment := _tiered_now())"
+            horizons.append(f"{moment} < _tiered_space{number}.horizon")
     hit = _HIT.format(
         key=key,
+        believed=f" if {' and '.join(horizons)} else None" if confirmed else "",
         ahead="" if ahead is None else " - _tiered_terms.horizon",
-        horizons=" and _tiered_now() ".join(horizons),
+        now="_tiered_moment" if confirmed else "_tiered_now()",
+        leased="" if path.lease is None else " < _tiered_lease.horizon",
         note=_COUNT if path.counts else _NOTE if path.note else "",
     )
     counts: list[Callable[[], int]] = []

@@ -116,9 +116,9 @@ class CachedBase(MethodEntrance, Generic[P, R]):
 
     def explain(self, *args: P.args, **kwargs: P.kwargs) -> Explanation:
         """What each tier holds for the call, and what became of its computations."""
-        key = self.callkey(*args, **kwargs)
-        held = self.client.explain(key)
-        return replace(held, detail=(*held.detail, *self._core.engine.circumstances(key)))
+        call = self._core.reading.bind(*args, **kwargs)
+        held = self.client.explain(call.key)
+        return replace(held, detail=(*held.detail, *self._core.engine.circumstances(call)))
 
     def clear(self) -> None:
         """Forget the values of all calls.

@@ -66,7 +66,7 @@ class FutureCalls(Generic[P, R]):
 
     def _answer(self, row: Row, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Future[R]:
         core = self._core
-        call = core.reading.keyed(args, kwargs)
+        call = core.reading.tagged(args, kwargs)
         if call is None:
             return self._future(core.engine.answer(row, args, kwargs))
         near = core.reading.near(call)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Hashable, Iterable, Mapping
-from typing import Any, Final, NoReturn, TypeVar
+from typing import Any, Final, NoReturn, TypeAlias, TypeVar
 
 from tiered.concurrency.flight import Flight
 from tiered.concurrency.outcome import Outcome
@@ -24,6 +24,10 @@ from tiered.typing import Key
 __all__ = ["ManyCalls", "MultiResult"]
 
 R = TypeVar("R")
+
+_Entered: TypeAlias = tuple[BoundCall, Flight | None, bool]
+"""A call, its flight, and whether that is new; none for a key that fails to be compared."""
+_Keyed: TypeAlias = Callable[[tuple[Any, ...], dict[str, Any]], BoundCall | None]
 
 
 class MultiResult(dict[Any, R]):
@@ -87,11 +91,11 @@ class ManyCalls:
 
     def answer(self, row: Row, items: Iterable[Hashable]) -> Steps[Outcome]:
         """A :class:`MultiResult` of what *row* says of each item."""
-        calls, alone = self._keyed(items)
+        calls, alone = self._keyed(items, self._reading.tagged)
         outcomes: dict[Any, Outcome] = {}
         missing = calls
         if row is not CALL:
-            found = yield from self._reading.find_all({call.key for call in calls.values()})
+            found = yield from self._reading.find_all(calls.values())
             missing = {}
             for item, call in calls.items():
                 outcome = yield from self._engine.judged(row, call, found.get(call.key))
@@ -106,29 +110,41 @@ class ManyCalls:
 
     def _computed(self, calls: Mapping[Any, BoundCall]) -> Steps[dict[Any, Outcome]]:
         """Each call's value, found or computed once."""
-        flights = self._engine.flights
-        unique: dict[Key, BoundCall] = {}
-        for call in calls.values():
-            unique.setdefault(call.key, call)
-        entered = {key: (call, *flights.enter(key)) for key, call in unique.items()}
+        entered: dict[Key, _Entered] = {}
         try:
-            ours = [key for key, (_, _, new) in entered.items() if new]
-            found = yield from self._reading.find_all(ours)
+            for call in calls.values():
+                if call.key not in entered:
+                    entered[call.key] = (call, *(yield from self._engine.entering.entered(call)))
             leader = self._engine.leader
+            ours = {
+                key: leader.led(flight, call)
+                for key, (call, flight, new) in entered.items()
+                if flight is not None and new
+            }
+            found = yield from self._reading.find_all(
+                [led.call for led in ours.values()],
+                followed=[led.followed for led in ours.values()],
+            )
             many = []
             for key, (call, flight, new) in entered.items():
-                known = {one: found[one] for one in self._reading.beside(key) if one in found}
-                steps = leader.lead(flight, call, known if new else None)
+                if flight is None:
+                    many.append(leader.computed(call))
+                    continue
+                if new:
+                    known = {one: found[one] for one in self._reading.beside(key) if one in found}
+                    steps = leader.lead_on(ours[key], known)
+                else:
+                    steps = leader.lead(flight, call)
                 many.append(self._engine.landed(Lead(flight, call, steps, new)))
             outcomes = dict(zip(entered, (yield Each(many)) if many else (), strict=True))
         finally:
             self._leave(entered)
         return {item: outcomes[call.key] for item, call in calls.items()}
 
-    def _leave(self, entered: Mapping[Any, tuple[BoundCall, Flight, bool]]) -> None:
+    def _leave(self, entered: Mapping[Key, _Entered]) -> None:
         """Take back the flights that we put into the table and nobody has begun."""
         for key, (_, flight, new) in entered.items():
-            if new and not flight.ended and flight.begin():
+            if flight is not None and new and not flight.ended and flight.begin():
                 self._engine.flights.drop(key, flight)
 
     def refresh(self, items: Iterable[Hashable]) -> Steps[Outcome]:
@@ -140,8 +156,8 @@ class ManyCalls:
 
     def get_ttl(self, items: Iterable[Hashable]) -> Steps[Outcome]:
         """``(value, seconds left)`` of each item that something is held for."""
-        calls, alone = self._keyed(items)
-        found = yield from self._reading.find_all({call.key for call in calls.values()})
+        calls, alone = self._keyed(items, self._reading.keyed)
+        found = yield from self._reading.find_all(calls.values())
         now = self._reading.monotonic()
         outcomes: dict[Any, Outcome] = {}
         for item in (*calls, *alone):
@@ -174,12 +190,14 @@ class ManyCalls:
         outcomes = (yield Each(many)) if many else []
         return Outcome({item: outcome.value for item, outcome in zip(items, outcomes, strict=True)})
 
-    def _keyed(self, items: Iterable[Hashable]) -> tuple[dict[Any, BoundCall], list[Any]]:
-        """The calls by item, and the items whose calls have no key."""
+    def _keyed(
+        self, items: Iterable[Hashable], keyed: _Keyed
+    ) -> tuple[dict[Any, BoundCall], list[Any]]:
+        """The calls by item, and the items whose calls the cache cannot use."""
         calls: dict[Any, BoundCall] = {}
         alone: list[Any] = []
         for item in dict.fromkeys(items):
-            call = self._reading.keyed(self.args(item), {})
+            call = keyed(self.args(item), {})
             if call is None:
                 alone.append(item)
             else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import inspect
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
 
@@ -61,6 +61,8 @@ class Plan:
     cache_if: Callable[..., object] | None = None
     cache_errors: Mapping[type[Exception], float] | None = None
     claim_ttl: float = 10.0
+    wait_time: float | None = None
+    tags: Callable[..., Iterable[Key]] | None = None
     typed: bool = False
     ignore: tuple[str, ...] = ()
     value_serialization_function: Callable[[Any], Any] | None = None
@@ -149,6 +151,7 @@ def _check_function(function: Any) -> None:
 
 _CALLBACKS: Final = (
     "key",
+    "tags",
     "cache_if",
     "value_serialization_function",
     "value_deserialization_function",
@@ -204,6 +207,8 @@ def _check_times(plan: Plan) -> None:
     check_number("keep", plan.keep, low=0.0, hint=_SECONDS)
     check_number("error_backoff", plan.error_backoff, low=0.0, hint=_SECONDS)
     check_number("claim_ttl", plan.claim_ttl, low=0.0, hint="a number of seconds, 0 or more")
+    if plan.wait_time is not None:
+        check_number("wait_time", plan.wait_time, low=0.0, hint="a number of seconds, 0 or more")
     if plan.renew_time is not None:
         check_number("renew_time", plan.renew_time, low=0.0, hint=_SECONDS)
     for name in ("soft_timeout", "hard_timeout"):
@@ -269,6 +274,11 @@ def _check_together(plan: Plan) -> None:
     soft, hard = plan.soft_timeout, plan.hard_timeout
     if soft is not None and hard is not None and soft >= hard:
         raise ValueError(f"soft_timeout must be below hard_timeout, not {soft!r} and {hard!r}")
+    if plan.tags is not None and plan.client.capabilities.bytes_only:
+        raise ValueError(
+            f"tags need a client that can keep more than bytes, as the versions of the tags are "
+            f"kept with each value: {plan.client!r} cannot"
+        )
     if plan.awaits and plan.pool.inline and plan.client.capabilities.blocking:
         raise ValueError(
             f"{plan.pool!r} would ask {plan.client!r} in the event loop's own thread, and stop "

@@ -10,16 +10,20 @@ from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 from tiered.clients.base import Entry, Search
+from tiered.clients.tags import Stamp
 from tiered.decorators.failures import FailureOf
 from tiered.decorators.hooks import Hooks
 from tiered.decorators.plan import Plan
 from tiered.decorators.space import Space
+from tiered.decorators.tagging import Tagging
 from tiered.decorators.terms import Terms
 from tiered.decorators.verdict import Verdict, judge
 from tiered.keys.call import BoundCall, CallShape
+from tiered.sentinels import MissingType
 from tiered.stats.reports import Reports
 from tiered.steps.counting import CallCounters
 from tiered.steps.effects import Ask, Steps
+from tiered.steps.following import Followed
 from tiered.typing import Key
 
 __all__ = ["Reading"]
@@ -49,6 +53,7 @@ class Reading:
         self.hooks = Hooks(plan.initialize, plan.name, self.reports)
         self.bind = shape.binder()
         self._check = shape.checker()
+        self.tagging = None if plan.tags is None else Tagging(plan, space, self.guarded)
 
     # -- Calls -------------------------------------------------------------------
 
@@ -71,6 +76,32 @@ class Reading:
             return None
         return call
 
+    def tagged(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> BoundCall | None:
+        """The call with its key and tags; ``None`` if it has none that a cache could use.
+
+        Raises as :meth:`keyed`.
+        """
+        call = self.keyed(args, kwargs)
+        return None if call is None else self.with_tags(call)
+
+    def with_tags(self, call: BoundCall) -> BoundCall | None:
+        """*call* with its tags; ``None`` if these cannot be told."""
+        if self.tagging is None:
+            return call
+        try:
+            return self.tagging.tagged(call)
+        except Exception as error:
+            self.counters.errors += 1
+            self.reports.warn("tags", "%s is called without the cache: %r", self.plan.name, error)
+            return None
+
+    def stamp(self, call: BoundCall) -> Steps[Stamp | MissingType | None]:
+        """What a value that is computed from now on is to be kept with.
+
+        ``None`` for a function without tags, and ``MISSING`` if it cannot be kept.
+        """
+        return None if self.tagging is None else (yield from self.tagging.stamp(call))
+
     # -- Entries -----------------------------------------------------------------
 
     def ask(self, operation: Callable[[], T], fallback: T) -> Steps[T]:
@@ -91,28 +122,46 @@ class Reading:
 
     def find(self, call: BoundCall) -> Steps[Entry | None]:
         """What is held for the call, fresh or stale."""
-        search = self.hooks.search
-        return (yield from self.ask(lambda: self.space.client.find(call.key, search), None))
+        search, tagging = self.hooks.search, self.tagging
 
-    def find_all(self, keys: Iterable[Key], margin: float = 0.0) -> Steps[dict[Key, Entry]]:
-        """What is held for *keys*, and beside them of failed computations, in one request.
+        def find() -> Entry | None:
+            if tagging is None:
+                return self.space.client.find(call.key, search)
+            return tagging.values.find_tagged((call.key,), search, call.tags).get(call.key)
+
+        return (yield from self.ask(find, None))
+
+    def find_all(
+        self, calls: Iterable[BoundCall], margin: float = 0.0, followed: Iterable[Followed] = ()
+    ) -> Steps[dict[Key, Entry]]:
+        """What is held for *calls*, and beside them of failed computations, in one request.
 
         With a *margin*, farther tiers are asked for what has more than these seconds left:
-        another process may have refreshed it.
+        another process may have refreshed it. The *followed* flights follow their keys from
+        before that on.
         """
-        wanted = list(keys)
-        values, records = self.space.client, self.space.records
+        wanted: list[Key] = []
+        tags: dict[str, None] = {}
+        for call in calls:
+            wanted.append(call.key)
+            tags.update(dict.fromkeys(call.tags))
+        values, records, tagging = self.space.client, self.space.records, self.tagging
         failures: list[Key] = []
         if self.remembers_failures:
             failures = [FailureOf(key) for key in wanted]
         search = self._search(margin)
 
         def find() -> dict[Key, Entry]:
-            if values is not records:
-                found = values.find_many(wanted, search)
-                return found | records.entries(failures) if failures else found
-            if len(wanted) + len(failures) > 1:
-                return values.find_many([*wanted, *failures], search)
+            for flight in followed:
+                flight.begin()
+            together = values is records
+            asked = [*wanted, *failures] if together else wanted
+            if tagging is not None or not together or len(asked) > 1:
+                if tagging is None:
+                    found = values.find_many(asked, search)
+                else:
+                    found = tagging.values.find_tagged(asked, search, tags)
+                return found if together or not failures else found | records.entries(failures)
             entry = values.find(wanted[0], search)
             return {} if entry is None else {wanted[0]: entry}
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from tiered.clients.base import CacheClient
 from tiered.clients.decorating import DecoratedWrapper
 from tiered.clients.namespace import NamespaceWrapper
+from tiered.clients.tagged import TaggedView, unstamped
 from tiered.decorators.plan import NO_NAMESPACE, Plan
 
 __all__ = ["Space"]
@@ -19,6 +20,8 @@ class Space(NamedTuple):
         client: for values.
         records: for what is remembered beside them: without the value transforms.
         namespace: of both; ``None`` without one.
+
+    Both are a :class:`TaggedView` if values have tags.
     """
 
     client: CacheClient
@@ -34,11 +37,13 @@ class Space(NamedTuple):
             assert isinstance(plan.namespace, str)
             namespace = records = NamespaceWrapper(plan.namespace, plan.client)
         client = records
-        if plan.value_serialization_function or plan.value_deserialization_function:
+        inward, outward = plan.value_serialization_function, plan.value_deserialization_function
+        if inward or outward:
+            if plan.tags is not None:
+                inward, outward = inward and unstamped(inward), outward and unstamped(outward)
             # Around the namespace, whose revisions are no values of the function's.
-            client = DecoratedWrapper(
-                records,
-                value_decorator=plan.value_serialization_function,
-                value_undecorator=plan.value_deserialization_function,
-            )
-        return cls(client, records, namespace)
+            client = DecoratedWrapper(records, value_decorator=inward, value_undecorator=outward)
+        if plan.tags is None:
+            return cls(client, records, namespace)
+        tagged = TaggedView(client)
+        return cls(tagged, tagged if client is records else TaggedView(records), namespace)

@@ -23,7 +23,7 @@ from typing import Any, Final, NamedTuple
 
 from tiered.typing import Key
 
-__all__ = ["BoundCall", "CallShape", "PlainSignature"]
+__all__ = ["BoundCall", "CallShape", "PlainSignature", "TaggedCall"]
 
 _OWN: Final = "_tiered_"
 """Prefix of the names that generated code uses for itself."""
@@ -36,6 +36,28 @@ class BoundCall(NamedTuple):
     key: Key
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """Names of the tags of its value."""
+        return ()
+
+
+class TaggedCall(BoundCall):
+    """A call whose value has tags."""
+
+    _tags: tuple[str, ...]
+
+    @classmethod
+    def of(cls, call: BoundCall, tags: tuple[str, ...]) -> TaggedCall:
+        """*call*, with the names of its tags."""
+        tagged = cls(*call)
+        tagged._tags = tags
+        return tagged
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        return self._tags
 
 
 class PlainSignature(NamedTuple):

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import enum
 import hashlib
-import itertools
 import math
 import secrets
-import threading
 from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
 from tiered.clients.base import CacheClient, Entry
+from tiered.clients.belief import Belief
 from tiered.clock import SYSTEM_CLOCK
-from tiered.concurrency import fork
 from tiered.region.api import MetaDataType
 from tiered.stats.reports import Reports
 from tiered.typing import Clock, Key
@@ -158,9 +156,10 @@ class SharedInvalidationStrategy(RegionInvalidationStrategy):
     up anew: that invalidates the region, but brings nothing back.
 
     Who hears of it, and when: this process and readers that ask a server anyway, at once; who
-    has a near tier, within *recheck* seconds. While no server answers, an invalidation holds
-    in this process, which tells the servers as soon as it can; one that only some servers have
-    heard of reaches all processes within a second of the others' return.
+    has a near tier, within *recheck* seconds, or at once where the client tells of changes.
+    While no server answers, an invalidation holds in this process, which tells the servers as
+    soon as it can; one that only some servers have heard of reaches all processes within a
+    second of the others' return (where the client tells of changes, within ten).
 
     Args:
         name: of the region; regions of one name on the same servers are one.
@@ -194,43 +193,36 @@ class SharedInvalidationStrategy(RegionInvalidationStrategy):
         self._region = hashlib.blake2b(name.encode(), digest_size=4).hexdigest()
         self._client = client.authority
         self._clock = client.clock
-        self._recheck = recheck
         self._in_bytes = self._client.capabilities.bytes_only
         self._marks = tuple(_Mark.new(0.0) for _ in self.keys)
         self._owed: dict[int, _Mark] = {}  # what the server has not been told yet
         self._last_hard: bool | None = None
         self._reports = Reports("tiered.region", self._clock)
-        self._tickets = itertools.count(1)
+        self._belief = Belief(self, self.keys, self._client, self._clock, recheck)
         self._changed = 0
         self._compared_until = -math.inf
-        fork.register(self)
-        self.after_fork()
+        self._compared_after = 0
         self._note(self._marks)
-
-    def after_fork(self) -> None:
-        """A new lock: whoever was asking the server is not in this process."""
-        self._lock = threading.RLock()
 
     # -- What is believed --------------------------------------------------------
 
     def current(self) -> str:
         """The revision, confirmed with the server if that is due."""
-        if self._clock.monotonic() >= self.horizon:
-            with self._lock:
-                if self._clock.monotonic() >= self.horizon:
-                    self.confirm()
+        self._belief.renew(self._confirm)
         return self.revision
 
     def confirm(self) -> str:
         """The revision, confirmed with the server now."""
-        with self._lock:
-            ticket = self.ticket()
-            self.adopt(self._client.entries(self.keys), ticket)
-            return self.revision
+        self._belief.renew(self._confirm, anew=True)
+        return self.revision
+
+    def _confirm(self) -> None:
+        ticket = self.ticket()
+        self.adopt(self._client.entries(self.keys), ticket)
 
     def ticket(self) -> int:
         """To be drawn before the server is asked for :attr:`keys`."""
-        return next(self._tickets)
+        return self._belief.ticket()
 
     def adopt(self, found: Mapping[Key, Entry], ticket: int) -> None:
         """Take what was just read from the server for true, and make up what it has not.
@@ -239,23 +231,27 @@ class SharedInvalidationStrategy(RegionInvalidationStrategy):
         then the server is asked again.
         """
         found = {**found, **self._compared()}
-        with self._lock:
+        with self._belief.asking:
             if ticket < self._changed:
+                ticket = self.ticket()
                 found = self._client.entries(self.keys)
-            marks = []
+            marks, answered = [], True
             if any(key not in found for key in self.keys):
                 # A client that has other names for its keys does not bring them along.
                 found = {**self._client.entries(self.keys), **found}
             for key, known in zip(self.keys, self._marks, strict=True):
                 held = found.get(key) or self._client.agree(key, self._stored(_Mark.new(0.0)))
                 # If nobody answers, what was right when we last could ask.
+                answered = answered and held is not None
                 marks.append(known if held is None else _Mark.read(held.value))
             for at in list(self._owed):
                 # Another one: if it was heard after all, others may have invalidated since.
                 marks[at] = self._owed[at] = _Mark.new(self._clock.wall())
                 self._tell(at)
             self._note(tuple(marks))
-            self.horizon = self._clock.monotonic() + self._recheck
+            self._belief.confirmed(ticket)
+            if self._owed or not answered:
+                self._belief.shorten()
 
     def _compared(self) -> dict[Key, Entry]:
         """Once in a while, what all servers agree on; else nothing.
@@ -263,11 +259,11 @@ class SharedInvalidationStrategy(RegionInvalidationStrategy):
         The server that is asked usually may have been out of reach for an invalidation that
         another one has heard of, and who invalidated may be gone.
         """
-        with self._lock:
-            now = self._clock.monotonic()
-            if now < self._compared_until:
+        with self._belief.asking:
+            now, heard = self._clock.monotonic(), self._belief.heard
+            if now < self._compared_until and heard == self._compared_after:
                 return {}
-            self._compared_until = now + _COMPARED_FOR
+            self._compared_until, self._compared_after = now + _COMPARED_FOR, heard
         held = {key: self._client.agree(key, self._stored(_Mark.new(0.0))) for key in self.keys}
         return {key: entry for key, entry in held.items() if entry is not None}
 
@@ -275,7 +271,7 @@ class SharedInvalidationStrategy(RegionInvalidationStrategy):
         self._marks = marks
         revision = ".".join((self._region, *(mark.token for mark in marks)))
         if revision != self.revision:
-            self._changed = self.ticket()
+            self._changed = self._belief.serial()
             self.revision = revision  # else the same object, which is compared at once
 
     def _stored(self, mark: _Mark) -> str | bytes:
@@ -285,13 +281,15 @@ class SharedInvalidationStrategy(RegionInvalidationStrategy):
     # -- The strategy ------------------------------------------------------------
 
     def invalidate(self, hard: bool = True) -> None:
-        with self._lock:
+        with self._belief.asking:
             at = 0 if hard else 1
             marks = list(self._marks)
             marks[at] = self._owed[at] = _Mark.new(self._clock.wall())
             self._tell(at)
             self._note(tuple(marks))
             self._last_hard = bool(hard)
+            if self._owed:
+                self._belief.shorten()
 
     def _tell(self, at: int) -> None:
         """Tell the server of the invalidation that is owed to it, and see whether it has heard."""

@@ -107,6 +107,15 @@ class Access:
                 raise self._failure(error) from error
         raise self._failure(OSError(f"{self.path!r} is removed again and again"))
 
+    def attempt(self, action: Callable[[Tree], T], default: T) -> T:
+        """The same, but *default* if it fails, unless the client is strict."""
+        try:
+            return self.change(action)
+        except StorageError:
+            if self.strict:
+                raise
+            return default
+
     def is_lost(self, tree: Tree) -> bool:
         """Whether others find another directory by now; parts that were removed are forgotten."""
         for shard in range(SHARDS):

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 from tiered.clients.base import (
     ALWAYS,
@@ -20,6 +20,7 @@ from tiered.clients.base import (
 from tiered.clients.explanation import Explanation
 from tiered.clients.files import claims
 from tiered.clients.files.access import Access
+from tiered.clients.files.byname import ByName
 from tiered.clients.files.claiming import UNFOUNDED, Claiming
 from tiered.clients.files.claims import Ticket
 from tiered.clients.files.eviction import Evictor
@@ -38,8 +39,6 @@ from tiered.typing import Clock, Key
 from tiered.validation import check_count, check_number
 
 __all__ = ["FilesCacheClient", "FilesStats"]
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,30 +215,22 @@ class FilesCacheClient(CacheClient):
 
     def touch(self, key: Key, deadline: float) -> bool:
         name = self._name(key).signed
-        return self._change(lambda tree: self._values.lengthen(tree, name, deadline), False)
+        return self._access.attempt(lambda tree: self._values.lengthen(tree, name, deadline), False)
 
     def outdate(self, key: Key) -> bool:
         name, now = self._name(key).signed, self.clock.monotonic()
-        return self._change(lambda tree: self._values.end(tree, name, now), False)
+        return self._access.attempt(lambda tree: self._values.end(tree, name, now), False)
 
     def discard(self, key: Key) -> bool:
         name = self._name(key).signed
-        return self._change(lambda tree: self._values.remove(tree, name), False)
+        return self._access.attempt(lambda tree: self._values.remove(tree, name), False)
 
     def sweep(self, before: float | None) -> int:
         def sweep(tree: Tree) -> int:
             now = self._values.now(tree)
             return cleared(tree, now) if before is None else swept(tree, now, before)
 
-        return self._change(sweep, 0)
-
-    def _change(self, action: Callable[[Tree], T], default: T) -> T:
-        try:
-            return self._access.change(action)
-        except StorageError:
-            if self._access.strict:
-                raise
-            return default
+        return self._access.attempt(sweep, 0)
 
     # -- Claims ----------------------------------------------------------------
 
@@ -264,6 +255,11 @@ class FilesCacheClient(CacheClient):
             # Pickles that are not signed are read only where nobody else can write.
             authentic=self._codec.authentic or self._pickles,
         )
+
+    @property
+    def by_name(self) -> ByName:
+        """For who hears of changes of keys, and keeps the directory in step with them."""
+        return ByName(self._access, self._values, self.clock)
 
     @property
     def path(self) -> str:

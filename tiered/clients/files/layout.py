@@ -35,12 +35,12 @@ from tiered.codec.sign import Signer
 from tiered.codec.values import Header, ValueCodec
 from tiered.errors import CorruptValue, ValueTooLarge
 
-__all__ = ["Layout", "Version", "allocated", "peeked", "version"]
+__all__ = ["Layout", "Told", "Version", "allocated", "peeked", "version"]
 
 _HEAD: Final = struct.Struct(">4sI")
 _MAGIC: Final = b"tFv1"
-_EXPIRES: Final = struct.Struct(">d")
-_EXPIRES_AT: Final = 28
+_DATES: Final = struct.Struct(">dd")
+_DATES_AT: Final = 20
 """In an envelope."""
 
 _SERIALIZER_AT: Final = 18
@@ -234,20 +234,28 @@ def version(name: bytes, descriptor: int) -> Version | None:
     return Version(*file, data[len(head) :])
 
 
-def peeked(descriptor: int) -> tuple[bytes, float] | None:
-    """The name and the expiry that a file tells, unverified; ``None`` if it tells none."""
+class Told(NamedTuple):
+    """What a file tells of itself, unverified; times are those of files."""
+
+    name: bytes
+    created: float
+    expires: float
+
+
+def peeked(descriptor: int) -> Told | None:
+    """What an open file tells of itself; ``None`` if it is none of ours."""
     data = os.pread(descriptor, _USUAL, 0)
     if len(data) < _HEAD.size:
         return None
     magic, length = _HEAD.unpack_from(data)
-    at = _HEAD.size + length + _EXPIRES_AT
+    at = _HEAD.size + length + _DATES_AT
     if magic != _MAGIC or length > _LONGEST_NAME:
         return None
-    if at + _EXPIRES.size > len(data):
-        data = os.pread(descriptor, at + _EXPIRES.size, 0)
-    if at + _EXPIRES.size > len(data):
+    if at + _DATES.size > len(data):
+        data = os.pread(descriptor, at + _DATES.size, 0)
+    if at + _DATES.size > len(data):
         return None
-    return data[_HEAD.size : _HEAD.size + length], _EXPIRES.unpack_from(data, at)[0]
+    return Told(data[_HEAD.size : _HEAD.size + length], *_DATES.unpack_from(data, at))
 
 
 def _rest(descriptor: int, start: int) -> bytes:

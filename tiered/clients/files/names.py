@@ -85,6 +85,14 @@ class Place(NamedTuple):
         return cls._at(bytes.fromhex(file[:40]))
 
     @classmethod
+    def called(cls, name: bytes) -> Place:
+        """The place of the key that the coherence bus calls *name*: by its canonical bytes, or
+        by ``#`` and their digest."""
+        if name[:1] == b"#":
+            return cls._at(name[1:21].ljust(20, b"\0"))
+        return cls.of(b"\0" + name)
+
+    @classmethod
     def _at(cls, digest: bytes) -> Place:
         lock = int.from_bytes(digest[:8], "big") >> 64 - PLACE_BITS
         shard = digest[0] >> 8 - SHARD_BITS

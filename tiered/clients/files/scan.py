@@ -12,7 +12,7 @@ from tiered.clients.files.layout import peeked
 from tiered.clients.files.names import SHARDS, Place
 from tiered.clients.files.tree import Tree
 
-__all__ = ["Findings", "Progress", "cleared", "scan", "shards_of", "swept", "values_in"]
+__all__ = ["Findings", "Progress", "cleared", "listed", "scan", "shards_of", "swept", "values_in"]
 
 Progress: TypeAlias = Callable[[int, int], object]
 """``progress(done, all)``, of shards."""
@@ -65,7 +65,7 @@ def scan(
     tally = _Tally(tree, now, repair, is_sound)
     with tree.locks.everything():
         for number, shard in shards_of(tree):
-            for file in _listed(shard):
+            for file in listed(shard):
                 tally.count(shard, file)
             if progress is not None:
                 progress(number + 1, SHARDS)
@@ -117,7 +117,7 @@ def cleared(tree: Tree, now: float) -> int:
     for number, shard in shards_of(tree):
         # In one step: what was computed before does not come after it.
         with tree.locks.shard(number):
-            for file in _listed(shard):
+            for file in listed(shard):
                 if names.is_claim(file):
                     _remove(shard, file)
                 elif names.is_value(file):
@@ -131,7 +131,7 @@ def swept(tree: Tree, now: float, before: float) -> int:
 
     def is_due(descriptor: int) -> bool:
         told = peeked(descriptor)
-        return told is not None and told[1] < limit
+        return told is not None and told.expires < limit
 
     removed = 0
     for _, shard in shards_of(tree):
@@ -158,10 +158,11 @@ def shards_of(tree: Tree) -> Iterator[tuple[int, int]]:
 
 def values_in(shard: int) -> list[str]:
     """The names of the values in an open shard."""
-    return [file for file in _listed(shard) if names.is_value(file)]
+    return [file for file in listed(shard) if names.is_value(file)]
 
 
-def _listed(shard: int) -> list[str]:
+def listed(shard: int) -> list[str]:
+    """The names of all files in an open shard."""
     try:
         return os.listdir(shard)
     except FileNotFoundError:

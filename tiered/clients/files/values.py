@@ -151,9 +151,9 @@ class Values:
         try:
             with entries.opened(tree, place) as descriptor:
                 told = peeked(descriptor)
-                if told is None or Place.of(told[0]) != place:
+                if told is None or Place.of(told.name) != place:
                     return False
-                self._layout.check(told[0], descriptor)
+                self._layout.check(told.name, descriptor)
         except (OSError, CorruptValue):
             return False
         return True
@@ -180,7 +180,10 @@ class Values:
 
     def remove(self, tree: Tree, name: bytes) -> bool:
         """Remove what is held, and end a claim; whether anything was held."""
-        place = Place.of(name)
+        return self.remove_at(tree, Place.of(name))
+
+    def remove_at(self, tree: Tree, place: Place) -> bool:
+        """The same, whatever the name is."""
         with tree.locks.key(place):
             claims.drop(tree, place)
             return entries.discard(tree, place, self.now(tree))
@@ -214,6 +217,18 @@ class Values:
             except OSError:
                 entries.discard(tree, place, self.now(tree))
             return True
+
+    def end_at(self, tree: Tree, place: Place, deadline: float) -> bool:
+        """The same, whatever the name is."""
+        try:
+            with entries.opened(tree, place) as descriptor:
+                told = peeked(descriptor)
+        except OSError:
+            told = None
+        if told is not None and Place.of(told.name) == place:
+            return self.end(tree, told.name, deadline)
+        self.remove_at(tree, place)
+        return False
 
     def _redate(self, tree: Tree, name: bytes, place: Place, deadline: float) -> None:
         with entries.opened(tree, place, change=True) as descriptor:

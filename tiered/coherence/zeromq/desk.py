@@ -65,7 +65,7 @@ class Desk:
 
     def _perform(self, effects: Iterable[BrokerEffect]) -> None:
         for effect in effects:
-            if type(effect) is SendAll:
+            if isinstance(effect, SendAll):
                 self._send(effect.routes, effect.message)
             else:
                 self._send((effect.route,), effect.message)

@@ -50,15 +50,15 @@ class BindResult(enum.Enum):
 
 
 class Follow(NamedTuple):
-    """Follow the broker at the address number *index*."""
+    """Follow the broker at the address number *place*."""
 
-    index: int
+    place: int
 
 
 class Bind(NamedTuple):
-    """Try to become the broker at the address number *index*."""
+    """Try to become the broker at the address number *place*."""
 
-    index: int
+    place: int
 
 
 class Wait(NamedTuple):
@@ -106,6 +106,10 @@ class Election:
     def failed(self, index: int, now: float) -> None:
         """Whoever is at *index* does not answer as a broker, or is about to leave."""
         self._ready_again[index] = now + self._patience
+
+    def renewed(self, index: int) -> None:
+        """Whoever was at *index* is gone; who is there next has not failed us."""
+        self._ready_again[index] = -math.inf
 
     def tried(self, index: int, result: BindResult, now: float) -> None:
         """Binding number *index* came to *result*."""

@@ -7,6 +7,7 @@ answers nobody, and those who were connected do not hear that it is dead.
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import socket
 import stat
@@ -26,13 +27,14 @@ def keep_for_ever(inherited: object) -> None:
     _kept.append(inherited)
 
 
-def close_copies(bound: Iterable[tuple[BusAddress, str]]) -> None:
+def close_copies(bound: Iterable[tuple[BusAddress, str, bool]]) -> None:
     """Close the descriptors of this process that belong to sockets bound to one of *bound*.
 
     Args:
-        bound: addresses, each with the endpoint that was bound for it.
+        bound: addresses, each with the endpoint that was bound for it, and whether that is
+            of IPv6.
     """
-    names = {_name(address, endpoint) for address, endpoint in bound}
+    names = {_name(address, endpoint) for address, endpoint, _ in bound}
     if not names:
         return
     for entry in os.listdir("/proc/self/fd"):
@@ -45,7 +47,7 @@ def _name(address: BusAddress, endpoint: str) -> tuple[str, int]:
     if address.path:
         return address.path, 0
     host = endpoint.removeprefix("tcp://").rpartition(":")[0].strip("[]")
-    return ("" if address.is_wildcard else host), address.port
+    return ("" if address.is_wildcard else ipaddress.ip_address(host).compressed), address.port
 
 
 def _is_bound_to(descriptor: int, names: set[tuple[str, int]]) -> bool:
@@ -56,6 +58,8 @@ def _is_bound_to(descriptor: int, names: set[tuple[str, int]]) -> bool:
     except OSError:
         return False  # the one that listed the folder; or none that can be asked
     try:
+        if copy.type != socket.SOCK_STREAM:
+            return False
         name: Any = copy.getsockname()
     except OSError:
         return False

@@ -1,0 +1,314 @@
+"""Starts nodes and brokers, does to them what a test wants, and asks the checker."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import socket
+import time
+from collections.abc import Sequence
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, Final, Self
+
+from tests.integration.coherence.checker import Bound, Verdict, judged
+from tests.integration.coherence.network import Network
+from tests.integration.coherence.process import PATIENCE, Orders, Process, Worker, eventually
+from tests.integration.coherence.settings import Load, Settings, State
+from tests.integration.coherence.truth import Truth
+
+LOG: Final = logging.getLogger(__name__)
+
+__all__ = ["EXIT", "LONGER", "ROUNDS", "SLACK", "Cluster"]
+
+LONGER: Final = float(os.environ.get("TIERED_FAULTS_LONGER", "1"))
+"""The load before and after each fault lasts so many times as long."""
+ROUNDS: Final = int(os.environ.get("TIERED_FAULTS_ROUNDS", "1"))
+"""Each fault that passes comes so many times."""
+SLACK: Final = float(os.environ.get("TIERED_FAULTS_SLACK", "0.3"))
+"""Seconds for which a busy machine may keep a thread waiting."""
+EXIT: Final = 6.0
+"""Seconds in which a process has to have ended."""
+LAST_WORDS: Final = 0.1
+"""Seconds before a freeze in which an event may still lie in the process that was frozen."""
+
+
+class Cluster:
+    """Nodes, and brokers, with what they share; a context manager.
+
+    Args:
+        folder: for the logs and all else.
+        servers: the addresses of the shared memcached.
+        candidates: the addresses of the bus.
+        plain, synchronous: how many keys have deletes that wait for nobody, and for everybody.
+        network: where hosts have links that can be cut.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        servers: Sequence[str],
+        candidates: Sequence[str],
+        *,
+        plain: int = 1500,
+        synchronous: int = 200,
+        network: Network | None = None,
+        **settings: Any,
+    ) -> None:
+        self.folder = folder
+        self.truth = Truth.made(folder / "truth", plain + synchronous)
+        self.settings = Settings(
+            folder=str(folder),
+            servers=tuple(servers),
+            candidates=tuple(candidates),
+            prefix=f"{folder.name}-{os.getpid()}/",
+            plain=range(plain),
+            synchronous=range(plain, plain + synchronous),
+            **settings,
+        )
+        self.bounds = [
+            Bound(self.settings.detection + SLACK, self.settings.plain),
+            Bound(0.0, self.settings.synchronous),
+        ]
+        self.all: dict[str, Worker] = {}
+        self.children: dict[str, Orders] = {}
+        self.brokers: list[Process] = []
+        self.told: list[str] = [f"{time.monotonic():.4f} starts"]
+        self.states: dict[str, State] = {}
+        self._network = network
+        self._path = str(folder / "orders")
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.bind(self._path)
+        self._socket.listen(16)
+        self._socket.settimeout(PATIENCE)
+
+    # -- Who takes part --------------------------------------------------------------
+
+    def broker(self, *, host: int | None = None, bind: str | None = None) -> Process:
+        """A broker in a process of its own, which listens."""
+        address = bind or self.settings.candidates[0]
+        name = f"broker{len(self.brokers)}"
+        keys = self.folder / f"{name}.key"
+        keys.write_bytes(self.settings.bus_key)
+        keys.chmod(0o600)
+        command = [
+            "-m",
+            "tiered",
+            "coherence",
+            "broker",
+            "--bind",
+            address,
+            "--key-file",
+            str(keys),
+        ]
+        process = Process(name, command, self.folder, self._inside(host))
+        self.brokers.append(process)
+        return process
+
+    def start(self, *names: str, host: int | None = None, **changes: Any) -> list[Worker]:
+        """Nodes with these names, whose settings have these *changes*."""
+        settings = self.settings._replace(**changes)
+        new = []
+        for name in names:
+            # One after the other: who connects is who was started last.
+            worker = Worker(name, self._path, self.folder, self._inside(host), self._accept)
+            self.all[name] = worker
+            worker._connection.send(settings)
+            new.append(worker)
+        for worker in new:
+            assert worker.hear() == "ready"
+        return new
+
+    def fork(self, worker: Worker, name: str) -> tuple[Orders, int]:
+        """A child of *worker*, and its process id."""
+        worker.begin("fork", name)
+        connection = self._accept(name)
+        connection.send(self.settings)
+        child = self.children[name] = Orders(name, connection)
+        assert child.hear() == 0
+        pid = worker.hear()
+        return child, int(pid)
+
+    def _inside(self, host: int | None) -> list[str]:
+        if host is None:
+            return []
+        assert self._network is not None
+        return self._network.inside(host)
+
+    def _accept(self, name: str) -> Connection:
+        connection = Connection(self._socket.accept()[0].detach())
+        assert connection.poll(PATIENCE)
+        introduced, _ = connection.recv()
+        assert introduced == name
+        return connection
+
+    # -- What happens ----------------------------------------------------------------
+
+    def begin(self, load: Load, *names: str) -> None:
+        """Let nodes read and delete by themselves: those with *names*, or all."""
+        for one in self._living():
+            if not names or one.name in names:
+                one.ask("begin", load)
+        self.note(f"{names or 'all'} begin")
+
+    @property
+    def workers(self) -> dict[str, Worker]:
+        """The nodes that were not killed."""
+        return {name: worker for name, worker in self.all.items() if not worker.killed}
+
+    def _living(self) -> list[Orders]:
+        return [*self.workers.values(), *self.children.values()]
+
+    def _running(self) -> list[Process]:
+        return [*self.workers.values(), *(one for one in self.brokers if not one.killed)]
+
+    def lasting(self, seconds: float) -> None:
+        """The load goes on for so long."""
+        time.sleep(seconds * LONGER)
+
+    def note(self, what: str) -> float:
+        """Remember *what* happens, for who reads about a failure; the time."""
+        now = time.monotonic()
+        self.told.append(f"{now:.4f} {what}")
+        return now
+
+    @contextlib.contextmanager
+    def frozen(self, process: Process) -> Any:
+        """*process* stands still; what it has just done is not known to others."""
+        since = self.note(f"{process.name} is frozen")
+        process.freeze()
+        try:
+            yield
+        finally:
+            until = self.note(f"{process.name} goes on")
+            process.thaw()
+        excused = Bound(self.bounds[0].seconds, self.settings.plain, process.name)
+        self.bounds.append(excused._replace(since=since - LAST_WORDS, until=until, at=until))
+
+    @contextlib.contextmanager
+    def cut(self, host: int, *networks: str, names: Sequence[str] = ()) -> Any:
+        """*host* has no link to *networks*; the deletes of *names* take longer to be known."""
+        assert self._network is not None
+        since = self.note(f"host {host} is cut off from {networks}")
+        for network in networks:
+            self._network.cut(host, network)
+        try:
+            yield
+        finally:
+            until = self.note(f"host {host} is healed")
+            for network in networks:
+                self._network.heal(host, network)
+        self.cut_off(names, since, until)
+
+    def cut_off(self, names: Sequence[str], since: float, until: float) -> None:
+        """What *names* deleted then, they could not tell."""
+        settings = self.settings
+        longer = 2 * settings.detection + settings.server_timeout + SLACK
+        for name in names:
+            bound = Bound(longer, settings.plain, name, since - LAST_WORDS)
+            self.bounds.append(bound._replace(until=until + settings.detection))
+
+    def recovered(self, timeout: float = 10.0) -> None:
+        """All serve unasked again, though the load goes on."""
+        eventually(
+            lambda: all(one.state.verified for one in self._living()),
+            timeout,
+            lambda: self._words("not all serve unasked again"),
+        )
+        self.note("all serve unasked again")
+
+    # -- What came of it -------------------------------------------------------------
+
+    def quiet(self) -> None:
+        """The load ends."""
+        for one in self._living():
+            one.begin("quiet")
+        stuck = {one.name: one.hear() for one in self._living()}
+        assert not any(stuck.values()), self._words(f"threads that do not end: {stuck}")
+        self.note("the load has ended")
+
+    def converge(self, timeout: float = 10.0) -> None:
+        """All nodes come to read the newest versions, and to serve them unasked."""
+
+        old: dict[str, list[int]] = {}
+
+        def newest() -> bool:
+            for one in self._living():
+                one.begin("sweep")
+            old.update({one.name: one.hear() for one in self._living()})
+            return not any(old.values())
+
+        def words() -> str:
+            some = {name: keys[:20] for name, keys in old.items() if keys}
+            return self._words(f"not all read the newest versions, but of keys {some} older ones")
+
+        time.sleep(self.bounds[0].seconds)
+        eventually(newest, timeout, words)
+        self.note("all read the newest versions")
+        self.recovered(timeout)
+
+    @property
+    def served(self) -> dict[str, int]:
+        """How many reads the nearest tier of each has answered, at the end."""
+        return {name: state.served for name, state in self.states.items()}
+
+    def verdict(self) -> Verdict:
+        """What the checker says; what the nodes themselves have noticed fails here."""
+        settings = self.settings
+        verdict = judged(self.folder, (settings.plain, settings.synchronous), self.bounds)
+        faults = [fault for one in self._living() for fault in one.state.faults]
+        assert not faults, self._words("\n".join(faults))
+        return verdict
+
+    def end(self) -> dict[str, int | None]:
+        """``SIGTERM`` to all; how each ended, ``None`` for who has not in good time."""
+        processes = self._running()
+        for process in processes:
+            process.terminate()
+        deadline = time.monotonic() + EXIT
+        return {
+            process.name: process.status(max(0.1, deadline - time.monotonic()))
+            for process in processes
+        }
+
+    def finish(self, *, ends: bool = True) -> Verdict:
+        """The load ends, all converge, nothing was stale, and all *ends*: or it fails."""
+        self.quiet()
+        self.converge()
+        self.states = {one.name: one.state for one in self._living()}
+        verdict = self.verdict()
+        self.note(str(verdict))
+        assert not verdict.stale, self._words("stale reads")
+        if not ends:
+            return verdict
+        statuses = self.end()
+        self.note("all have ended")
+        assert set(statuses.values()) == {0}, self._words(f"{statuses}")
+        LOG.info("\n".join(self.told))
+        return verdict
+
+    def _words(self, what: str) -> str:
+        states = []
+        for one in self._living():
+            with contextlib.suppress(Exception):
+                states.append(f"{one.name}: {one.state}")
+        said = [
+            f"{process.name} said:\n{process.said}"
+            for process in (*self.all.values(), *self.brokers)
+            if process.said
+        ]
+        settings = self.settings
+        verdict = judged(self.folder, (settings.plain, settings.synchronous), self.bounds)
+        return "\n".join([what, *self.told, *states, str(verdict), *said])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in (*self.all.values(), *self.brokers):
+            process.kill()
+        for orders in (*self.all.values(), *self.children.values()):
+            orders.close()
+        self._socket.close()
+        self.truth.close()

@@ -1,0 +1,91 @@
+"""Brokers that are killed or frozen, while a thousand deletes a second go on."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.integration.coherence.cluster import ROUNDS, Cluster
+from tests.integration.coherence.conftest import Made
+from tests.integration.coherence.process import Process
+from tests.integration.coherence.settings import Load
+from tests.integration.coherence.truth import Kind
+
+THOUSAND = Load(readers=2, reads=300, deletes=500, synchronous=20)
+READING = Load(readers=2, reads=300, deletes=0, synchronous=20)
+MANY = 4000
+"""Keys: of a few, each would be deleted again before it was noticed that it is too old."""
+
+
+def started(cluster: Cluster) -> None:
+    """Two nodes delete, three read, and have something to lose."""
+    cluster.begin(THOUSAND, "a", "b")
+    cluster.begin(READING, "c")
+    cluster.lasting(2.0)
+
+
+def leading(cluster: Cluster) -> Process:
+    """The node that is the broker."""
+    (name,) = [n for n, one in cluster.workers.items() if one.state.bus["role"] == "broker"]
+    return cluster.workers[name]
+
+
+def finished(cluster: Cluster) -> None:
+    """What holds at the end of each of these tests."""
+    verdict = cluster.finish()
+    assert verdict.counts[Kind.READ] > 2000
+    assert verdict.counts[Kind.DELETED] > 1000
+    assert sum(cluster.served.values()) > 100, cluster.served
+
+
+def test_a_broker_of_its_own_is_killed(cluster: Made) -> None:
+    it = cluster(plain=MANY)
+    broker = it.broker()
+    it.start("a", "b", "c")
+    started(it)
+    it.note("the broker is killed")
+    broker.kill()
+    it.lasting(3.0)
+    assert sum(one.state.bus["takeovers"] for one in it.workers.values()) >= 1
+    finished(it)
+
+
+def test_the_broker_in_a_node_is_killed(cluster: Made) -> None:
+    it = cluster(plain=MANY)
+    it.start("a", "b", "c", "d")
+    started(it)
+    it.begin(THOUSAND, "d")
+    broker = leading(it)
+    it.note(f"{broker.name} is killed, and with it the broker")
+    broker.kill()
+    it.lasting(3.0)
+    assert leading(it) is not broker
+    finished(it)
+
+
+def test_a_broker_that_nobody_can_replace_is_killed_and_started_again(cluster: Made) -> None:
+    it = cluster(plain=MANY, candidate=False)
+    broker = it.broker()
+    it.start("a", "b", "c")
+    started(it)
+    it.note("the broker is killed")
+    broker.kill()
+    it.lasting(2.0)
+    it.note("another one is started")
+    it.broker()
+    finished(it)
+
+
+@pytest.mark.parametrize("kind", ["of its own", "in a node"])
+def test_a_broker_is_frozen(cluster: Made, kind: str) -> None:
+    it = cluster(plain=MANY)
+    if kind == "of its own":
+        it.broker()
+    it.start("a", "b", "c")
+    started(it)
+    broker = it.brokers[0] if it.brokers else leading(it)
+    for _ in range(ROUNDS):
+        with it.frozen(broker):
+            it.lasting(3.0)
+        it.recovered()
+        it.lasting(0.5)
+    finished(it)

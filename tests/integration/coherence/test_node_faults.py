@@ -1,0 +1,145 @@
+"""Nodes that are frozen, killed, late, forked or overwhelmed, and clocks that are set."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.integration.coherence.checker import Bound, judged
+from tests.integration.coherence.cluster import EXIT, ROUNDS, Cluster
+from tests.integration.coherence.conftest import Made
+from tests.integration.coherence.process import eventually
+from tests.integration.coherence.settings import Load
+from tests.integration.coherence.truth import Kind
+
+USUAL = Load(readers=2, reads=300, deletes=100, synchronous=20)
+NOISY = Load(readers=1, reads=300, deletes=20, synchronous=0, noise=20_000)
+MEMORY = 400_000_000
+"""Bytes that no process needs."""
+
+
+def finished(cluster: Cluster) -> None:
+    """What holds at the end of each of these tests."""
+    verdict = cluster.finish()
+    assert verdict.counts[Kind.READ] > 2000
+    assert verdict.counts[Kind.DELETED] > 200
+    assert sum(cluster.served.values()) > 100, cluster.served
+
+
+def test_without_a_fault(cluster: Made) -> None:
+    it = cluster()
+    it.start("a", "b")
+    it.start("c", closes=False)
+    it.begin(USUAL)
+    it.lasting(3.0)
+    finished(it)
+
+
+def test_a_node_is_frozen(cluster: Made) -> None:
+    it = cluster()
+    it.broker()
+    it.start("a", "b", "c")
+    it.begin(USUAL)
+    it.lasting(2.0)
+    for _ in range(ROUNDS):
+        with it.frozen(it.workers["b"]):
+            it.lasting(3.0)
+        it.recovered()
+        it.lasting(0.5)
+    finished(it)
+
+
+def test_a_node_is_killed_while_it_deletes(cluster: Made) -> None:
+    it = cluster()
+    it.broker()
+    it.start("a", "b", "c")
+    it.begin(USUAL._replace(deletes=400))
+    it.lasting(2.0)
+    it.note("b is killed")
+    it.workers["b"].kill()
+    it.lasting(3.0)
+    finished(it)
+
+
+def test_a_node_that_joins_late_serves_nothing_of_before(cluster: Made) -> None:
+    it = cluster()
+    it.broker()
+    it.start("a", "b")
+    (late,) = it.start("late", joins=False)
+    it.begin(USUAL, "a", "b")
+    it.begin(Load(readers=4, reads=300, deletes=0, synchronous=0), "late")
+    it.lasting(2.0)
+    assert not late.state.verified
+    joined = it.note("late joins")
+    late.ask("join")
+    it.start("new")
+    it.begin(USUAL, "late", "new")
+    it.lasting(2.0)
+    finished(it)
+    keys = it.settings.plain
+    for name in ("late", "new"):
+        stale = judged(it.folder, [keys], [Bound(0.0, keys, until=joined)], name).stale
+        assert stale == [], f"{len(stale)}, {stale[0]}"
+
+
+@pytest.mark.parametrize("stall", ["frozen", "thread held up"])
+def test_a_node_cannot_keep_up_with_twenty_thousand_events(cluster: Made, stall: str) -> None:
+    it = cluster(plain=500)
+    broker = it.broker()
+    it.start("a", "b", "c")
+    it.begin(USUAL, "b", "c")
+    it.begin(NOISY, "a")
+    it.lasting(2.0)
+    if stall == "frozen":
+        with it.frozen(it.workers["b"]):
+            it.lasting(3.0)
+    else:
+        since = it.note("b is held up")
+        it.workers["b"].ask("hold", 4.0)
+        it.lasting(4.0)
+        it.cut_off(["b"], since, since + 4.0)
+    it.lasting(1.0)
+    assert broker.memory < MEMORY
+    for worker in it.workers.values():
+        assert worker.memory < MEMORY, worker.name
+    finished(it)
+
+
+def test_a_node_is_forked(cluster: Made) -> None:
+    it = cluster()
+    it.broker()
+    it.start("a", "b")
+    it.begin(USUAL)
+    it.lasting(1.0)
+    parent = it.workers["a"]
+    it.note("a is forked")
+    child, pid = it.fork(parent, "child")
+    it.begin(USUAL, "child")
+    it.lasting(2.0)
+    finished_first = it.finish(ends=False)
+    assert finished_first.counts[Kind.READ] > 1000
+    child.close()
+    it.children.clear()
+    statuses: list[int] = []
+
+    def ended() -> bool:
+        status = parent.ask("reap", pid)
+        statuses.append(status)
+        return status is not None
+
+    eventually(ended, EXIT, lambda: "the child does not end")
+    assert statuses[-1] == 0
+    finished(it)
+
+
+def test_clocks_are_set(cluster: Made) -> None:
+    it = cluster()
+    it.broker()
+    it.start("a", "b", "c")
+    it.begin(USUAL)
+    it.lasting(1.0)
+    for steps in ({"a": 3600.0, "b": -3600.0}, {"a": -7200.0, "b": 3600.0}):
+        for name, seconds in steps.items():
+            it.note(f"the clock of {name} is set by {seconds} s")
+            it.workers[name].ask("step", seconds)
+        it.lasting(1.5)
+    finished(it)

@@ -1,0 +1,58 @@
+"""Links that are cut, and networks that fall apart into two that each go on."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.integration.coherence.cluster import ROUNDS, Cluster
+from tests.integration.coherence.conftest import Made
+from tests.integration.coherence.network import BUS, STORE
+from tests.integration.coherence.settings import Load
+from tests.integration.coherence.truth import Kind
+
+USUAL = Load(readers=2, reads=300, deletes=100, synchronous=20)
+CUT = 5.0
+"""Seconds."""
+
+
+def finished(cluster: Cluster) -> None:
+    """What holds at the end of each of these tests."""
+    verdict = cluster.finish()
+    assert verdict.counts[Kind.READ] > 2000
+    assert verdict.counts[Kind.DELETED] > 200
+    assert sum(cluster.served.values()) > 100, cluster.served
+
+
+@pytest.mark.parametrize("networks", [(BUS,), (BUS, STORE), (STORE,)], ids="+".join)
+def test_a_link_is_cut_and_healed(apart: Made, networks: tuple[str, ...]) -> None:
+    it = apart(1)
+    it.start("a", "b", host=0)
+    it.start("far", host=1)
+    it.begin(USUAL)
+    it.lasting(1.5)
+    for _ in range(ROUNDS):
+        with it.cut(1, *networks, names=["far"]):
+            it.lasting(CUT)
+        it.recovered()
+        it.lasting(0.5)
+    finished(it)
+
+
+@pytest.mark.parametrize("networks", [(BUS,), (BUS, STORE)], ids="+".join)
+@pytest.mark.parametrize("side", [0, 1], ids=["first", "second"])
+def test_two_brokers_after_a_split(apart: Made, side: int, networks: tuple[str, ...]) -> None:
+    it = apart(2)
+    here = it.start("a", "b", host=0)
+    there = it.start("c", "d", host=1)
+    it.begin(USUAL)
+    it.lasting(1.5)
+    for _ in range(ROUNDS):
+        with it.cut(side, *networks, names=["a", "b", "c", "d"]):
+            it.lasting(CUT)
+            roles = [[one.state.bus["role"] for one in nodes] for nodes in (here, there)]
+            assert all("broker" in some for some in roles), f"there were no two brokers: {roles}"
+        it.recovered()
+        it.lasting(0.5)
+    finished(it)
+    epochs = {one.bus["epoch"] for one in it.states.values()}
+    assert len(epochs) == 1, epochs

@@ -1,0 +1,49 @@
+"""Types of arguments of the command line."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Callable
+from typing import Final
+
+__all__ = ["byte_size", "seconds", "whole"]
+
+_LONGEST: Final = 86_400.0
+_UNITS: Final = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+_SIZE: Final = re.compile(r"([0-9]{1,15})([KMGT]?)B?", re.IGNORECASE)
+
+
+def seconds(text: str) -> float:
+    """A positive number of seconds, less than a day."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0.0 < number < _LONGEST:
+        raise argparse.ArgumentTypeError(f"must be a positive number of seconds, not {text!r}")
+    return number
+
+
+def whole(low: int, high: int) -> Callable[[str], int]:
+    """A whole number from *low* to *high*."""
+
+    def parse(text: str) -> int:
+        if not re.fullmatch("[0-9]{1,18}", text) or not low <= int(text) <= high:
+            raise argparse.ArgumentTypeError(
+                f"must be a whole number from {low} to {high}, not {text!r}"
+            )
+        return int(text)
+
+    return parse
+
+
+def byte_size(text: str) -> int:
+    """A number of bytes, such as ``500M`` or ``2GB``."""
+    match = _SIZE.fullmatch(text)
+    size = int(match[1]) * _UNITS[match[2].upper()] if match else 0
+    if not size:
+        raise argparse.ArgumentTypeError(
+            f"must be a number of bytes such as 1000000, 500M or 2G, not {text!r}"
+        )
+    return size

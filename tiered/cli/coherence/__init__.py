@@ -1,0 +1,1 @@
+"""``python -m tiered coherence``: brokers, listeners, and who is there."""

@@ -1,0 +1,28 @@
+"""What a program does when it is told to end."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Final
+
+__all__ = ["on_end"]
+
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@contextlib.contextmanager
+def on_end(action: Callable[[], object]) -> Iterator[None]:
+    """Call *action* on SIGINT, SIGTERM and SIGHUP, in place of being killed; main thread only."""
+
+    def handle(_signal: int, _frame: FrameType | None) -> None:
+        action()
+
+    previous = [signal.signal(one, handle) for one in _SIGNALS]
+    try:
+        yield
+    finally:
+        for one, handler in zip(_SIGNALS, previous, strict=True):
+            signal.signal(one, handler)

@@ -1,0 +1,85 @@
+"""What is done to a directory by somebody who hears of keys, and has none: he knows their names."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from tiered.clients.files import claims, entries
+from tiered.clients.files.access import Access
+from tiered.clients.files.layout import peeked
+from tiered.clients.files.names import Place, is_claim, is_value
+from tiered.clients.files.scan import listed, shards_of
+from tiered.clients.files.tree import Tree
+from tiered.clients.files.values import Values
+from tiered.typing import Clock
+
+__all__ = ["ByName"]
+
+
+class ByName:
+    """Removes values, or makes them stale, by the names that the coherence bus has for keys.
+
+    A name is the key's canonical bytes, or ``#`` and a digest of them (see
+    :mod:`tiered.coherence.names`). Each also ends the claim of who computes the key just now.
+
+    Threads: safe.
+    """
+
+    def __init__(self, access: Access, values: Values, clock: Clock) -> None:
+        self._access = access
+        self._values = values
+        self._clock = clock
+
+    def discard(self, name: bytes) -> bool:
+        """Forget the key; whether it was there."""
+        place = Place.called(name)
+        return self._access.attempt(lambda tree: self._values.remove_at(tree, place), False)
+
+    def outdate(self, name: bytes) -> bool:
+        """Make what is held stale, and keep it; whether it was fresh."""
+        place, now = Place.called(name), self._clock.monotonic()
+        return self._access.attempt(lambda tree: self._values.end_at(tree, place, now), False)
+
+    def outdate_all(self, *, since: float = -math.inf) -> int:
+        """Make everything stale, and keep it.
+
+        Args:
+            since: only what was written then (monotonic) or later.
+
+        Returns:
+            how many values were fresh.
+        """
+        now = self._clock.monotonic()
+        return self._access.attempt(lambda tree: self._outdated(tree, now, since), 0)
+
+    def _outdated(self, tree: Tree, now: float, since: float) -> int:
+        outdated = 0
+        for place in list(_claimed(tree)):
+            with tree.locks.key(place):
+                claims.drop(tree, place)
+        for place in _fresh(tree, now + tree.counts.base, since + tree.counts.base):
+            outdated += self._values.end_at(tree, place, now)
+        return outdated
+
+
+def _claimed(tree: Tree) -> Iterator[Place]:
+    """The places where somebody computes, or was killed at it."""
+    for _, shard in shards_of(tree):
+        yield from (Place.at(file) for file in listed(shard) if is_claim(file))
+
+
+def _fresh(tree: Tree, now: float, since: float) -> Iterator[Place]:
+    """The places of what is fresh at *now*, made since *since*, or does not tell."""
+    for _, shard in shards_of(tree):
+        for file in listed(shard):
+            if not is_value(file):
+                continue
+            place = Place.at(file)
+            try:
+                with entries.opened(tree, place) as descriptor:
+                    told = peeked(descriptor)
+            except OSError:
+                continue  # it is gone, or no file; a scan finds what should not be there
+            if told is None or (told.expires > now and told.created >= since):
+                yield place

@@ -1,0 +1,1 @@
+"""The bus over ZeroMQ: the only modules that know it."""
