@@ -562,3 +562,17 @@ def test_a_flood_to_a_node_that_does_not_read_is_noticed_and_made_good(address: 
             wait_until(lambda: other.verified)
             told = other.ask("distrusted")
             assert other.ask("count") == 30_001 or len(told) > 1
+
+
+def test_a_name_that_nobody_knows_is_told_of_and_passed_over(
+    address: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def unknown(*_: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "no such name")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    with ZmqBus(["tcp://no.such.name:5555", address], key="secret") as bus:
+        wait_until(lambda: bus.stats.role == "broker")
+        assert bus.stats.broker == address
+        assert "tcp://no.such.name:5555: " in caplog.text
+        assert bus.publish(Kind.DELETE, TOPIC, [b"a"]).accepted(PATIENCE)
