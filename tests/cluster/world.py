@@ -140,7 +140,8 @@ class World:
         self.direction(node, slot, "up").send(deliver)
 
     def to_node(self, slot: int, route: Route, message: Any) -> None:
-        node, connection = route  # type: ignore[misc]
+        assert isinstance(route, tuple)
+        node, connection = route
         self.direction(node, slot, "down").send(lambda: node.arrived(connection, message))
 
     def way_from(self, node: SimNode) -> int | None:
