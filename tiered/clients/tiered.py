@@ -195,6 +195,8 @@ class TieredInclusiveClient(CacheClient, NearReads):
         with self._generations.reading(key) as watch:
             best, depth, version = nearest, 0, None
             for index, tier in enumerate(self._tiers[1:], start=1):
+                if search.afresh and tier is not self._tiers[-1]:
+                    continue
                 found, which = self._look(tier, key, search)
                 if found is not None and (
                     best is None or search.farthest or found.deadline > best.deadline
@@ -225,7 +227,7 @@ class TieredInclusiveClient(CacheClient, NearReads):
                         key: watching.enter_context(self._generations.reading(key))
                         for key in missing
                     }
-                elif index == 0 and search.afresh:
+                if search.afresh and tier is not self._tiers[-1]:
                     continue
                 found = self._ask(tier, _bind(tier.client.entries, missing), dict[Key, Entry]())
                 still: list[Key] = []
@@ -242,7 +244,8 @@ class TieredInclusiveClient(CacheClient, NearReads):
                     break
             for key, watch in watches.items():
                 entry, depth = best.get(key, (None, 0))
-                if depth and self._promote(key, entry, depth, watch):
+                note = None if search.on_copies is None else _bind(search.on_copies, key, None)
+                if depth and self._promote(key, entry, depth, watch, note):
                     promoted.append(key)
         for key in promoted:
             self._announce(search, key, best[key][0])

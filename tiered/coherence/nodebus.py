@@ -107,6 +107,11 @@ class NodeBus(ABC):
         self._begin_anew()
         self._members = {}
 
+    @property
+    def closed(self) -> bool:
+        """Whether it has been closed: what is published then reaches nobody."""
+        return False
+
     # -- For members ---------------------------------------------------------------
 
     def join(self, member: Member) -> None:
@@ -162,7 +167,7 @@ class NodeBus(ABC):
             else:
                 member.hear([Event(kind, topic, name) for name in names])
         now = self.clock.monotonic()
-        if now - self._pumped >= self.detection / 2:
+        if self.closed or now - self._pumped >= self.detection / 2:
             self._stalled(now)
         return EventReceipt(self._progress, last)
 
@@ -180,7 +185,7 @@ class NodeBus(ABC):
             return last
 
     def _stalled(self, now: float) -> None:
-        """The transport's thread is held up: it cannot say itself that events are overdue."""
+        """Nobody fetches what is published, nor says that it is overdue."""
         self._pumped = now
         if self._outbox:
             for member in self._all_members():

@@ -110,6 +110,11 @@ class ZmqBus(NodeBus):
         )
 
     @property
+    def closed(self) -> bool:
+        """Whether it has been closed: what is published then reaches nobody."""
+        return self._was_closed
+
+    @property
     def sole(self) -> bool:
         """Whether there can only ever be one broker at a time: at the only address."""
         return len(self._settings.addresses) == 1
