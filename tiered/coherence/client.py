@@ -291,11 +291,16 @@ class CoherentWrapperClient(Wrapper, NearReads):
         manager.start()
         inner = self._private_key(key)
         held = manager.copies.ledger.enter(name_of(inner), inner)
-        claim = self.client.claim(key, ttl)
-        if claim is not None and manager.claims_on_bus:
-            claim = bus_claim(manager, claim, name_of(inner), ttl)
+        claim = None
+        try:
+            own = self.client.claim(key, ttl)
+            if own is not None and manager.claims_on_bus:
+                own = bus_claim(manager, own, name_of(inner), ttl)
+            claim = own
+        finally:
+            if claim is None:
+                manager.copies.ledger.leave(held)
         if claim is None:
-            manager.copies.ledger.leave(held)
             return None
         token = claim.token
 

@@ -168,7 +168,7 @@ class NodeBus(ABC):
                 member.hear([Event(kind, topic, name) for name in names])
         now = self.clock.monotonic()
         if self.closed or now - self._pumped >= self.detection / 2:
-            self._stalled(now)
+            self._stalled()
         return EventReceipt(self._progress, last)
 
     def _leave(self, size: int, data: bytes, urgent: bool) -> int:
@@ -184,9 +184,8 @@ class NodeBus(ABC):
             self._outbox.append((first, size, data, urgent))
             return last
 
-    def _stalled(self, now: float) -> None:
+    def _stalled(self) -> None:
         """Nobody fetches what is published, nor says that it is overdue."""
-        self._pumped = now
         if self._outbox:
             for member in self._all_members():
                 member.overdue()
