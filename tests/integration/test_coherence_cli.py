@@ -18,7 +18,16 @@ import pytest
 
 pytest.importorskip("zmq")
 
-from tiered import FilesCacheClient
+from tests.conftest import SECRET
+from tiered import (
+    FilesCacheClient,
+    InprocCacheClient,
+    MemcachedClient,
+    TieredInclusiveClient,
+    cached,
+    coherent_cached,
+)
+from tiered.cli.demo.server import PrivateMemcached
 from tiered.coherence import ZmqBus
 from tiered.coherence.messages import ALL_TOPICS, Kind
 from tiered.coherence.names import name_of, topic_of
@@ -392,6 +401,34 @@ def test_the_files_of_a_host_are_kept_in_step(
     assert files.entry("x" * 1000) is None
     assert files.entry("stale") is not None
     assert files.get("other") == "value"
+    assert program.end(signal.SIGTERM)[0] == 0
+
+
+def test_workers_without_a_bus_see_what_others_change(
+    listener: Start, address: str, tmp_path: Path, memcached: PrivateMemcached
+) -> None:
+    """A worker that reads through files in front of the server, and one elsewhere on the bus."""
+    truth = ["old"]
+    server = [memcached.address]
+    files = FilesCacheClient(10_000_000, tmp_path / "files")
+    worker = TieredInclusiveClient(files, MemcachedClient(server, checksum_key=SECRET))
+    read = cached(worker, 1000, namespace=f"pages {tmp_path}")(lambda number: truth[0])
+    program = listener("--files", files.path)
+    time.sleep(1.5)
+    with ZmqBus([address], candidate=False) as bus:
+        shared = MemcachedClient(server, checksum_key=SECRET)
+        decorate = coherent_cached(
+            InprocCacheClient(10), shared, bus, 1000, topic=NAMESPACE, namespace=f"pages {tmp_path}"
+        )
+        elsewhere = decorate(lambda number: truth[0])
+        assert elsewhere(1) == read(1) == "old"
+        assert files.usage > 0
+        truth[0] = "new"
+        assert read(1) == "old"  # nobody has told anybody
+        elsewhere.invalidate(1)
+        assert until(lambda: read(1) == "new")
+    for client in (worker, shared):
+        client.close()
     assert program.end(signal.SIGTERM)[0] == 0
 
 

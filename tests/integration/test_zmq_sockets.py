@@ -38,7 +38,7 @@ def address(request: pytest.FixtureRequest, tmp_path: Path) -> BusAddress:
 
 @pytest.fixture
 def listener(address: BusAddress, foreign: ForeignCount) -> Iterator[Listener]:
-    one = Listener([address], wire=WIRE, curve=None, foreign=foreign)
+    one = Listener([address], wire=WIRE, curve=None, foreign=foreign, clock=SYSTEM_CLOCK)
     yield one
     one.close(0.0)
 
@@ -96,7 +96,7 @@ def test_what_was_not_sent_does_not_come_late(
     address: BusAddress, link: Link, foreign: ForeignCount
 ) -> None:
     link.send(HELLO)
-    listener = Listener([address], wire=WIRE, curve=None, foreign=foreign)
+    listener = Listener([address], wire=WIRE, curve=None, foreign=foreign, clock=SYSTEM_CLOCK)
     try:
         connected(link)
         bye = Bye(b"the-node", 1)
@@ -129,7 +129,7 @@ def test_who_has_no_room_is_counted_and_who_is_gone_is_left_out(
 def test_an_end_that_is_lost_is_noticed(
     address: BusAddress, link: Link, foreign: ForeignCount
 ) -> None:
-    listener = Listener([address], wire=WIRE, curve=None, foreign=foreign)
+    listener = Listener([address], wire=WIRE, curve=None, foreign=foreign, clock=SYSTEM_CLOCK)
     connected(link)
     listener.close(0.0)
     wait_until(link.watch)
@@ -140,7 +140,7 @@ def test_an_address_is_bound_by_one(
     address: BusAddress, listener: Listener, foreign: ForeignCount
 ) -> None:
     with pytest.raises(CannotBind) as told:
-        Listener([address], wire=WIRE, curve=None, foreign=foreign)
+        Listener([address], wire=WIRE, curve=None, foreign=foreign, clock=SYSTEM_CLOCK)
     assert told.value.result is BindResult.BUSY
     assert told.value.expected
 
@@ -159,7 +159,7 @@ def test_a_file_is_removed_while_it_is_locked(
 
     monkeypatch.setattr(FileLock, "drop", looked)
     address = parse_bus_address(f"ipc://{path}")
-    listener = Listener([address], wire=WIRE, curve=None, foreign=foreign)
+    listener = Listener([address], wire=WIRE, curve=None, foreign=foreign, clock=SYSTEM_CLOCK)
     assert path.is_socket()
     listener.close(0.0)
     assert seen == [False]
@@ -170,7 +170,7 @@ def test_a_file_that_is_no_socket_is_left_alone(tmp_path: Path, foreign: Foreign
     path.write_text("text")
     address = parse_bus_address(f"ipc://{path}")
     with pytest.raises(CannotBind, match="a file that is no socket"):
-        Listener([address], wire=WIRE, curve=None, foreign=foreign)
+        Listener([address], wire=WIRE, curve=None, foreign=foreign, clock=SYSTEM_CLOCK)
     assert path.read_text() == "text"
 
 
@@ -182,7 +182,7 @@ def test_what_a_dead_broker_left_behind_is_taken_over(
         dead.bind(str(path))
     assert path.is_socket()
     address = parse_bus_address(f"ipc://{path}")
-    Listener([address], wire=WIRE, curve=None, foreign=foreign).close(0.0)
+    Listener([address], wire=WIRE, curve=None, foreign=foreign, clock=SYSTEM_CLOCK).close(0.0)
     assert not path.exists()
 
 

@@ -11,6 +11,7 @@ from tests.coherent import Cluster, Node, drain
 from tests.fakes import Interposed
 from tiered import MISSING, InprocCacheClient, TieredInclusiveClient
 from tiered.coherence import CoherenceManager, CoherentWrapperClient
+from tiered.coherence.messages import NodeMessage, Publish
 from tiered.coherence.names import name_of
 from tiered.entry import Versioned
 from tiered.testing.buses import LocalBus
@@ -239,7 +240,7 @@ def test_the_ledger_stays_as_small_as_the_tier(cluster: Cluster) -> None:
     a = cluster.node()
     for key in range(10_000):
         a.client.put(key, key, 60)
-    assert len(a.manager.ledger) <= 2 * 1_000 + 1_024
+    assert len(a.manager.copies.ledger) <= 2 * 1_000 + 1_024
 
 
 def test_clients_that_do_not_belong_together(cluster: Cluster) -> None:
@@ -289,9 +290,9 @@ def test_the_meter_finds_a_copy_that_was_missed(cluster: Cluster) -> None:
     a.client.put("k", 1, 60)
     assert b.client.get("k") == 1
     probed(cluster, a, b)
-    b.manager.ledger.get(name_of("k")).key = "another"  # type: ignore[union-attr]
+    b.manager.copies.ledger.get(name_of("k")).key = "another"  # type: ignore[union-attr]
     a.client.put("k", 2, 60)
-    b.manager.ledger.get(name_of("k")).key = "k"  # type: ignore[union-attr]
+    b.manager.copies.ledger.get(name_of("k")).key = "k"  # type: ignore[union-attr]
     assert b.client.get("k") == 1  # as a flaw of ours would have it
     probed(cluster, a, b)
     meter = a.manager.stats.meter
@@ -303,8 +304,12 @@ def test_the_meter_finds_a_copy_that_was_missed(cluster: Cluster) -> None:
 def test_of_two_brokers_the_shared_tier_believes_one(cluster: Cluster) -> None:
     a = cluster.node(sole=False)
     b = cluster.node(sole=False, hub=cluster.another_hub())
-    cluster.advance(3.0)
-    assert [a.manager.verified, b.manager.verified].count(True) <= 1
+    together = longest = 0
+    for _ in range(100):
+        cluster.advance(0.1)
+        together = together + 1 if a.manager.verified and b.manager.verified else 0
+        longest = max(longest, together)
+    assert longest <= 11  # when one takes over, what the other was told holds for a second
 
 
 def test_what_one_side_of_a_split_deletes_the_other_does_not_serve_for_long(
@@ -387,10 +392,15 @@ def test_much_that_is_owed_is_told_in_few_messages(cluster: Cluster) -> None:
     cluster.advance(2.0)
     sent: list[object] = []
     send = a.bus._send
-    a.bus._send = lambda message: (sent.append(message), send(message))[1]  # type: ignore[method-assign]
+
+    def noted(message: NodeMessage) -> None:
+        sent.append(message)
+        send(message)
+
+    a.bus._send = noted  # type: ignore[method-assign]
     heard = b.bus.stats.received
     a.bus.cut = False
     cluster.advance(1.0)
     assert a.bus.stats.owed == 0
     assert b.bus.stats.received - heard >= 3000
-    assert sum(type(message).__name__ == "Publish" for message in sent) < 20
+    assert sum(isinstance(message, Publish) for message in sent) < 20

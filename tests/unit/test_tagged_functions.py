@@ -235,6 +235,21 @@ def test_a_hit_does_not_ask_for_tags_and_goes_by_the_front_door(
     assert g.stats.near_hits == (2 if client.capabilities.near else 0)
 
 
+def test_a_revision_that_is_not_believed_is_asked_for(clock: ManualClock, source: Source) -> None:
+    client = TieredInclusiveClient(inproc(clock), TellingFake(inproc(clock)))
+    f = cached(client, 60, namespace="f", tags=user_tags)(source)
+    assert [f(1), f(1)] == ["1: (1,)"] * 2
+    space = f._core.space.namespace
+    assert space is not None
+    near_hits = f.stats.near_hits
+    space.state.horizon = clock.monotonic()
+    path = f.client.hot_path()
+    assert path is not None
+    assert path.lookup(f.callkey(1)) is None
+    assert f(1) == "1: (1,)"
+    assert f.stats.near_hits == near_hits
+
+
 @pytest.mark.parametrize("policy", ["lru", "s3fifo", "lfu", "fifo"])
 def test_a_hit_counts_as_a_use(clock: ManualClock, policy: str) -> None:
     client = InprocCacheClient(40, policy=policy, clock=clock)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import threading
 import weakref
 from collections.abc import Callable, Iterable
@@ -287,6 +288,28 @@ def test_an_answer_from_before_a_decree_was_sent_is_not_believed_after_it(
     assert table.holds(stamp(table, "t"))
 
 
+def test_an_answer_from_before_a_decree_was_done_is_not_believed_after_it(
+    clock: ManualClock,
+) -> None:
+    asked: list[Any] = []
+
+    class Asked(RemoteFake):
+        """While a decree is on its way, somebody asks, and is told what is still there."""
+
+        def decree(self, key: Key, value: Any) -> None:
+            ticket = table.ticket([T])
+            asked.append((ticket, self.entries(ticket.keys)))
+            super().decree(key, value)
+
+    client = Asked(inproc(clock))
+    table = TagTable.of(client)
+    old = stamp(table, "t")
+    client.invalidate_tag("t")
+    table.settle(*asked[0])
+    assert not table.matches(old)
+    assert table.holds(stamp(table, "t"))
+
+
 def test_of_two_invalidations_at_a_time_the_last_one_is_asked_for(clock: ManualClock) -> None:
     server = inproc(clock)
 
@@ -334,7 +357,7 @@ def test_who_is_told_believes_until_then_and_asks_nobody(clock: ManualClock) -> 
     table = TagTable.of(other)
     held = stamp(table, "t")
     other.requests.clear()
-    clock.advance(1e6)
+    clock.advance(9)
     assert table.holds(held)
     assert table.doubtful((T, "another")) == []  # one would have told us
     one.invalidate_tag("t")
@@ -349,10 +372,25 @@ def test_our_own_invalidations_are_believed_as_long(clock: ManualClock) -> None:
     table = TagTable.of(client)
     client.invalidate_tag("t")
     held = table.stamp_at_once([T])
-    clock.advance(1e6)
+    clock.advance(9)
     assert held is not None
     assert table.holds(held)
     assert client.requests == []
+
+
+def test_who_is_told_asks_now_and_then_all_the_same(clock: ManualClock) -> None:
+    client = CountedTelling(inproc(clock))
+    table = TagTable.of(client)
+    for _ in range(2):
+        held = stamp(table, "t")
+        clock.advance(10)
+        assert table.due([T]) == [T]
+    client.requests.clear()
+    assert stamp(table, "t") == held
+    assert len(client.requests) == 1
+    client.invalidate_tag("t")
+    clock.advance(10)
+    assert table.due([T]) == [T]
 
 
 def test_while_the_lease_is_over_each_reader_asks(clock: ManualClock) -> None:
@@ -422,6 +460,48 @@ def test_one_follows_once(clock: ManualClock) -> None:
     clock.advance(100)
     stamp(table, "t")
     assert len(client.followers) == 1
+
+
+# -- Where nothing can be agreed on ----------------------------------------------------------
+
+
+class Placeless(TellingFake):
+    """It has no place for what is decreed: whoever decrees has everybody forget everything."""
+
+    def agree(self, key: Key, proposal: Any) -> Entry:
+        return Entry("0", math.inf)
+
+    def decree(self, key: Key, value: Any) -> Any:
+        for _, _, changed in list(self.followers):
+            changed("changed")
+        return "0"
+
+
+def test_without_a_place_versions_are_each_process_own(clock: ManualClock) -> None:
+    server = inproc(clock)
+    one, other = Placeless(server), Placeless(server)
+    tables = TagTable.of(one), TagTable.of(other)
+    held = stamp(tables[0], "t"), stamp(tables[1], "t")
+    clock.advance(20)
+    assert (stamp(tables[0], "t"), stamp(tables[1], "t")) == held
+    assert tables[0].holds(held[0])
+    one.invalidate_tag("t")
+    for table, old in zip(tables, held, strict=True):
+        # Also for what was being computed.
+        assert not table.matches(old)
+        assert stamp(table, "t") != old
+        assert table.holds(stamp(table, "t"))
+
+
+def test_without_a_place_the_first_to_come_may_be_an_invalidation(clock: ManualClock) -> None:
+    server = inproc(clock)
+    one, other = Placeless(server), Placeless(server)
+    one.invalidate_tag("t")
+    table = TagTable.of(one)
+    held = stamp(table, "t")
+    stamp(TagTable.of(other), "t")
+    other.invalidate_tag("t")
+    assert not table.matches(held)
 
 
 # -- Flights -------------------------------------------------------------------------------
@@ -553,6 +633,7 @@ def test_a_forked_child_has_a_free_lock_and_follows_by_itself(clock: ManualClock
     assert not table.holds(held)
     assert stamp(table, "t") == held
     assert table.holds(held)
+    assert len(client.followers) == 2
     private = TagTable.of(inproc(clock))
     held = stamp(private, "t")
     private.after_fork()

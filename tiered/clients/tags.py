@@ -71,7 +71,7 @@ class Tag:
         is_known: whether the version is what values may have been kept with.
         is_own: whether it is this process's own, as the authority has no place for it.
         news: how often others have changed it, as far as we were told.
-        decrees: a count that goes on when an invalidation here begins, and when it ends.
+        decrees: how often it was invalidated here.
 
     Threads: read without a lock, written under the table's.
     """

@@ -270,8 +270,6 @@ class TagTable:
             return
         self._follow(name, known)
         with self._lock:
-            # What is asked for from now on may be older than what is decreed.
-            known.decrees += 1
             news, decrees = known.news, known.decrees
         given: Any = None
         try:
@@ -279,8 +277,8 @@ class TagTable:
         finally:
             with self._lock:
                 alone = (known.news, known.decrees) == (news, decrees)
-                self._decreed(known, version)
-                known.is_own = given is not None and given != version
+                self._decreed(known, given if is_version(given) else version)
+                known.is_own = given is not None and not is_version(given)
                 # If others have decreed one as well, nobody knows which was the last.
                 told = known.following is not None
                 lasts = _LONGEST if told else _RECHECK

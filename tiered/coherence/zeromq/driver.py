@@ -218,6 +218,8 @@ class Driver:
         for message in link.receive(_AT_ONCE):
             if index == self._following and bus is not None:
                 bus.happened(message, self._now())
+                if self._links.get(index) is not link:
+                    return
             elif self._is_another_broker(message):
                 _log.info("another broker is at %s, and comes first", link.address)
                 self._step_down()
@@ -242,6 +244,8 @@ class Driver:
             link = self._links.get(following)
             if link is not None and link.prospect is Prospect.THERE:
                 self._election.failed(following, now)
+                # Anew: who dials where nobody listens can come to be connected with himself.
+                self._close_links([following])
         self._election.begin(now)
         self._open_all(range(len(self._settings.addresses)))
 
@@ -276,10 +280,10 @@ class Driver:
 
     def _watch(self, index: int) -> None:
         """Something has happened to a connection."""
-        lost = self._links[index].watch()
-        if index == self._following and lost:
+        if self._links[index].watch():
+            self._election.renewed(index)
             bus = self._bus()
-            if bus is not None:
+            if index == self._following and bus is not None:
                 bus.happened(Gone(), self._now())
         self._elect_at = -math.inf
 
@@ -289,16 +293,17 @@ class Driver:
         """Try to be the broker at the address number *index*."""
         settings = self._settings
         address = settings.addresses[index]
-        # It would connect to ourselves, and count as a stranger when it is closed.
-        self._close_links(self._links.keys() & {index})
         try:
             listener = Listener(
-                [address], wire=settings.wire, curve=settings.curve, foreign=settings.foreign
+                [address],
+                wire=settings.wire,
+                curve=settings.curve,
+                foreign=settings.foreign,
+                clock=settings.clock,
             )
         except CannotBind as error:
             if not error.expected:
                 self._reports.warn(index, "%s", error)
-            self._open_all([index])
             return error.result
         epoch = secrets.randbits(63) | 1
         protocol = BrokerProtocol(epoch, self._now(), detection=settings.detection)

@@ -18,14 +18,17 @@ from tiered.coherence.zeromq.addresses import BusAddress
 from tiered.coherence.zeromq.election import BindResult
 from tiered.coherence.zeromq.foreign import ForeignCount
 from tiered.coherence.zeromq.security import CurveKeys, Gatekeeper
-from tiered.coherence.zeromq.tuning import Context, Socket, tune
+from tiered.coherence.zeromq.tuning import EVENT, Context, Socket, tune
 from tiered.concurrency.filelock import FileLock
+from tiered.typing import Clock
 
 __all__ = ["CannotBind", "Listener"]
 
 _FIRST: Final = zmq.NOBLOCK | zmq.SNDMORE
 _BACKLOG: Final = 1024
 """Connections that wait to be taken: when a broker begins, all nodes come at once."""
+_RUSH: Final = 1.0
+"""Seconds after the beginning in which connections may be given up half way, as ours to here is."""
 _ELSEWHERE: Final = frozenset({errno.EADDRNOTAVAIL, errno.ENODEV})
 _REFUSED: Final = zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
 """Of those that fail for want of the right keys, the gatekeeper knows."""
@@ -68,11 +71,14 @@ class Listener:
         wire: Wire,
         curve: CurveKeys | None,
         foreign: ForeignCount,
+        clock: Clock,
     ) -> None:
         self.located = [(address, *_located(address)) for address in addresses]
         self.full = 0
         self._wire = wire
         self._foreign = foreign
+        self._now = clock.monotonic
+        self._settled_at = self._now() + _RUSH
         self._where = ", ".join(str(address) for address, _, _ in self.located)
         self._gate: Gatekeeper | None = None
         with ExitStack() as undo:
@@ -145,11 +151,16 @@ class Listener:
         refused = 0
         while True:
             try:
-                self.monitor.recv_multipart(zmq.NOBLOCK)
+                frames = self.monitor.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
                 break
-            refused += 1
+            refused += self._counts(frames[0])
         self._foreign.refuse(self._where, "a connection that came to nothing", refused)
+
+    def _counts(self, event: bytes) -> bool:
+        """Whether a connection that failed is worth a word."""
+        given_up = EVENT.unpack(event)[0] == zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+        return not given_up or self._now() >= self._settled_at
 
     # -- Messages ------------------------------------------------------------------
 
