@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, Self
 
-from tests.integration.coherence.checker import Bound, Verdict, judged
+from tests.integration.coherence.checker import Bound, Verdict, judged, last_deletes
 from tests.integration.coherence.network import Network
 from tests.integration.coherence.process import Child, Process, Worker, eventually
 from tests.integration.coherence.reception import Reception
@@ -218,10 +218,18 @@ class Cluster:
             some = {name: keys[:20] for name, keys in old.items() if keys}
             return self._words(f"not all read the newest versions, but of keys {some} older ones")
 
-        time.sleep(self.bounds[0].seconds)
+        self._redo()
         eventually(newest, timeout, words)
         self.note("all read the newest versions")
         self.recovered(timeout)
+
+    def _redo(self) -> None:
+        """Delete what somebody was killed at, who had raised its version already."""
+        settings = self.settings
+        deleted = last_deletes(self.folder, self.truth.keys)
+        for key in (*settings.plain, *settings.synchronous):
+            if self.truth.version(key) > deleted[key]:
+                self._living()[0].ask("delete", key)
 
     @property
     def served(self) -> dict[str, int]:

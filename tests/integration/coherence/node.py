@@ -18,7 +18,6 @@ from multiprocessing.connection import Client, Connection, Pipe, wait
 from pathlib import Path
 from typing import Any, Final
 
-from tests.conftest import SECRET
 from tests.integration.coherence import load
 from tests.integration.coherence.meddling import Meddled, SteppedClock
 from tests.integration.coherence.network import die_with_parent
@@ -52,7 +51,7 @@ class Node:
         self.private = InprocCacheClient(self.truth.keys, clock=self.clock)
         self.shared = MemcachedClient(
             settings.servers,
-            checksum_key=SECRET,
+            checksum_key=settings.secret,
             prefix=settings.prefix,
             timeout=settings.server_timeout,
             clock=self.clock,
