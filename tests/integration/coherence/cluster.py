@@ -262,7 +262,7 @@ class Cluster:
         self.converge()
         self.states = {one.name: one.state for one in self._living()}
         verdict = self.verdict()
-        self.note(str(verdict))
+        self.note(f"{verdict}\nserved at once: {self.served}")
         assert not verdict.stale, self._words("stale reads")
         self.ended()
         return verdict
