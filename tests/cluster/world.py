@@ -48,6 +48,7 @@ class World:
         self._directions: dict[tuple[int, int, str], Direction] = {}
         self._numbers = 0
         self._unrest = 0
+        self._healed = False
         self.nodes: list[SimNode] = []
         self.start(0)
         for _ in range(nodes):
@@ -139,7 +140,8 @@ class World:
         self.direction(node, slot, "up").send(deliver)
 
     def to_node(self, slot: int, route: Route, message: Any) -> None:
-        node, connection = route  # type: ignore[misc]
+        assert isinstance(route, tuple)
+        node, connection = route
         self.direction(node, slot, "down").send(lambda: node.arrived(connection, message))
 
     def way_from(self, node: SimNode) -> int | None:
@@ -202,6 +204,8 @@ class World:
         elif kind == "broker":
             if slot not in self.brokers:
                 self.start(slot)
+            elif rng.random() < 0.5:
+                self._take_over(slot, rng.choice((0.01, 0.3, 1.0)))
             elif rng.random() < 0.7:
                 self.kill(slot)
             else:
@@ -214,6 +218,14 @@ class World:
             rng.choice((node.reconnect, node.reconnect, lambda: self.crash_node(node)))()
         elif kind == "shared":
             node.cut = rng.random() < 0.3
+
+    def _take_over(self, slot: int, delay: float) -> None:
+        def start() -> None:
+            if not self._healed:
+                self.start(slot)
+
+        self.kill(slot)
+        self.agenda.after(delay, start)
 
     # -- The end -------------------------------------------------------------------
 
@@ -229,6 +241,7 @@ class World:
         assert trouble is None, trouble
 
     def _heal(self) -> None:
+        self._healed = True
         self.misses = 0.0
         for direction in self.directions():
             direction.state = State.OPEN

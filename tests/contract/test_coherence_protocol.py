@@ -19,6 +19,7 @@ from hypothesis.stateful import (
 )
 
 from tests.cluster.network import State
+from tests.cluster.node import SimNode
 from tests.cluster.world import KEYS, World
 
 EXAMPLES = int(os.environ.get("TIERED_EXAMPLES", "60"))
@@ -43,7 +44,7 @@ class Cluster(RuleBasedStateMachine):
         self.world = World(seed, count, sole=sole, small=small)
         self.world.agenda.advance(3.0)
 
-    def node(self, number: int):
+    def node(self, number: int) -> SimNode:
         return self.world.nodes[number % len(self.world.nodes)]
 
     # -- Time and work -------------------------------------------------------------

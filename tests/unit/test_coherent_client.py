@@ -240,7 +240,7 @@ def test_the_ledger_stays_as_small_as_the_tier(cluster: Cluster) -> None:
     a = cluster.node()
     for key in range(10_000):
         a.client.put(key, key, 60)
-    assert len(a.manager.ledger) <= 2 * 1_000 + 1_024
+    assert len(a.manager.copies.ledger) <= 2 * 1_000 + 1_024
 
 
 def test_clients_that_do_not_belong_together(cluster: Cluster) -> None:
@@ -290,9 +290,9 @@ def test_the_meter_finds_a_copy_that_was_missed(cluster: Cluster) -> None:
     a.client.put("k", 1, 60)
     assert b.client.get("k") == 1
     probed(cluster, a, b)
-    b.manager.ledger.get(name_of("k")).key = "another"  # type: ignore[union-attr]
+    b.manager.copies.ledger.get(name_of("k")).key = "another"  # type: ignore[union-attr]
     a.client.put("k", 2, 60)
-    b.manager.ledger.get(name_of("k")).key = "k"  # type: ignore[union-attr]
+    b.manager.copies.ledger.get(name_of("k")).key = "k"  # type: ignore[union-attr]
     assert b.client.get("k") == 1  # as a flaw of ours would have it
     probed(cluster, a, b)
     meter = a.manager.stats.meter
@@ -304,8 +304,12 @@ def test_the_meter_finds_a_copy_that_was_missed(cluster: Cluster) -> None:
 def test_of_two_brokers_the_shared_tier_believes_one(cluster: Cluster) -> None:
     a = cluster.node(sole=False)
     b = cluster.node(sole=False, hub=cluster.another_hub())
-    cluster.advance(3.0)
-    assert [a.manager.verified, b.manager.verified].count(True) <= 1
+    together = longest = 0
+    for _ in range(100):
+        cluster.advance(0.1)
+        together = together + 1 if a.manager.verified and b.manager.verified else 0
+        longest = max(longest, together)
+    assert longest <= 11  # when one takes over, what the other was told holds for a second
 
 
 def test_what_one_side_of_a_split_deletes_the_other_does_not_serve_for_long(

@@ -59,7 +59,7 @@ class CoherentWrapperClient(Wrapper, NearReads):
         self.manager = manager
         self._near, self._way = near_of(client, manager.private)
         self._fills = Fills()
-        manager.attach(self._near)
+        manager.copies.attach(self._near)
         # A subclass that changes what an entry is must be asked on every path.
         kind, own = type(self), CoherentWrapperClient
         plain = not self._way and (kind.entry, kind.find) == (own.entry, own.find)
@@ -111,7 +111,7 @@ class CoherentWrapperClient(Wrapper, NearReads):
         manager = self.manager
         manager.start()
         inner = self._private_key(key)
-        held = manager.ledger.enter(name_of(inner), inner)
+        held = manager.copies.ledger.enter(name_of(inner), inner)
         try:
             search = search._replace(on_copy=held.copied)
             if manager.verified and not held.suspect:
@@ -127,7 +127,7 @@ class CoherentWrapperClient(Wrapper, NearReads):
                 return None
             return self.client.find(key, search._replace(afresh=True))
         finally:
-            manager.ledger.leave(held)
+            manager.copies.ledger.leave(held)
 
     def _confirmed(self, inner: Key, held: Held) -> Entry | None:
         """The copy, if the shared tier holds the same."""
@@ -135,7 +135,7 @@ class CoherentWrapperClient(Wrapper, NearReads):
         version = held.version
         if version is None:
             return None
-        near = self.manager.peek(inner)
+        near = self.manager.copies.peek(inner)
         deadline = held.deadline
         if near is None or held.version is not version:
             return None
@@ -152,7 +152,9 @@ class CoherentWrapperClient(Wrapper, NearReads):
         manager.start()
         wanted = list(dict.fromkeys(keys))
         inner = {key: self._private_key(key) for key in wanted}
-        records = {key: manager.ledger.enter(name_of(inner[key]), inner[key]) for key in wanted}
+        records = {
+            key: manager.copies.ledger.enter(name_of(inner[key]), inner[key]) for key in wanted
+        }
         try:
             verified = manager.verified
             sure = [key for key in wanted if verified and not records[key].suspect]
@@ -169,7 +171,7 @@ class CoherentWrapperClient(Wrapper, NearReads):
             return {key: found[key] for key in wanted if key in found}
         finally:
             for held in records.values():
-                manager.ledger.leave(held)
+                manager.copies.ledger.leave(held)
 
     # -- Writing -------------------------------------------------------------------
 
@@ -245,7 +247,7 @@ class CoherentWrapperClient(Wrapper, NearReads):
         inner = self._private_key(key)
         name = name_of(inner)
         done = always
-        held = manager.ledger.enter(name, inner)
+        held = manager.copies.ledger.enter(name, inner)
         held.copied(None)  # whatever is held from now on, its version is not known
         try:
             changed = change(held)
@@ -256,7 +258,7 @@ class CoherentWrapperClient(Wrapper, NearReads):
                 if kind is not None and done:
                     manager.publish(kind, (name,), settle=kind is not Kind.STORED)
             finally:
-                manager.ledger.leave(held)
+                manager.copies.ledger.leave(held)
         return changed
 
     def _changed_many(
@@ -266,7 +268,7 @@ class CoherentWrapperClient(Wrapper, NearReads):
         manager.start()
         inner = [self._private_key(key) for key in keys]
         names = [name_of(key) for key in inner]
-        records = list(map(manager.ledger.enter, names, inner))
+        records = list(map(manager.copies.ledger.enter, names, inner))
         try:
             for held in records:
                 held.copied(None)
@@ -275,7 +277,7 @@ class CoherentWrapperClient(Wrapper, NearReads):
             if names:
                 manager.publish(kind, names, settle=kind is not Kind.STORED)
             for held in records:
-                manager.ledger.leave(held)
+                manager.copies.ledger.leave(held)
 
     def _tell(self, kind: Kind, key: Key) -> None:
         self.manager.publish(kind, (name_of(self._private_key(key)),))
@@ -286,17 +288,17 @@ class CoherentWrapperClient(Wrapper, NearReads):
         manager = self.manager
         manager.start()
         inner = self._private_key(key)
-        held = manager.ledger.enter(name_of(inner), inner)
+        held = manager.copies.ledger.enter(name_of(inner), inner)
         claim = self.client.claim(key, ttl)
         if claim is not None and manager.claims_on_bus:
             claim = bus_claim(manager, claim, name_of(inner), ttl)
         if claim is None:
-            manager.ledger.leave(held)
+            manager.copies.ledger.leave(held)
             return None
         token = claim.token
 
         def ended() -> None:
-            manager.ledger.leave(held)
+            manager.copies.ledger.leave(held)
             if not self._fills.ended(token):
                 self._tell(Kind.ABORT, key)
 
@@ -328,7 +330,7 @@ class CoherentWrapperClient(Wrapper, NearReads):
     def explain(self, key: Key) -> Explanation:
         inner = self._private_key(key)
         known = super().explain(key)
-        held = self.manager.ledger.get(name_of(inner))
+        held = self.manager.copies.ledger.get(name_of(inner))
         facts: list[tuple[str, object]] = [("verified", self.manager.verified)]
         if held is not None:
             facts.append(("suspect", held.suspect))

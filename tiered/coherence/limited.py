@@ -73,11 +73,11 @@ class FirstTiers(Wrapper):
         manager = self._manager
         manager.start()
         inner = [self._private_key(key) for key in keys]
-        records = [manager.ledger.enter(name_of(key), key) for key in inner]
+        records = [manager.copies.ledger.enter(name_of(key), key) for key in inner]
         try:
             for held in records:
                 held.copied(None)
             return store()
         finally:
             for held in records:
-                manager.ledger.leave(held)
+                manager.copies.ledger.leave(held)

@@ -14,16 +14,14 @@ from tiered.clients.base import CacheClient
 from tiered.clients.null import NullCacheClient
 from tiered.clients.revision import Lease
 from tiered.coherence.bus import Bus, BusStats, Receipt
+from tiered.coherence.copies import Copies
 from tiered.coherence.follows import Follow, Follows
-from tiered.coherence.ledger import Held, Ledger
 from tiered.coherence.lookout import Lookout
 from tiered.coherence.messages import Event, Kind
 from tiered.coherence.meter import ConsistencyMeter, MeterStats, Probe
 from tiered.coherence.names import topic_of
-from tiered.coherence.tiers import Near
 from tiered.coherence.workers import behind
 from tiered.concurrency import fork
-from tiered.entry import Entry
 from tiered.stats.reports import Reports
 from tiered.typing import Key
 from tiered.validation import check_number
@@ -89,6 +87,9 @@ class CoherenceManager:
 
     Attributes:
         lease: copies are served unasked while ``now < lease.horizon``.
+        copies: that the private tier holds.
+        follows: who wants to know of changes.
+        meter: of how coherent all copies are.
 
     Raises:
         TypeError, ValueError: an argument that cannot be right.
@@ -133,16 +134,12 @@ class CoherenceManager:
         self.claims_on_bus = claims == "bus" or (claims is None and not reaches)
         self.clock = private.clock
         self.lease = Lease()
-        path = private.hot_path()
-        self.peek: Callable[[Key], Entry | None] = private.near if path is None else path.lookup
-        """What the private client holds, without that being a use of it."""
-        self.ledger = Ledger(lambda key: self.peek(key) is not None)
+        self.copies = Copies(private)
         self.follows = Follows()
         self._reports = Reports("tiered.coherence", self.clock)
         if sample < 0:
             raise ValueError(f"sample must be an int, 0 or more, not {sample!r}")
         self.meter = ConsistencyMeter(sample)
-        self._near: tuple[Near, ...] = ()
         self._lookout = Lookout(
             namespace,
             self.shared.authority if self.shared is not None and reaches else None,
@@ -167,11 +164,6 @@ class CoherenceManager:
         self.lease.horizon = -math.inf
 
     # -- For clients ---------------------------------------------------------------
-
-    def attach(self, near: Near) -> None:
-        """Keep the copies of one more client in step."""
-        with self._lock:
-            self._near = (*self._near, near)
 
     def start(self) -> None:
         """Take part in the bus; a second call does nothing."""
@@ -245,7 +237,7 @@ class CoherenceManager:
                 behind(partial(self._answer, Probe.unpacked(name)))
                 continue
             if kind in _CHANGES:
-                held = self.ledger.get(name)
+                held = self.copies.ledger.get(name)
                 if held is not None:
                     self._dropped += 1
                     held.heard = now
@@ -253,23 +245,12 @@ class CoherenceManager:
             self.follows.tell(name, _HOW[kind])
 
     def _drop(self, kind: Kind, key: Key) -> None:
-        for near in self._near:
-            try:
-                if kind is Kind.EXPIRE:
-                    near.outdate(key)
-                else:
-                    near.drop(key)
-            except Exception:
-                # A client of the user's, or a key's own comparison. It cannot be left as it is.
-                _log.exception("a copy of %r could not be dropped; all are distrusted", key)
-                self.distrust("a copy could not be dropped")
+        if not self.copies.drop(kind, key):
+            self.distrust("a copy could not be dropped")
 
     def forget_all(self) -> None:
         """Drop all copies, and those that are about to be made."""
-        for _, held in self.ledger.all():
-            if held.uses:
-                self._drop(Kind.DELETE, held.key)
-        self.private.sweep(None)
+        self.copies.drop_all()
         self.follows.tell_all("changed")
 
     def extend(self, epoch: int, until: float) -> None:
@@ -290,7 +271,7 @@ class CoherenceManager:
     def _measure(self) -> None:
         """Ask and answer what is due; in the bus's thread, once a beat."""
         for probe, held, entry in self.meter.doubts():
-            there = self.peek(held.key) if self.verified and not held.suspect else None
+            there = self.copies.fresh(held) if self.verified else None
             served = there is not None and there.value is entry.value
             self.bus.tell(probe.node, self.topic + self.meter.settled(served))
         for name in self.meter.due(self.clock.monotonic()):
@@ -306,12 +287,8 @@ class CoherenceManager:
         self.distrust("deletes have come late to a server")
 
     def _answer(self, probe: Probe) -> None:
-        held = self.ledger.get(probe.name)
-        entry = None
-        if held is not None and self.verified and not held.suspect:
-            entry = self.peek(held.key)
-            if entry is not None and entry.deadline <= self.clock.monotonic():
-                entry = None
+        held = self.copies.ledger.get(probe.name)
+        entry = self.copies.fresh(held) if self.verified else None
         answer = self.meter.judge(probe, held, entry, self.shared)
         self.probes += 1
         if answer is not None:
@@ -342,23 +319,10 @@ class CoherenceManager:
         distrusted = self._distrusted
         if self._marked == distrusted:
             return  # by who began later than we did, and saw more
-        for _, held in self.ledger.all():
-            if held.uses:
-                # A copy that is about to be made, or a value computed, may be out of date too.
-                self._drop(Kind.DELETE, held.key)
-            self._mark(held)
+        self.copies.suspect_all()
         with self._lock:
             self._marked = max(self._marked, distrusted)
         self._open()
-
-    def _mark(self, held: Held) -> None:
-        version = held.version
-        entry = self.peek(held.key)
-        if entry is None or entry.deadline <= self.clock.monotonic():
-            return
-        deadline = entry.deadline
-        if self.private.outdate(held.key) and held.version is version:
-            held.deadline = deadline
 
     # -- What is known -------------------------------------------------------------
 
@@ -385,7 +349,7 @@ class CoherenceManager:
             distrusts=self._distrusted,
             unsettled=self._unsettled,
             meter=self.meter.stats,
-            known=len(self.ledger),
+            known=len(self.copies.ledger),
             bus=self.bus.stats,
         )
 

@@ -116,8 +116,8 @@ class NodeProtocol:
         self._unwarned = math.inf
         """Since when the oldest event is owed of which nobody was warned."""
         self._pings: dict[int, float] = {}
-        self._pong: tuple[float, int] | None = None
-        """When the ping was sent that the last pong answers, and what that pong said."""
+        self._pong: float | None = None
+        """When the ping was sent whose pong will extend the lease once all is applied."""
         self._serial_accepted = self._serial_settled = 0
         self._inherited: tuple[float, int] | None = None
         """When, and up to which serial, our events of the last epoch are settled."""
@@ -194,7 +194,6 @@ class NodeProtocol:
             # What the last broker accepted last we may not have heard of.
             self._resync(welcome.epoch, welcome.seq, "another broker")
             self._inherited = (now + self._detection * MARGIN, self._serial_accepted)
-        self._pongs_void()
         self._was_accepted(welcome.serial)
         if (self.owed.first or 0) > welcome.serial + 1:
             return self._say_hello(now)  # all was replaced since we said it: tell the new serial
@@ -209,7 +208,8 @@ class NodeProtocol:
         """Begin anew after *seq* of *epoch*: what was before, nobody can tell us any more."""
         self.distrusts += 1
         self.epoch, self.seq, self.target = epoch, seq, seq
-        self._pongs_void()
+        self._pong = None
+        self._pings.clear()
         self._effects.append(Extend(epoch, -math.inf))
         self._effects.append(Distrust(reason))
 
@@ -223,7 +223,6 @@ class NodeProtocol:
 
     def _detached(self) -> Phase:
         """The lease is left to run out by itself: what it says is as true as before."""
-        self._pongs_void()
         self._effects.append(Seek())
         return DETACHED
 
@@ -303,8 +302,8 @@ class NodeProtocol:
             return self.phase
         self._heard = now
         self.target = max(self.target, pong.seq)
-        if sent is not None and (self._pong is None or sent > self._pong[0]):
-            self._pong = (sent, pong.seq)
+        if sent is not None and (self._pong is None or sent > self._pong):
+            self._pong = sent
         if self.seq < self.target:
             if not pong.nonce and self.seq > self._after:
                 self._ask_again(now)  # this part of the replay is over, and brought us on
@@ -313,13 +312,9 @@ class NodeProtocol:
         return self._caught_up(now)
 
     def _extend(self) -> None:
-        if self._pong is not None and self._pong[1] <= self.seq:
-            self._effects.append(Extend(self.epoch, self._pong[0] + self._detection))
+        if self._pong is not None:
+            self._effects.append(Extend(self.epoch, self._pong + self._detection))
             self._pong = None
-
-    def _pongs_void(self) -> None:
-        self._pong = None
-        self._pings.clear()
 
     # -- What is owed --------------------------------------------------------------
 
