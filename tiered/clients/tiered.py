@@ -77,6 +77,7 @@ class TieredStats(ClientStats):
     tiers: tuple[TierStats, ...] = ()
 
 
+_AFRESH = Search(afresh=True)
 _OURS = object()
 """The lease of a claim among our own threads, given where the farthest tier failed."""
 
@@ -212,7 +213,8 @@ class TieredInclusiveClient(CacheClient, NearReads):
 
     def _look(self, tier: _Tier, key: Key, search: Search) -> Versioned:
         if search.on_copy is None or tier is not self._tiers[-1]:
-            return Versioned(self._ask(tier, _bind(tier.client.entry, key), None))
+            read = _bind(tier.client.find, key, _AFRESH) if search.afresh else None
+            return Versioned(self._ask(tier, read or _bind(tier.client.entry, key), None))
         return self._ask(tier, _bind(tier.client.versioned, key), Versioned(None))
 
     def find_many(self, keys: Iterable[Key], search: Search) -> dict[Key, Entry]:
@@ -229,7 +231,7 @@ class TieredInclusiveClient(CacheClient, NearReads):
                     }
                 if search.afresh and tier is not self._tiers[-1]:
                     continue
-                found = self._ask(tier, _bind(tier.client.entries, missing), dict[Key, Entry]())
+                found = self._ask(tier, _many(tier, missing, search), dict[Key, Entry]())
                 still: list[Key] = []
                 for key in missing:
                     entry = found.get(key)
@@ -621,6 +623,12 @@ class TieredInclusiveClient(CacheClient, NearReads):
 
     def __repr__(self) -> str:
         return f"<TieredInclusiveClient [{' | '.join(repr(t.client) for t in self._tiers)}]>"
+
+
+def _many(tier: _Tier, keys: list[Key], search: Search) -> Callable[[], dict[Key, Entry]]:
+    if search.afresh:
+        return _bind(tier.client.find_many, list(keys), _AFRESH)  # it may be tiers itself
+    return _bind(tier.client.entries, keys)
 
 
 def _bind(function: Callable[..., T], *args: Any, **options: Any) -> Callable[[], T]:
