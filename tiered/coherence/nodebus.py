@@ -102,6 +102,14 @@ class NodeBus(ABC):
         self._unverified = 0.0
         self._uncovered_since = self.clock.monotonic()
 
+    def _begin_again(self) -> None:
+        """A new node in the same process: what the last one could not tell, this one has to."""
+        left = self._serial > self._progress.accepted
+        self._begin_anew()
+        if left:
+            self._serial = 1
+            self._outbox.append((1, 1, _FLOOD, False))
+
     def after_fork(self) -> None:
         """What the parent follows, this process does not. Members see to themselves, and join."""
         self._begin_anew()

@@ -129,7 +129,7 @@ class ZmqBus(NodeBus):
             if self.carrier is not None:
                 return
             if self._was_closed:
-                self._begin_anew()
+                self._begin_again()
             self._was_closed = self._resume = False
             driver = Driver(weakref.ref(self), self._settings)
             self._thread = threading.Thread(target=driver.run, name="tiered-bus", daemon=True)
