@@ -23,9 +23,10 @@ from tiered.coherence.nodebus import NodeBus
 from tiered.coherence.state import Phase
 from tiered.coherence.wire import Wire
 from tiered.coherence.zeromq.addresses import parse_bus_addresses
-from tiered.coherence.zeromq.driver import Driver, Settings
+from tiered.coherence.zeromq.driver import Driver
 from tiered.coherence.zeromq.foreign import LOGGER, ForeignCount
 from tiered.coherence.zeromq.security import CurveKeys, checked_keys, require_protection
+from tiered.coherence.zeromq.settings import Settings
 from tiered.typing import Clock
 
 __all__ = ["ZmqBus"]
