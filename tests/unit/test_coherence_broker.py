@@ -325,9 +325,7 @@ def test_what_is_not_kept_is_lost() -> None:
 
 
 @row((SERVING, Replay))
-def test_a_long_replay_comes_in_parts(
-    driver: Driver, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_long_replay_comes_in_parts(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_REPLAY_BYTES", 30)
     for serial in range(1, 6):
         driver.publish((A, B)[serial % 2], (serial + 1) // 2)
@@ -483,9 +481,7 @@ def test_messages_are_passed_on_to_who_is_there(driver: Driver) -> None:
 
 
 @row((SERVING, Inquire))
-def test_anybody_may_ask_who_is_there(
-    driver: Driver, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_anybody_may_ask_who_is_there(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
     driver.publish(A, 1, 3)
     driver(claim(B))
     driver.now += 0.5
