@@ -145,7 +145,7 @@ def death_table(found: Sequence[Death], takeover: float) -> Table:
             "level",
             "nodes cut off",
             "events missed",
-            "replayed, MB",
+            "replayed, KB",
             "to be confirmed in 1 s",
             "that is of one memcached, s",
         ),
@@ -155,7 +155,7 @@ def death_table(found: Sequence[Death], takeover: float) -> Table:
                 "root" if one.level == 0 else str(one.level),
                 f"{one.nodes:,}",
                 f"{one.missed:,.0f}",
-                shown(one.replayed / 1e6),
+                shown(one.replayed / 1e3),
                 f"{one.confirmed:,.0f}",
                 shown(one.confirmed / CONFIRMED),
             )
@@ -253,7 +253,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--events", type=int, default=400, help="so many are simulated")
     parser.add_argument("--paths", type=int, default=2_000, help="ways to a node, for leases")
     parser.add_argument("--detection", type=float, default=1.0, help="seconds")
-    parser.add_argument("--takeover", type=float, default=0.5, help="seconds")
+    parser.add_argument("--takeover", type=float, default=0.1, help="seconds")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--picture", type=Path, help="draw the latencies into this file")
     parser.add_argument("--event", type=int, default=Costs.event, help="bytes of an event")

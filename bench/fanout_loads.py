@@ -59,8 +59,9 @@ class Death:
     Attributes:
         level: 0 is the root.
         nodes: that are cut off.
-        missed: events that they miss until they have found another way.
-        replayed: bytes that those who take them in send for that.
+        missed: events that are published until they have found another way.
+        replayed: bytes that those who take them in send for that; nothing where the root died, as
+            its numbers end with it.
         confirmed: copies that have to be confirmed within the first second; only of the root.
     """
 
@@ -109,12 +110,13 @@ def deaths(tree: Tree, costs: Costs, rate: float, takeover: float) -> list[Death
     for level, size in enumerate(tree.sizes):
         nodes = tree.nodes // size
         missed = rate * takeover
-        # Each child that looks for another parent is sent what it missed; those below it get that
-        # from the child.
-        replayed = tree.fan_outs[level] * missed * costs.event
-        found.append(
-            Death(tree.name, level, nodes, missed, replayed, nodes * HOT if level == 0 else 0)
-        )
+        if level == 0:
+            found.append(Death(tree.name, level, nodes, missed, 0.0, nodes * HOT))
+        else:
+            # Each child that looks for another parent is sent what it missed; those below it get
+            # that from the child.
+            replayed = tree.fan_outs[level] * missed * costs.event
+            found.append(Death(tree.name, level, nodes, missed, replayed, 0.0))
     return found
 
 

@@ -1,6 +1,7 @@
 """Draws docs/states.svg, the phases of a node, from the table that the node runs on.
 
-Run it after a change of the table: ``python tools/draw_states.py``. A test compares.
+Run it after a change of the table: ``python tools/draw_states.py``. It prints the table for
+docs/explanation/coherence.md, too. A test compares both.
 """
 
 from __future__ import annotations
@@ -69,6 +70,17 @@ def drawing() -> str:
     return "\n".join(parts) + "\n"
 
 
+def rows() -> str:
+    """The table itself, for the page: what each message means where."""
+    meanings: dict[tuple[str, str], list[str]] = {}
+    for (phase, kind), step in NODE_TABLE.items():
+        meanings.setdefault((kind.__name__, step.meaning), []).append(phase.value)
+    lines = ["| what comes | when | what it means |", "| --- | --- | --- |"]
+    for (kind, meaning), phases in meanings.items():
+        lines.append(f"| `{kind}` | {', '.join(phases)} | {meaning} |")
+    return "\n".join(lines) + "\n"
+
+
 def _arrow(source: Phase, target: Phase, names: list[str]) -> list[str]:
     (x1, y1), (x2, y2) = _PLACES[source], _PLACES[target]
     length = math.hypot(x2 - x1, y2 - y1)
@@ -110,3 +122,4 @@ def _to_edge(dx: float, dy: float, x: float, y: float) -> float:
 
 if __name__ == "__main__":
     FILE.write_text(drawing())
+    print(rows())  # noqa: T201

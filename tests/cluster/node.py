@@ -256,6 +256,8 @@ class SimNode:
         if protocol.phase is not before:
             self.world.say(f"{self} is {protocol.phase.value} for {message}")
         self._perform(effects)
+        if protocol.phase is Phase.CATCHING_UP:
+            assert self.witness.until == -math.inf
 
     def _tick(self) -> None:
         if not self.alive:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from random import Random
 from typing import Any
 
@@ -16,6 +17,7 @@ from tiered.coherence.state import Phase
 __all__ = ["KEYS", "World"]
 
 KEYS = 3
+_SHARES = (10, 2, 1, 1, 1, 1)
 PACES = (0.9, 1.08)
 """Clocks run so fast, in seconds per second: within the margin that the protocol has."""
 
@@ -45,6 +47,8 @@ class World:
         self.slots = range(1 if sole else 2)
         self._directions: dict[tuple[int, int, str], Direction] = {}
         self._numbers = 0
+        self._unrest = 0
+        self._healed = False
         self.nodes: list[SimNode] = []
         self.start(0)
         for _ in range(nodes):
@@ -136,7 +140,8 @@ class World:
         self.direction(node, slot, "up").send(deliver)
 
     def to_node(self, slot: int, route: Route, message: Any) -> None:
-        node, connection = route  # type: ignore[misc]
+        assert isinstance(route, tuple)
+        node, connection = route
         self.direction(node, slot, "down").send(lambda: node.arrived(connection, message))
 
     def way_from(self, node: SimNode) -> int | None:
@@ -152,10 +157,91 @@ class World:
             found.reverse()
         return found[0] if found else None
 
+    # -- Unrest --------------------------------------------------------------------
+
+    def stir(self, seconds: float, *, work: float, faults: float) -> None:
+        """Let time pass, with so many changes and so many faults a second, at random."""
+        self._unrest = self._unrest + 1
+        self._go_on(self._unrest, work, self._work)
+        self._go_on(self._unrest, faults, self._disturb)
+        self.agenda.advance(seconds)
+        self._unrest += 1
+
+    def _go_on(self, unrest: int, rate: float, do: Callable[[], None]) -> None:
+        def again() -> None:
+            if self._unrest == unrest:
+                do()
+                self._go_on(unrest, rate, do)
+
+        if rate:
+            self.agenda.after(self.rng.expovariate(rate), again)
+
+    def _work(self) -> None:
+        rng = self.rng
+        node = rng.choice(self.nodes)
+        kind = rng.random()
+        if kind < 0.6:
+            for key in range(KEYS):
+                node.fill(key, rng.choice((0.0, 0.0, 0.01, 0.3)))
+        elif kind < 0.97:
+            wanted = [rng.randrange(KEYS) for _ in range(rng.randint(1, 2))]
+            node.delete(wanted, rng.random() < 0.5)
+        else:
+            for _ in range(15):
+                node.delete([rng.randrange(KEYS)], False)
+
+    def _disturb(self) -> None:
+        rng = self.rng
+        node, slot = rng.choice(self.nodes), rng.choice(self.slots)
+        kind = rng.choices(("way", "stop", "broker", "frozen", "again", "shared"), _SHARES)[0]
+        if kind == "way":
+            state = rng.choice((State.OPEN, rng.choice(list(State))))
+            self.direction(node, slot, rng.choice(("up", "down"))).state = state
+        elif kind == "stop":
+            node.go_on()
+            if rng.random() < 0.5:
+                node.stop(whole=rng.random() < 0.5)
+        elif kind == "broker":
+            if slot not in self.brokers:
+                self.start(slot)
+            elif rng.random() < 0.5:
+                self._take_over(slot, rng.choice((0.01, 0.3, 1.0)))
+            elif rng.random() < 0.7:
+                self.kill(slot)
+            else:
+                self.retire(slot)
+        elif kind == "frozen" and slot in self.brokers:
+            thread = self.brokers[slot].thread
+            thread.go_on()
+            thread.stopped = rng.random() < 0.5
+        elif kind == "again":
+            rng.choice((node.reconnect, node.reconnect, lambda: self.crash_node(node)))()
+        elif kind == "shared":
+            node.cut = rng.random() < 0.3
+
+    def _take_over(self, slot: int, delay: float) -> None:
+        def start() -> None:
+            if not self._healed:
+                self.start(slot)
+
+        self.kill(slot)
+        self.agenda.after(delay, start)
+
     # -- The end -------------------------------------------------------------------
 
-    def heal(self) -> None:
-        """All faults end, and one broker remains."""
+    def recover(self, seconds: float) -> None:
+        """All faults end, and one broker remains: all is well in *seconds*."""
+        self._heal()
+        self.agenda.advance(3.0)  # what is still on its way arrives
+        end = self.agenda.now + seconds
+        while self.agenda.now < end and self._trouble() is not None:
+            self.agenda.advance(1.0)
+        self.agenda.advance(2.0)
+        trouble = self._trouble()
+        assert trouble is None, trouble
+
+    def _heal(self) -> None:
+        self._healed = True
         self.misses = 0.0
         for direction in self.directions():
             direction.state = State.OPEN
@@ -169,17 +255,22 @@ class World:
         if not self.brokers:
             self.start(0)
 
-    def check_converged(self) -> None:
-        """All follow the one broker, owe nothing, wait for nothing, and may serve."""
+    def _trouble(self) -> str | None:
+        """What is not well; all should follow, owe nothing, wait for nothing, and serve."""
         (broker,) = self.brokers.values()
         for node in self.nodes:
             protocol = node.protocol
             state = f"{node} {protocol.phase} {protocol.epoch:x} {protocol.seq} at {broker}"
-            assert protocol.phase is Phase.FOLLOWING, state
-            assert protocol.epoch == broker.protocol.epoch, state
-            assert protocol.seq == broker.protocol.seq, state
-            assert not protocol.owed.size, (state, list(protocol.owed))
-            assert node.clock.now < node.witness.until, (state, vars(node.witness))
-            assert not self.oracle.unsettled(node), (state, self.oracle.unsettled(node))
-        assert broker.protocol.nodes == len(self.nodes)
-        assert broker.protocol.claims == 0
+            if protocol.phase is not Phase.FOLLOWING or protocol.epoch != broker.protocol.epoch:
+                return f"does not follow: {state}"
+            if protocol.seq != broker.protocol.seq:
+                return f"lags behind {broker.protocol.seq}: {state}"
+            if protocol.owed.size:
+                return f"owes {list(protocol.owed)}: {state}"
+            if node.clock.now >= node.witness.until:
+                return f"may not serve: {state}, {vars(node.witness)}"
+            if self.oracle.unsettled(node):
+                return f"waits for {self.oracle.unsettled(node)}: {state}"
+        if broker.protocol.nodes != len(self.nodes) or broker.protocol.claims:
+            return f"{broker} knows {broker.protocol.nodes}, and of {broker.protocol.claims} claims"
+        return None

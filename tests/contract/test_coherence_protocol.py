@@ -19,6 +19,7 @@ from hypothesis.stateful import (
 )
 
 from tests.cluster.network import State
+from tests.cluster.node import SimNode
 from tests.cluster.world import KEYS, World
 
 EXAMPLES = int(os.environ.get("TIERED_EXAMPLES", "60"))
@@ -43,7 +44,7 @@ class Cluster(RuleBasedStateMachine):
         self.world = World(seed, count, sole=sole, small=small)
         self.world.agenda.advance(3.0)
 
-    def node(self, number: int):
+    def node(self, number: int) -> SimNode:
         return self.world.nodes[number % len(self.world.nodes)]
 
     # -- Time and work -------------------------------------------------------------
@@ -51,6 +52,14 @@ class Cluster(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from((0.001, 0.01, 0.05, 0.3, 0.6, 1.0, 1.3, 3.0)))
     def time_passes(self, seconds: float) -> None:
         self.world.agenda.advance(seconds)
+
+    @rule(
+        seconds=st.sampled_from((0.3, 1.0, 5.0)),
+        work=st.sampled_from((0.0, 5.0, 30.0)),
+        faults=st.sampled_from((0.0, 2.0, 10.0)),
+    )
+    def unrest(self, seconds: float, work: float, faults: float) -> None:
+        self.world.stir(seconds, work=work, faults=faults)
 
     @rule(number=nodes, key=keys, takes=st.sampled_from((0.0, 0.01, 0.3, 2.0)))
     def fill(self, number: int, key: int, takes: float) -> None:
@@ -157,9 +166,7 @@ class Cluster(RuleBasedStateMachine):
     def teardown(self) -> None:
         if not hasattr(self, "world"):
             return
-        self.world.heal()
-        self.world.agenda.advance(RECOVERY)
-        self.world.check_converged()
+        self.world.recover(RECOVERY)
 
 
 def test_a_cluster_under_faults() -> None:

@@ -18,7 +18,8 @@ from dataclasses import asdict
 from typing import Any
 
 from tiered.coherence import CurveKeys, ZmqBroker, ZmqBus
-from tiered.coherence.messages import Event, Kind
+from tiered.coherence.messages import Event, Kind, Report
+from tiered.coherence.zeromq.inquiry import Inquiry
 
 TOPIC = b"a-topic."
 PATIENCE = 15.0
@@ -70,6 +71,18 @@ def wait_until(condition: Callable[[], Any], patience: float = PATIENCE) -> floa
     return time.monotonic() - began
 
 
+def inquire(
+    address: str,
+    *,
+    key: str | None = None,
+    curve: CurveKeys | None = None,
+    timeout: float = PATIENCE,
+) -> Report | None:
+    """What the broker at *address* says of itself; ``None`` if it does not answer."""
+    answers = Inquiry([address], key=key, curve=curve, timeout=timeout).ask()
+    return answers[0].report if answers else None
+
+
 class BusProcess:
     """A process with one bus (or, with ``broker=True``, a broker of its own).
 
@@ -78,9 +91,7 @@ class BusProcess:
         options: of ``ZmqBus`` or ``ZmqBroker``; ``curve`` as a pair of texts.
     """
 
-    def __init__(
-        self, addresses: Sequence[str], *, broker: bool = False, **options: Any
-    ) -> None:
+    def __init__(self, addresses: Sequence[str], *, broker: bool = False, **options: Any) -> None:
         settings = {"addresses": list(addresses), "broker": broker, "options": options}
         self.process = subprocess.Popen(
             [sys.executable, "-W", "error", "-m", __name__, json.dumps(settings)],
@@ -116,6 +127,9 @@ class BusProcess:
     @property
     def verified(self) -> bool:
         return bool(self.ask("verified"))
+
+    def has_heard(self, names: list[str]) -> bool:
+        return bool(self.ask("heard") == names)
 
     def signal(self, number: signal.Signals) -> None:
         os.kill(self.pid, number)
@@ -170,9 +184,7 @@ def _serve_bus(bus: ZmqBus) -> None:
 
     def publish(names: list[str], urgent: bool) -> bool:
         encoded = [name.encode() for name in names]
-        receipts.append(
-            bus.publish(Kind.DELETE, TOPIC, encoded, source=member, urgent=urgent)
-        )
+        receipts.append(bus.publish(Kind.DELETE, TOPIC, encoded, source=member, urgent=urgent))
         return True
 
     commands: dict[str, Callable[..., Any]] = {
@@ -206,10 +218,15 @@ def _serve_broker(broker: ZmqBroker) -> None:
 
 
 def _obey(commands: dict[str, Callable[..., Any]]) -> None:
-    print(json.dumps("ready"), flush=True)
+    _answer("ready")
     for line in sys.stdin:
         command, *arguments = json.loads(line)
-        print(json.dumps(commands[command](*arguments)), flush=True)
+        _answer(commands[command](*arguments))
+
+
+def _answer(answer: Any) -> None:
+    sys.stdout.write(json.dumps(answer) + "\n")
+    sys.stdout.flush()
 
 
 def main() -> None:

@@ -22,7 +22,7 @@ from tiered.cli.demo import command, server
 from tiered.cli.demo.server import PrivateMemcached, answers
 from tiered.cli.main import main
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 def until(condition: Callable[[], object]) -> bool:
@@ -113,6 +113,8 @@ def check(data: dict[str, Any]) -> None:
     assert all(0 < one["p50"] <= one["p99"] for one in answered.values() if one["count"])
     assert spent["without_cache"] == pytest.approx(spent["spent"] + spent["saved"])
     assert data["errors"] == 0
+    assert data["coherence"]["stale"] == 0
+    assert data["coherence"]["checked"] == data["requests"]
 
 
 def test_with_a_private_memcached_each_key_is_computed_once(demo: Callable[..., Demo]) -> None:
@@ -173,6 +175,24 @@ def test_without_a_server_that_answers_and_a_program_to_start_it_says_so_and_run
     check(data)
     assert "none is installed, so each worker has only its own cache" in data["shared_tier"]
     assert data["shared_tier"] in said.err
+
+
+@pytest.mark.parametrize("options", [[], ["--no-memcached"]])
+def test_workers_stay_in_step_when_the_broker_is_killed(
+    demo: Callable[..., Demo], options: list[str]
+) -> None:
+    status, output, errors = demo("--seconds", "6", *options).end()
+    assert status == 0, errors
+    data = json.loads(output)
+    check(data)
+    coherence = data["coherence"]
+    assert coherence["broker_killed"]
+    assert coherence["takeover"] > 0
+    assert coherence["changes"] > 0
+    latency = coherence["latency"]
+    assert latency["count"] > 0
+    assert 0 < latency["p50"] <= latency["p99"] <= latency["max"]
+    assert coherence["confirmed"] > 0
 
 
 INTERRUPTIONS = [

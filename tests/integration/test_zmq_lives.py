@@ -117,7 +117,7 @@ def test_closing_in_a_child_closes_nothing_of_the_parent(address: str) -> None:
 def test_a_child_that_lives_on_does_not_keep_the_address(address: str, broker: bool) -> None:
     """It has copies of all descriptors, also of the one that its dead parent listened at."""
     with BusProcess([address], broker=broker) as first:
-        wait_until(lambda: inquired(first))
+        wait_until(lambda: first.stats["role"] == "broker")
         sleeper = first.ask("sleeper")
         try:
             with ZmqBus([address]) as bus:
@@ -128,10 +128,6 @@ def test_a_child_that_lives_on_does_not_keep_the_address(address: str, broker: b
                 wait_until(lambda: bus.stats.role == "broker" and member.verified, 5.0)
         finally:
             os.kill(sleeper, signal.SIGKILL)
-
-
-def inquired(process: BusProcess) -> bool:
-    return process.stats["role"] == "broker"
 
 
 FORKING = """

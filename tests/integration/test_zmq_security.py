@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import zmq
 
-from tests.integration.busnode import PATIENCE, TOPIC, BusProcess, Listener, wait_until
+from tests.integration.busnode import PATIENCE, TOPIC, BusProcess, Listener, inquire, wait_until
 from tests.integration.test_zmq_bus import new_address
 from tiered.coherence import CurveKeys, ZmqBroker, ZmqBus
 from tiered.coherence.messages import (
@@ -28,7 +28,6 @@ from tiered.coherence.messages import (
     packed,
 )
 from tiered.coherence.wire import MAX_FRAME, Wire
-from tiered.coherence.zeromq.inquiry import inquire
 
 KEY = "a secret of this bus"
 DELETE = packed([Event(Kind.DELETE, TOPIC, b"forged")])
@@ -214,11 +213,12 @@ def test_with_curve_all_who_have_the_keys_take_part(address: str) -> None:
 def test_with_curve_a_broker_in_a_node_can_be_replaced(address: str) -> None:
     keys = CurveKeys.generate()
     pair = [keys.public, keys.secret]
-    with BusProcess([address], curve=pair) as first, ZmqBus([address], curve=keys) as bus:
-        member = in_step(bus)
+    with BusProcess([address], curve=pair) as first:
         wait_until(lambda: first.stats["role"] == "broker")
-        first.kill()
-        wait_until(lambda: bus.stats.role == "broker" and member.verified)
+        with ZmqBus([address], curve=keys) as bus:
+            member = in_step(bus)
+            first.kill()
+            wait_until(lambda: bus.stats.role == "broker" and member.verified)
 
 
 class _OtherPair(CurveKeys):
@@ -246,12 +246,56 @@ def test_who_knows_only_the_public_key_is_turned_away(address: str) -> None:
 def test_a_secret_stays_out_of_messages() -> None:
     keys = CurveKeys.generate()
     assert keys.secret not in repr(keys)
-    with pytest.raises(ValueError, match="^secret must be a key") as told:
+    with pytest.raises(ValueError, match=r"^secret must be a key") as told:
         CurveKeys(keys.public, keys.secret[:-1])
     assert keys.secret[:-1] not in str(told.value)
-    with pytest.raises(TypeError, match="^public must be text, not bytes"):
+    with pytest.raises(TypeError, match=r"^public must be text, not bytes"):
         CurveKeys(keys.public.encode(), keys.secret)  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match="^curve must be CurveKeys"):
+    with pytest.raises(TypeError, match=r"^curve must be CurveKeys"):
         ZmqBus(["ipc://@never"], curve=(keys.public, keys.secret))  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match="^key must be str or bytes"):
+    with pytest.raises(TypeError, match=r"^key must be str or bytes"):
         ZmqBus(["ipc://@never"], key=5)  # type: ignore[arg-type]
+
+
+# -- What a node is told -------------------------------------------------------------
+
+
+def test_what_comes_from_a_broker_that_is_none_is_dropped(address: str) -> None:
+    wire = Wire()
+    with zmq.Context() as context, context.socket(zmq.ROUTER) as false:
+        false.set(zmq.LINGER, 0)
+        false.bind(address)
+        with ZmqBus([address], candidate=False) as bus:
+            member = Listener()
+            bus.join(member)
+            assert false.poll(int(PATIENCE * 1000))
+            route, hello = false.recv_multipart()
+            asked = wire.of_node(hello)
+            assert isinstance(asked, Hello)
+            pong = wire.pack(Pong(1, 1, 1))
+            for frames in ([b"garbage"], [pong, pong], [hello], [b""]):
+                false.send_multipart([route, *frames])
+            wait_until(lambda: bus.stats.foreign == 4)
+            false.send_multipart([route, pong])  # of a broker that is not followed
+            assert not member.verified
+            assert bus.stats.epoch == 0
+
+
+def test_a_message_that_is_too_long_is_told_of_and_not_sent(
+    address: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with ZmqBus([address]) as bus:
+        member = in_step(bus)
+        with BusProcess([address]) as other:
+            wait_until(lambda: other.verified)
+            other.ask("tell", bus.node.hex(), "x" * (MAX_FRAME - 100))
+            wait_until(lambda: len(member.heard) == 1)
+        bus.tell(b"somebody", bytes(MAX_FRAME))
+        wait_until(lambda: bus.publish(Kind.DELETE, TOPIC, [b"a"]).accepted(PATIENCE))
+        assert member.distrusted == ["another broker"]
+    # As the broker in its thread it needs no frame; as a node of another it does.
+    with BusProcess([address], broker=True), ZmqBus([address], candidate=False) as bus:
+        member = in_step(bus)
+        bus.tell(b"somebody", bytes(MAX_FRAME))
+        wait_until(lambda: "a message was not sent" in caplog.text)
+        assert bus.publish(Kind.DELETE, TOPIC, [b"a"]).accepted(PATIENCE)

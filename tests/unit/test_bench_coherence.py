@@ -6,11 +6,9 @@ import pickle
 
 import pytest
 
-pytest.importorskip("zmq")
-
 from bench import coherence, watched
-from bench.coherence_latency import IN_A, ONE_HOP, OURS, Latency, percentile
-from bench.coherence_rates import HELD, TWO_HOPS, Rate, sample
+from bench.coherence_latency import IN_A, ONE_HOP, OURS, TWO_HOPS, Latency, percentile
+from bench.coherence_rates import HELD, Rate, sample
 from bench.coherence_takeover import IN_A_NODE, IN_ITS_OWN, Takeover
 from bench.goals import judge
 from bench.tables import Table

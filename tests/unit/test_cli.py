@@ -8,6 +8,7 @@ import itertools
 import json
 import re
 import signal
+import sys
 import sysconfig
 import time
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from pathlib import Path
 import pytest
 
 import tiered
+from tiered.cli.demo import arguments as demo
 from tiered.cli.demo import command, server, worker
 from tiered.cli.demo.report import Report
 from tiered.cli.demo.server import PrivateMemcached
@@ -26,8 +28,6 @@ from tiered.cli.demo.workload import find_modules, module_metrics, python_versio
 from tiered.cli.main import main
 from tiered.clients.base import CacheClient
 from tiered.clients.inproc import InprocCacheClient
-from tiered.clients.memcached import MemcachedClient
-from tiered.clients.tiered import TieredInclusiveClient
 from tiered.stats.histogram import TimingHistogram
 
 # -- Arguments -------------------------------------------------------------------------
@@ -35,14 +35,14 @@ from tiered.stats.histogram import TimingHistogram
 
 def parsed(*arguments: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
-    command.add_to(parser.add_subparsers())
+    demo.add_to(parser.add_subparsers())
     return parser.parse_args(["demo", *arguments])
 
 
 def test_the_options_of_the_demo_have_defaults() -> None:
     options = parsed()
     assert (options.workers, options.seconds, options.memcached) == (4, 10.0, None)
-    assert (options.no_memcached, options.json, options.run) == (False, False, command.run)
+    assert (options.no_memcached, options.json, options.run) == (False, False, demo.run)
 
 
 def test_the_options_of_the_demo_are_read() -> None:
@@ -137,7 +137,7 @@ def nothing_installed(monkeypatch: pytest.MonkeyPatch) -> None:
 def no_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs of the demo that start no processes."""
     monkeypatch.setattr(command, "find_modules", lambda: ["a module"])
-    monkeypatch.setattr(command, "_watch", lambda jobs, report, say: False)
+    monkeypatch.setattr(command, "_watch", lambda jobs, report, say, broker: False)
 
 
 @pytest.mark.usefixtures("nothing_answers", "nothing_installed", "no_workers")
@@ -182,7 +182,7 @@ def test_workers_are_told_which_server_to_use(
 ) -> None:
     told: list[Job] = []
 
-    def watch(jobs: list[Job], _report: Report, _say: object) -> bool:
+    def watch(jobs: list[Job], _report: Report, _say: object, _broker: object) -> bool:
         told.extend(jobs)
         return False
 
@@ -192,6 +192,7 @@ def test_workers_are_told_which_server_to_use(
     assert [job.number for job in told] == [0, 1, 2]
     assert {(job.memcached, job.seconds) for job in told} == {(address, 7.0)}
     assert len({job.secret for job in told}) == 1  # else they would not read each other's values
+    assert len({job.coherence for job in told}) == 1
 
 
 @pytest.mark.parametrize("kind", [signal.SIGTERM, signal.SIGHUP])
@@ -361,7 +362,7 @@ def test_the_table_shows_what_there_was_in_units_for_people() -> None:
     assert "cache errors" not in table
     report.take(progress(1, ["a"], errors=1234))
     table = report.table()
-    assert "computations   3 for 2 different keys (1 made by more than one worker)" in table
+    assert "computations   3 for 2 different keys (1 made more than once)" in table
     assert "cache errors   1,234 (all answered nevertheless)" in table
 
 
@@ -449,21 +450,20 @@ def job(tmp_path: Path) -> Job:
 
 
 @pytest.fixture(autouse=True)
-def _signals() -> Iterator[None]:
-    """A worker ignores Ctrl-C; the tests do not."""
-    before = signal.getsignal(signal.SIGINT)
+def _as_before() -> Iterator[None]:
+    """A worker ignores Ctrl-C, and has threads take turns more often; the tests do not."""
+    before, interval = signal.getsignal(signal.SIGINT), sys.getswitchinterval()
     yield
     signal.signal(signal.SIGINT, before)
+    sys.setswitchinterval(interval)
 
 
 def test_a_workers_client_has_the_tiers_that_there_are(job: Job) -> None:
-    near = worker._client(job)
-    assert isinstance(near, InprocCacheClient)
+    near, far = worker._clients(job)
     assert near.capacity == 2  # too small on purpose, or a second tier would have nothing to do
-    both = worker._client(Job(0, job.modules, "localhost:1", "a secret", 1))
-    assert isinstance(both, TieredInclusiveClient)
-    assert isinstance(both.clients[1], MemcachedClient)
-    assert worker._client(Job(0, ["one"], None, "a secret", 1)).capacity == 1
+    assert far is None
+    assert worker._clients(Job(0, job.modules, "localhost:1", "a secret", 1))[1] is not None
+    assert worker._clients(Job(0, ["one"], None, "a secret", 1))[0].capacity == 1
 
 
 def test_a_worker_serves_its_time_and_says_that_it_is_done(
@@ -476,6 +476,7 @@ def test_a_worker_serves_its_time_and_says_that_it_is_done(
     assert len(said.computed) == 1
     assert {source: sum(counts.values()) for source, (counts, _) in said.timings.items()} == {
         "L1": 0,
+        "confirmed": 0,
         "L2": 0,
         "waited": 0,
         "computed": 1,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.coherent import Cluster, idle
-from tests.fakes import VersionedFake
+from tests.fakes import VersionedFake, waiting
 from tiered import (
     CachedFunction,
     InprocCacheClient,
@@ -224,3 +225,34 @@ def test_a_computation_tells_that_it_is_done_and_drops_nobodys_copies(cluster: C
         near = b.f.stats.near_hits
         b.f(1)
         assert b.f.stats.near_hits == near + 1
+
+
+def test_out_of_step_nobody_joins_what_began_before_he_asked(cluster: Cluster) -> None:
+    a, b = Process(cluster), Process(cluster)
+    begun, go, values = threading.Event(), threading.Event(), []
+
+    def slow(x: int) -> Any:
+        value = b.source
+        begun.set()
+        assert go.wait(10)
+        return value
+
+    b.bus.cut = True
+    cluster.advance(1.5)
+    b.compute = slow
+    first = threading.Thread(target=lambda: values.append(b.f(9)))
+    first.start()
+    assert begun.wait(10)
+    b.source = a.source = 1
+    a.f.invalidate(9)
+    cluster.clock.advance(0.1)
+    late = [threading.Thread(target=lambda: values.append(b.f(9))) for _ in range(3)]
+    for thread in late:
+        thread.start()
+    while waiting(b.f) < 3:
+        os.sched_yield()
+    go.set()
+    for thread in (first, *late):
+        thread.join(10)
+    assert sorted(values) == [0, 1, 1, 1]
+    assert len(b.computed) == 2

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Iterable
 
 import pytest
 
 from tests.coherent import Cluster, Node, drain
 from tests.fakes import Interposed
 from tiered import MISSING, InprocCacheClient, TieredInclusiveClient
+from tiered.clients.wrapper import Wrapper
 from tiered.coherence import CoherenceManager, CoherentWrapperClient
+from tiered.coherence.messages import NodeMessage, Publish
 from tiered.coherence.names import name_of
-from tiered.entry import Versioned
+from tiered.entry import Entry, Versioned
 from tiered.testing.buses import LocalBus
 from tiered.typing import Key
 
@@ -239,7 +242,7 @@ def test_the_ledger_stays_as_small_as_the_tier(cluster: Cluster) -> None:
     a = cluster.node()
     for key in range(10_000):
         a.client.put(key, key, 60)
-    assert len(a.manager.ledger) <= 2 * 1_000 + 1_024
+    assert len(a.manager.copies.ledger) <= 2 * 1_000 + 1_024
 
 
 def test_clients_that_do_not_belong_together(cluster: Cluster) -> None:
@@ -289,9 +292,9 @@ def test_the_meter_finds_a_copy_that_was_missed(cluster: Cluster) -> None:
     a.client.put("k", 1, 60)
     assert b.client.get("k") == 1
     probed(cluster, a, b)
-    b.manager.ledger.get(name_of("k")).key = "another"  # type: ignore[union-attr]
+    b.manager.copies.ledger.get(name_of("k")).key = "another"  # type: ignore[union-attr]
     a.client.put("k", 2, 60)
-    b.manager.ledger.get(name_of("k")).key = "k"  # type: ignore[union-attr]
+    b.manager.copies.ledger.get(name_of("k")).key = "k"  # type: ignore[union-attr]
     assert b.client.get("k") == 1  # as a flaw of ours would have it
     probed(cluster, a, b)
     meter = a.manager.stats.meter
@@ -303,8 +306,12 @@ def test_the_meter_finds_a_copy_that_was_missed(cluster: Cluster) -> None:
 def test_of_two_brokers_the_shared_tier_believes_one(cluster: Cluster) -> None:
     a = cluster.node(sole=False)
     b = cluster.node(sole=False, hub=cluster.another_hub())
-    cluster.advance(3.0)
-    assert [a.manager.verified, b.manager.verified].count(True) <= 1
+    together = longest = 0
+    for _ in range(100):
+        cluster.advance(0.1)
+        together = together + 1 if a.manager.verified and b.manager.verified else 0
+        longest = max(longest, together)
+    assert longest <= 11  # when one takes over, what the other was told holds for a second
 
 
 def test_what_one_side_of_a_split_deletes_the_other_does_not_serve_for_long(
@@ -350,3 +357,106 @@ def test_what_is_put_into_the_first_tier_alone_is_kept_in_step_too(cluster: Clus
     assert b.client.get("k", None, max_tiers=1) is None
     assert b.client.get_multi(["k"], None, max_tiers=1) == {"k": None}
     assert b.client.get("k", None) is None
+
+
+def test_deletes_that_come_late_to_the_server_make_all_confirm(cluster: Cluster) -> None:
+    a, b = cluster.node(), cluster.node()
+    a.client.put("k", 1, 600)
+    assert b.client.get("k") == 1
+    cluster.server.delete("k")  # by the journal of a's client, when the server is back
+    assert b.client.get("k") == 1
+    a.manager._late()
+    cluster.advance(1.0)
+    assert b.client.get("k", None) is None
+
+
+def test_a_transport_that_is_held_up_is_noticed_by_who_publishes(cluster: Cluster) -> None:
+    a, b = cluster.node(), cluster.node()
+    a.client.put("k", 1, 600)
+    assert b.client.get("k") == 1
+    pumping = a.bus.pump
+    a.bus.pump = lambda now: None  # type: ignore[method-assign]
+    a.client.delete("k")
+    cluster.advance(0.6)
+    a.client.delete("l")
+    cluster.advance(1.0)
+    assert b.client.get("k", None) is None
+    a.bus.pump = pumping  # type: ignore[method-assign]
+    cluster.advance(1.0)
+    assert a.bus.stats.owed == 0
+
+
+def test_much_that_is_owed_is_told_in_few_messages(cluster: Cluster) -> None:
+    a, b = cluster.node(), cluster.node()
+    a.bus.cut = True
+    for key in range(3000):
+        a.client.delete(key)
+    cluster.advance(2.0)
+    sent: list[object] = []
+    send = a.bus._send
+
+    def noted(message: NodeMessage) -> None:
+        sent.append(message)
+        send(message)
+
+    a.bus._send = noted  # type: ignore[method-assign]
+    heard = b.bus.stats.received
+    a.bus.cut = False
+    cluster.advance(1.0)
+    assert a.bus.stats.owed == 0
+    assert b.bus.stats.received - heard >= 3000
+    assert sum(isinstance(message, Publish) for message in sent) < 20
+
+
+def test_who_deletes_after_his_bus_was_closed_makes_all_confirm(cluster: Cluster) -> None:
+    a, b = cluster.node(), cluster.node()
+    a.client.put("k", 1, 600)
+    assert b.client.get("k") == 1
+    a.bus.close()
+    a.client.delete("k")
+    cluster.advance(1.5)
+    assert b.client.get("k", None) is None
+    assert b.manager.verified
+
+
+def test_a_tier_of_this_process_that_nobody_keeps_in_step_is_refused(cluster: Cluster) -> None:
+    a = cluster.node()
+    middle = InprocCacheClient(100, clock=cluster.clock)
+    assert a.shared is not None
+    with pytest.raises(ValueError, match="in step"):
+        CoherentWrapperClient(TieredInclusiveClient(a.private, middle, a.shared), a.manager)
+
+
+def test_what_many_reads_copy_has_no_version_of_others(cluster: Cluster) -> None:
+    a, b = cluster.node(), cluster.node()
+    assert b.shared is not None
+
+    class Slow(Interposed):
+        def entries(self, keys: Iterable[Key]) -> dict[Key, Entry]:
+            found = Wrapper.entries(self, keys)
+            self.after_read()
+            return found
+
+    def meanwhile() -> None:
+        a.shared.store("k", 2, cluster.clock.monotonic() + 600)  # type: ignore[union-attr]
+        assert client.get("k") == 2
+
+    a.client.put("k", 1, 600)
+    client = CoherentWrapperClient(
+        TieredInclusiveClient(b.private, Slow(b.shared, meanwhile)), b.manager
+    )
+    client.get_multi(["k"])
+    b.manager.distrust("test")
+    drain(b)
+    cluster.advance(1.0)
+    assert client.get("k") == 2
+
+
+def test_without_a_shared_tier_nothing_doubtful_lives_longer(cluster: Cluster) -> None:
+    a = cluster.node(alone=True)
+    a.client.put("k", 1, 60)
+    a.manager.distrust("test")
+    drain(a)
+    cluster.advance(0.5)
+    assert not a.client.renew("k", 600)
+    assert a.client.get("k", None) is None

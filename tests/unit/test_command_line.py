@@ -89,7 +89,7 @@ def test_the_report_adds_up() -> None:
     assert data["time"]["without_cache"] == pytest.approx(data["time"]["spent"] + 2.0)
     assert data["answers"]["L2"]["share"] == 0.1
     table = report.table()
-    assert "3 for 2 different keys (1 made by more than one worker)" in table
+    assert "3 for 2 different keys (1 made more than once)" in table
     assert "L1                       5   50.00%" in table
     assert "10 requests" in report.line()
     one = progress(1, [], L2=[1e-9])
@@ -124,7 +124,7 @@ def test_a_worker_reports_and_stops_when_told() -> None:
     ours, theirs = Pipe()
     job = Job(0, find_modules(5), None, "secret", seconds=1000)
     ours.send("stop")
-    worker._serve(job, cached(worker._client(job), 60)(module_metrics), theirs)
+    worker._serve(job, cached(worker._clients(job)[0], 60)(module_metrics), None, theirs)
     said = ours.recv()
     assert not said.done
     assert sum(sum(counts.values()) for counts, _ in said.timings.values()) > 0

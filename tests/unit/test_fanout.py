@@ -140,6 +140,7 @@ def test_only_the_root_takes_its_epoch_along() -> None:
     found = deaths(Tree((10, 20)), Costs(), rate=100.0, takeover=0.5)
     assert [(one.level, one.nodes, one.missed) for one in found] == [(0, 200, 50), (1, 20, 50)]
     assert [one.confirmed > 0 for one in found] == [True, False]
+    assert [one.replayed for one in found] == [0, 20 * 50 * Costs.event]
 
 
 # -- The command -----------------------------------------------------------------------

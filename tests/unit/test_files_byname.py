@@ -88,19 +88,14 @@ def test_all_is_made_stale(files: FilesCacheClient, clock: ManualClock) -> None:
     assert files.get("k") == "new"
 
 
-def test_all_that_is_new_is_made_stale(files: FilesCacheClient, clock: ManualClock) -> None:
-    files.put("before", "value", 100)
-    clock.advance(1)
-    since = clock.monotonic()
-    files.put("then", "value", 100)
-    clock.advance(1)
-    files.put("after", "value", 100)
-    assert files.by_name.outdate_all(since=since) == 2
-    assert files.get_multi(["before", "then", "after"], None) == {
-        "before": "value",
-        "then": None,
-        "after": None,
-    }
+def test_a_value_that_lies_at_anothers_place_goes(files: FilesCacheClient) -> None:
+    for key in ("k", "other"):
+        files.put(key, "value", 100)
+    place, other = (Path(files.path) / Place.called(name_of(key)).path for key in ("k", "other"))
+    other.write_bytes(place.read_bytes())
+    assert not files.by_name.outdate(name_of("other"))
+    assert not other.exists()
+    assert files.get("k") == "value"
 
 
 def test_who_has_not_the_secret_removes_what_he_cannot_make_stale(

@@ -137,6 +137,17 @@ def test_a_change_that_comes_again_is_done_a_second_after_the_last(listening: Ho
     assert not listening.fresh("k")
 
 
+def test_what_comes_again_holds_up_nothing_else(listening: Host) -> None:
+    listening.tell(Kind.DELETE, "k")
+    listening.pass_time(0.25)
+    listening.tell(Kind.DELETE, "other")
+    listening.pass_time(0.5)
+    listening.tell(Kind.DELETE, "k")
+    listening.put("other")
+    listening.pass_time(0.75)
+    assert not listening.fresh("other")
+
+
 def test_of_several_changes_of_a_key_the_strongest_counts(listening: Host) -> None:
     for kinds in ([Kind.EXPIRE, Kind.DELETE], [Kind.STORED, Kind.EXPIRE]):
         listening.put("k")

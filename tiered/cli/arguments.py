@@ -15,12 +15,12 @@ _SIZE: Final = re.compile(r"([0-9]{1,15})([KMGT]?)B?", re.IGNORECASE)
 
 
 def seconds(text: str) -> float:
-    """A positive number of seconds, up to a day."""
+    """A positive number of seconds, less than a day."""
     try:
         number = float(text)
     except ValueError:
         number = 0.0
-    if not 0.0 < number <= _LONGEST:
+    if not 0.0 < number < _LONGEST:
         raise argparse.ArgumentTypeError(f"must be a positive number of seconds, not {text!r}")
     return number
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import tiered
 from tiered.cli.coherence import command as coherence
-from tiered.cli.demo import command as demo
+from tiered.cli.demo import arguments as demo
 
 __all__ = ["main"]
 

@@ -79,10 +79,11 @@ class Search(NamedTuple):
         farthest: of several copies, take that of the farthest tier that has one, not the one
             that lives longest. For who must have what others have written meanwhile, with a
             *ttl_skip* that no copy passes.
-        afresh: the nearest tier's copy does not count; what is found farther replaces it.
+        afresh: only what the farthest tier holds counts; it replaces the nearer copies.
         on_copy: called with the version of what is copied to the nearest tier, or ``None`` if
             that is not known, in one step with the copy: nobody writes in between. Quick, and
             does not raise.
+        on_copies: the same for many keys: called with the key, and ``None``.
     """
 
     ttl_skip: float | None = None
@@ -90,6 +91,7 @@ class Search(NamedTuple):
     farthest: bool = False
     afresh: bool = False
     on_copy: Callable[[object | None], object] | None = None
+    on_copies: Callable[[Key, object | None], object] | None = None
 
 
 ANY: Final = Search()
@@ -279,6 +281,14 @@ class CacheClient(ABC):
         """
         return self.store(key, value, deadline, keep=keep), None
 
+    def when_late(self, told: Callable[[], object]) -> None:
+        """Call *told*, a bound method, which is held weakly, whenever deletes come late.
+
+        That is when they reach a server that could not be told of them at their time: what
+        others have read there meanwhile, and hold copies of, may be out of date. It is called
+        by any thread, is to be quick, and not to raise.
+        """
+
     def near(self, key: Key) -> Entry | None:
         """An entry if one can be had without blocking; remote clients answer ``None``."""
         return None if self.capabilities.blocking else self.entry(key)
@@ -329,6 +339,11 @@ class CacheClient(ABC):
     def stats(self) -> ClientStats:
         """A frozen snapshot of what was counted."""
         return self.counters.snapshot()
+
+    @property
+    def coherence(self) -> Any:
+        """How a bus keeps the private tier in step, a ``CoherenceStats``; ``None`` if none does."""
+        return None
 
     def explain(self, key: Key) -> Explanation:
         """What is known about *key* here and now; for people, not for programs' hot paths."""

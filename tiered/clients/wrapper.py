@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -168,6 +168,9 @@ class Wrapper(CacheClient):
             self.inner_key(key), self.inner_value(value), deadline, keep=keep
         )
 
+    def when_late(self, told: Callable[[], object]) -> None:
+        self.client.when_late(told)
+
     def near(self, key: Key) -> Entry | None:
         if not self.client.capabilities.blocking:
             # Through our own entry(), so that a subclass that changes it is asked here too.
@@ -215,6 +218,10 @@ class Wrapper(CacheClient):
     def usage(self) -> float:
         return self.client.usage
 
+    @property
+    def coherence(self) -> Any:
+        return self.client.coherence
+
     def explain(self, key: Key) -> Explanation:
         inner = self.client.explain(self.inner_key(key))
         return replace(inner, client=repr(self), detail=(), tiers=(inner,))
@@ -244,15 +251,26 @@ class Wrapper(CacheClient):
         return {key: entry for key, entry in mapped if entry is not None}
 
     def _inner_search(self, inner: Mapping[Key, Key], search: Search) -> Search:
-        """*search* with a callback that is told the outer keys and values."""
-        callback = search.on_promote
-        if callback is None:
+        """*search* with callbacks that are told the outer keys and values."""
+        callback, copies = search.on_promote, search.on_copies
+        if callback is None and copies is None:
             return search
         outer_keys = {inner_key: key for key, inner_key in inner.items()}
+        if copies is not None:
+            noted = copies
 
-        def announce(inner_key: Key, inner_value: Any, ttl: float) -> None:
-            value = self.outer_value(inner_value)
-            if inner_key in outer_keys and value is not MISSING:
-                callback(outer_keys[inner_key], value, ttl)
+            def note(inner_key: Key, version: object | None) -> None:
+                if inner_key in outer_keys:
+                    noted(outer_keys[inner_key], version)
 
-        return search._replace(on_promote=announce)
+            search = search._replace(on_copies=note)
+        if callback is not None:
+            called = callback
+
+            def announce(inner_key: Key, inner_value: Any, ttl: float) -> None:
+                value = self.outer_value(inner_value)
+                if inner_key in outer_keys and value is not MISSING:
+                    called(outer_keys[inner_key], value, ttl)
+
+            search = search._replace(on_promote=announce)
+        return search

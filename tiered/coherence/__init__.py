@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tiered.coherence.bus import Bus, BusStats
     from tiered.coherence.client import CoherentWrapperClient
+    from tiered.coherence.hostfiles import HostFiles
     from tiered.coherence.manager import CoherenceManager, CoherenceStats
     from tiered.coherence.zeromq.broker import ZmqBroker
     from tiered.coherence.zeromq.bus import ZmqBus
@@ -20,6 +21,7 @@ __all__ = [
     "CoherenceStats",
     "CoherentWrapperClient",
     "CurveKeys",
+    "HostFiles",
     "ZmqBroker",
     "ZmqBus",
 ]
@@ -31,6 +33,7 @@ _HOMES = {
     "CoherenceStats": "tiered.coherence.manager",
     "CoherentWrapperClient": "tiered.coherence.client",
     "CurveKeys": "tiered.coherence.zeromq.security",
+    "HostFiles": "tiered.coherence.hostfiles",
     "ZmqBroker": "tiered.coherence.zeromq.broker",
     "ZmqBus": "tiered.coherence.zeromq.bus",
 }

@@ -43,6 +43,7 @@ from tiered.coherence.messages import (
     Told,
     Welcome,
     packed,
+    without,
 )
 from tiered.coherence.node import MARGIN
 from tiered.coherence.pending import PendingTable
@@ -141,6 +142,8 @@ class BrokerProtocol:
         self._routes: tuple[Route, ...] | None = ()
         self._merged: OrderedDict[int, int] = OrderedDict()
         self._waits: list[_Wait] = []
+        self._strangers: set[bytes] = set()
+        """Whom we have told so since the last tick."""
         self._effects: list[BrokerEffect] = []
 
     @property
@@ -224,7 +227,10 @@ class BrokerProtocol:
         """Who speaks, if it is one of ours."""
         peer = self._peers.get(node)
         if peer is None or epoch != self.epoch:
-            self._send(route, Stranger(self.epoch))
+            if node not in self._strangers:
+                # Once until the next tick: it may have sent much before it hears of that.
+                self._strangers.add(node)
+                self._send(route, Stranger(self.epoch))
             return None
         if peer.route != route:
             peer.route = route
@@ -253,11 +259,18 @@ class BrokerProtocol:
         peer = self._peer(route, publish.node, publish.epoch)
         if peer is None:
             return SERVING
-        if publish.first != peer.serial + 1:
-            # Known already, or something before it was lost: what is owed is sent again.
+        known = peer.serial + 1 - publish.first
+        if not 0 <= known < publish.size:
+            # All of it is known already, or something before it was lost and will come again.
             return SERVING
-        peer.serial += publish.size
-        self._order(publish.node, publish.first, publish.size, publish.events, publish.urgent)
+        try:
+            events = without(known, publish.events) if known else publish.events
+        except ValueError:
+            self.ignored += 1
+            return SERVING
+        peer.serial += publish.size - known
+        first, size = publish.first + known, publish.size - known
+        self._order(publish.node, first, size, events, publish.urgent)
         if publish.urgent:
             self._await(peer)
             self._settle(now)
@@ -377,6 +390,7 @@ class BrokerProtocol:
         if any(peer.serial for peer in silent):
             # Who has published before may have died with an event in its hands.
             self._distrust()
+        self._strangers.clear()
         self._pending.expire(now)
         self._settle(now)
         return SERVING

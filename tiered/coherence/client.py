@@ -59,7 +59,7 @@ class CoherentWrapperClient(Wrapper, NearReads):
         self.manager = manager
         self._near, self._way = near_of(client, manager.private)
         self._fills = Fills()
-        manager.attach(self._near)
+        manager.copies.attach(self._near)
         # A subclass that changes what an entry is must be asked on every path.
         kind, own = type(self), CoherentWrapperClient
         plain = not self._way and (kind.entry, kind.find) == (own.entry, own.find)
@@ -111,7 +111,7 @@ class CoherentWrapperClient(Wrapper, NearReads):
         manager = self.manager
         manager.start()
         inner = self._private_key(key)
-        held = manager.ledger.enter(name_of(inner), inner)
+        held = manager.copies.ledger.enter(name_of(inner), inner)
         try:
             search = search._replace(on_copy=held.copied)
             if manager.verified and not held.suspect:
@@ -127,7 +127,7 @@ class CoherentWrapperClient(Wrapper, NearReads):
                 return None
             return self.client.find(key, search._replace(afresh=True))
         finally:
-            manager.ledger.leave(held)
+            manager.copies.ledger.leave(held)
 
     def _confirmed(self, inner: Key, held: Held) -> Entry | None:
         """The copy, if the shared tier holds the same."""
@@ -135,7 +135,7 @@ class CoherentWrapperClient(Wrapper, NearReads):
         version = held.version
         if version is None:
             return None
-        near = self.manager.peek(inner)
+        near = self.manager.copies.peek(inner)
         deadline = held.deadline
         if near is None or held.version is not version:
             return None
@@ -152,24 +152,22 @@ class CoherentWrapperClient(Wrapper, NearReads):
         manager.start()
         wanted = list(dict.fromkeys(keys))
         inner = {key: self._private_key(key) for key in wanted}
-        records = {key: manager.ledger.enter(name_of(inner[key]), inner[key]) for key in wanted}
+        records = {
+            key: manager.copies.ledger.enter(name_of(inner[key]), inner[key]) for key in wanted
+        }
         try:
             verified = manager.verified
             sure = [key for key in wanted if verified and not records[key].suspect]
-            found = self.client.find_many(sure, search) if sure else {}
             doubtful = [key for key in wanted if not verified or records[key].suspect]
+            search = search._replace(on_copies=lambda key, version: records[key].copied(version))
+            found = self.client.find_many(sure, search) if sure else {}
             if doubtful and self._near.shares:
                 manager.refetched += len(doubtful)
-                for key in doubtful:
-                    records[key].version = None  # of the copy that is about to be replaced
                 found |= self.client.find_many(doubtful, search._replace(afresh=True))
-                for key in doubtful:
-                    if key in found:
-                        records[key].copied(None)
             return {key: found[key] for key in wanted if key in found}
         finally:
             for held in records.values():
-                manager.ledger.leave(held)
+                manager.copies.ledger.leave(held)
 
     # -- Writing -------------------------------------------------------------------
 
@@ -214,7 +212,13 @@ class CoherentWrapperClient(Wrapper, NearReads):
         return filled
 
     def touch(self, key: Key, deadline: float) -> bool:
+        if not self._near.shares and self._doubted(key):
+            return False  # what cannot be believed is not to live longer
         return self._changed(key, lambda held: self.client.touch(key, deadline), None)
+
+    def _doubted(self, key: Key) -> bool:
+        held = self.manager.copies.ledger.get(name_of(self._private_key(key)))
+        return not self.manager.verified or (held is not None and held.suspect)
 
     def outdate(self, key: Key) -> bool:
         return self._changed(key, lambda held: self.client.outdate(key), Kind.EXPIRE)
@@ -245,7 +249,7 @@ class CoherentWrapperClient(Wrapper, NearReads):
         inner = self._private_key(key)
         name = name_of(inner)
         done = always
-        held = manager.ledger.enter(name, inner)
+        held = manager.copies.ledger.enter(name, inner)
         held.copied(None)  # whatever is held from now on, its version is not known
         try:
             changed = change(held)
@@ -256,7 +260,7 @@ class CoherentWrapperClient(Wrapper, NearReads):
                 if kind is not None and done:
                     manager.publish(kind, (name,), settle=kind is not Kind.STORED)
             finally:
-                manager.ledger.leave(held)
+                manager.copies.ledger.leave(held)
         return changed
 
     def _changed_many(
@@ -266,7 +270,7 @@ class CoherentWrapperClient(Wrapper, NearReads):
         manager.start()
         inner = [self._private_key(key) for key in keys]
         names = [name_of(key) for key in inner]
-        records = list(map(manager.ledger.enter, names, inner))
+        records = list(map(manager.copies.ledger.enter, names, inner))
         try:
             for held in records:
                 held.copied(None)
@@ -275,7 +279,7 @@ class CoherentWrapperClient(Wrapper, NearReads):
             if names:
                 manager.publish(kind, names, settle=kind is not Kind.STORED)
             for held in records:
-                manager.ledger.leave(held)
+                manager.copies.ledger.leave(held)
 
     def _tell(self, kind: Kind, key: Key) -> None:
         self.manager.publish(kind, (name_of(self._private_key(key)),))
@@ -286,17 +290,22 @@ class CoherentWrapperClient(Wrapper, NearReads):
         manager = self.manager
         manager.start()
         inner = self._private_key(key)
-        held = manager.ledger.enter(name_of(inner), inner)
-        claim = self.client.claim(key, ttl)
-        if claim is not None and manager.claims_on_bus:
-            claim = bus_claim(manager, claim, name_of(inner), ttl)
+        held = manager.copies.ledger.enter(name_of(inner), inner)
+        claim = None
+        try:
+            own = self.client.claim(key, ttl)
+            if own is not None and manager.claims_on_bus:
+                own = bus_claim(manager, own, name_of(inner), ttl)
+            claim = own
+        finally:
+            if claim is None:
+                manager.copies.ledger.leave(held)
         if claim is None:
-            manager.ledger.leave(held)
             return None
         token = claim.token
 
         def ended() -> None:
-            manager.ledger.leave(held)
+            manager.copies.ledger.leave(held)
             if not self._fills.ended(token):
                 self._tell(Kind.ABORT, key)
 
@@ -313,8 +322,9 @@ class CoherentWrapperClient(Wrapper, NearReads):
 
     @property
     def capabilities(self) -> Capabilities:
-        # Claims and invalidations reach other processes, wherever the values lie.
-        return self.client.capabilities._replace(shared=True)
+        # Claims and invalidations reach other processes, wherever the values lie, and may have to
+        # wait for these.
+        return self.client.capabilities._replace(shared=True, blocking=True)
 
     @property
     def stats(self) -> ClientStats:
@@ -328,7 +338,7 @@ class CoherentWrapperClient(Wrapper, NearReads):
     def explain(self, key: Key) -> Explanation:
         inner = self._private_key(key)
         known = super().explain(key)
-        held = self.manager.ledger.get(name_of(inner))
+        held = self.manager.copies.ledger.get(name_of(inner))
         facts: list[tuple[str, object]] = [("verified", self.manager.verified)]
         if held is not None:
             facts.append(("suspect", held.suspect))

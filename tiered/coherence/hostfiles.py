@@ -81,7 +81,7 @@ class HostFiles:
         self._until = -math.inf
         self._doubtful = False
         self._doubt_at = math.inf
-        self._look_again_at = self._since = math.inf
+        self._look_again_at = math.inf
         self._waiting = threading.Event()
         self._stopped = False
         self._thread: threading.Thread | None = None
@@ -152,8 +152,8 @@ class HostFiles:
             self._doubt()
         now = self._now()
         if now >= self._look_again_at:
-            self._doubted += self._files.by_name.outdate_all(since=self._since)
-            self._look_again_at = self._since = math.inf
+            self._doubted += self._files.by_name.outdate_all()
+            self._look_again_at = math.inf
         self._do_again(now)
         again = next(iter(self._again.values()))[0] if self._again else math.inf
         due = min(again, self._look_again_at, self._doubt_at, now + _AGAIN)
@@ -197,7 +197,6 @@ class HostFiles:
         began = self._now()
         self._doubted += self._files.by_name.outdate_all()
         now = self._now()
-        self._since = min(self._since, began)
         self._look_again_at = now + _AGAIN
         self._doubt_at = now + max(self._bus.detection, _SHARE * (now - began))
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from itertools import takewhile
 
 from tiered.coherence.messages import Block
+from tiered.coherence.owed import BLOCK_BYTES, BLOCK_EVENTS
 
 __all__ = ["Journal"]
 
@@ -55,8 +56,29 @@ class Journal:
 
 
 def _up_to(blocks: list[Block], most_bytes: int) -> Iterator[Block]:
+    """*blocks*, until there are *most_bytes*; those of one node in a row as one."""
+    joined: Block | None = None
     for block in blocks:
         if most_bytes <= 0:
-            return
+            break
         most_bytes -= len(block.events)
-        yield block
+        if joined is not None and _joins(joined, block):
+            joined = joined._replace(
+                size=joined.size + block.size, events=joined.events + block.events
+            )
+            continue
+        if joined is not None:
+            yield joined
+        joined = block
+    if joined is not None:
+        yield joined
+
+
+def _joins(block: Block, following: Block) -> bool:
+    return (
+        block.node == following.node
+        and block.serial + block.size == following.serial
+        and block.urgent == following.urgent
+        and block.size + following.size <= BLOCK_EVENTS
+        and len(block.events) + len(following.events) <= BLOCK_BYTES
+    )

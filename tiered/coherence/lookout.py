@@ -12,8 +12,8 @@ from collections.abc import Callable
 
 from tiered.clients.base import CacheClient
 from tiered.coherence.witness import Record, Witness
+from tiered.coherence.workers import behind
 from tiered.concurrency import fork
-from tiered.concurrency.pool import PoolRefuses, default_pool
 from tiered.stats.reports import Reports
 from tiered.typing import Clock, Key
 
@@ -117,9 +117,7 @@ class Lookout:
             if self._looking or now < self._witness.due:
                 return
             self._looking = True
-        try:
-            default_pool().submit(self._look)
-        except PoolRefuses:
+        if not behind(self._look):
             with self._looked:
                 self._looking = False  # the next beat tries again
 

@@ -14,19 +14,17 @@ from tiered.clients.base import CacheClient
 from tiered.clients.null import NullCacheClient
 from tiered.clients.revision import Lease
 from tiered.coherence.bus import Bus, BusStats, Receipt
+from tiered.coherence.copies import Copies
 from tiered.coherence.follows import Follow, Follows
-from tiered.coherence.ledger import Held, Ledger
 from tiered.coherence.lookout import Lookout
 from tiered.coherence.messages import Event, Kind
 from tiered.coherence.meter import ConsistencyMeter, MeterStats, Probe
 from tiered.coherence.names import topic_of
-from tiered.coherence.tiers import Near
+from tiered.coherence.workers import behind
 from tiered.concurrency import fork
-from tiered.concurrency.pool import PoolRefuses, default_pool
-from tiered.entry import Entry
 from tiered.stats.reports import Reports
 from tiered.typing import Key
-from tiered.validation import check_number
+from tiered.validation import check_count, check_number
 
 __all__ = ["CoherenceManager", "CoherenceStats"]
 
@@ -89,6 +87,10 @@ class CoherenceManager:
 
     Attributes:
         lease: copies are served unasked while ``now < lease.horizon``.
+        copies: that the private tier holds.
+        follows: who wants to know of changes.
+        meter: of how coherent all copies are.
+        attachments: what all clients of this manager have in common.
 
     Raises:
         TypeError, ValueError: an argument that cannot be right.
@@ -118,6 +120,11 @@ class CoherenceManager:
             raise ValueError(f"private must be a client of this process only, not {private!r}")
         if shared is not None and not isinstance(shared, CacheClient):
             raise TypeError(f"shared must be a CacheClient or None, not {shared!r}")
+        if not all(hasattr(bus, name) for name in ("detection", "sole", "publish", "join")):
+            raise TypeError(f"bus must be a bus, as a ZmqBus is, not {bus!r}")
+        for name, flag in (("quick_refresh", quick_refresh), ("synchronous", synchronous)):
+            if not isinstance(flag, bool):
+                raise TypeError(f"{name} must be True or False, not {flag!r}")
         if claims not in (None, "shared", "bus"):
             raise ValueError(f'claims must be "shared", "bus" or None, not {claims!r}')
         self.namespace = namespace
@@ -133,16 +140,11 @@ class CoherenceManager:
         self.claims_on_bus = claims == "bus" or (claims is None and not reaches)
         self.clock = private.clock
         self.lease = Lease()
-        path = private.hot_path()
-        self.peek: Callable[[Key], Entry | None] = private.near if path is None else path.lookup
-        """What the private client holds, without that being a use of it."""
-        self.ledger = Ledger(lambda key: self.peek(key) is not None)
+        self.copies = Copies(private)
+        self.attachments: dict[Any, Any] = {}
         self.follows = Follows()
         self._reports = Reports("tiered.coherence", self.clock)
-        if sample < 0:
-            raise ValueError(f"sample must be an int, 0 or more, not {sample!r}")
-        self.meter = ConsistencyMeter(sample)
-        self._near: tuple[Near, ...] = ()
+        self.meter = ConsistencyMeter(check_count("sample", sample, low=0))
         self._lookout = Lookout(
             namespace,
             self.shared.authority if self.shared is not None and reaches else None,
@@ -168,11 +170,6 @@ class CoherenceManager:
 
     # -- For clients ---------------------------------------------------------------
 
-    def attach(self, near: Near) -> None:
-        """Keep the copies of one more client in step."""
-        with self._lock:
-            self._near = (*self._near, near)
-
     def start(self) -> None:
         """Take part in the bus; a second call does nothing."""
         if self._started:
@@ -182,6 +179,8 @@ class CoherenceManager:
             try:
                 self.bus.start()
                 self.bus.join(self)
+                if self.shared is not None:
+                    self.shared.when_late(self._late)
                 self._started = True
             except Exception as error:
                 # Then nothing is served unasked; the next call tries again.
@@ -240,10 +239,10 @@ class CoherenceManager:
                 self.forget_all()
                 continue
             if kind is Kind.PROBE:
-                self._behind(partial(self._answer, Probe.unpacked(name)))
+                behind(partial(self._answer, Probe.unpacked(name)))
                 continue
             if kind in _CHANGES:
-                held = self.ledger.get(name)
+                held = self.copies.ledger.get(name)
                 if held is not None:
                     self._dropped += 1
                     held.heard = now
@@ -251,23 +250,12 @@ class CoherenceManager:
             self.follows.tell(name, _HOW[kind])
 
     def _drop(self, kind: Kind, key: Key) -> None:
-        for near in self._near:
-            try:
-                if kind is Kind.EXPIRE:
-                    near.outdate(key)
-                else:
-                    near.drop(key)
-            except Exception:
-                # A client of the user's, or a key's own comparison. It cannot be left as it is.
-                _log.exception("a copy of %r could not be dropped; all are distrusted", key)
-                self.distrust("a copy could not be dropped")
+        if not self.copies.drop(kind, key):
+            self.distrust("a copy could not be dropped")
 
     def forget_all(self) -> None:
         """Drop all copies, and those that are about to be made."""
-        for _, held in self.ledger.all():
-            if held.uses:
-                self._drop(Kind.DELETE, held.key)
-        self.private.sweep(None)
+        self.copies.drop_all()
         self.follows.tell_all("changed")
 
     def extend(self, epoch: int, until: float) -> None:
@@ -288,20 +276,24 @@ class CoherenceManager:
     def _measure(self) -> None:
         """Ask and answer what is due; in the bus's thread, once a beat."""
         for probe, held, entry in self.meter.doubts():
-            there = self.peek(held.key) if self.verified and not held.suspect else None
+            there = self.copies.fresh(held) if self.verified else None
             served = there is not None and there.value is entry.value
             self.bus.tell(probe.node, self.topic + self.meter.settled(served))
         for name in self.meter.due(self.clock.monotonic()):
             probe = Probe(self.bus.node, name)
             self.bus.publish(Kind.PROBE, self.topic, [probe.packed()], source=self)
 
+    def _late(self) -> None:
+        """Deletes have come late to a server: others have copies that they read there meanwhile.
+
+        They dropped what they had when the deletes were made, and found it there again.
+        """
+        self.publish(Kind.DISTRUST, (b"",))
+        self.distrust("deletes have come late to a server")
+
     def _answer(self, probe: Probe) -> None:
-        held = self.ledger.get(probe.name)
-        entry = None
-        if held is not None and self.verified and not held.suspect:
-            entry = self.peek(held.key)
-            if entry is not None and entry.deadline <= self.clock.monotonic():
-                entry = None
+        held = self.copies.ledger.get(probe.name)
+        entry = self.copies.fresh(held) if self.verified else None
         answer = self.meter.judge(probe, held, entry, self.shared)
         self.probes += 1
         if answer is not None:
@@ -315,20 +307,12 @@ class CoherenceManager:
             self._distrusted += 1
             self.lease.horizon = -math.inf
         self.follows.tell_all("changed")
-        if not self._behind(self._mark_all):
+        if not behind(self._mark_all):
             self._mark_all()
 
     def told(self, node: bytes, payload: bytes) -> None:
         """A message of *node*: its answer to a probe."""
         self.meter.answered(payload)
-
-    def _behind(self, job: Callable[[], object]) -> bool:
-        """Have a worker do *job*, which may ask a server; whether one will."""
-        try:
-            default_pool().submit(job)
-        except PoolRefuses:
-            return False
-        return True
 
     def _open(self) -> None:
         """Let copies be served, unless some are still to be marked."""
@@ -340,23 +324,10 @@ class CoherenceManager:
         distrusted = self._distrusted
         if self._marked == distrusted:
             return  # by who began later than we did, and saw more
-        for _, held in self.ledger.all():
-            if held.uses:
-                # A copy that is about to be made, or a value computed, may be out of date too.
-                self._drop(Kind.DELETE, held.key)
-            self._mark(held)
+        self.copies.suspect_all()
         with self._lock:
             self._marked = max(self._marked, distrusted)
         self._open()
-
-    def _mark(self, held: Held) -> None:
-        version = held.version
-        entry = self.peek(held.key)
-        if entry is None or entry.deadline <= self.clock.monotonic():
-            return
-        deadline = entry.deadline
-        if self.private.outdate(held.key) and held.version is version:
-            held.deadline = deadline
 
     # -- What is known -------------------------------------------------------------
 
@@ -383,7 +354,7 @@ class CoherenceManager:
             distrusts=self._distrusted,
             unsettled=self._unsettled,
             meter=self.meter.stats,
-            known=len(self.ledger),
+            known=len(self.copies.ledger),
             bus=self.bus.stats,
         )
 

@@ -49,6 +49,7 @@ __all__ = [
     "packed",
     "packed_names",
     "unpacked",
+    "without",
 ]
 
 TOPIC_SIZE: Final = 8
@@ -136,6 +137,22 @@ def unpacked(size: int, data: bytes) -> Iterator[Event]:
         yield Event(_KINDS.get(number, Kind.DISTRUST), topic, name)
     if at != end:
         raise ValueError(f"{end - at} bytes after {size} events")
+
+
+def without(skipped: int, events: bytes) -> bytes:
+    """*events* without the first *skipped*.
+
+    Raises:
+        ValueError: there are not as many.
+    """
+    at, head = 0, _HEAD.size
+    for _ in range(skipped):
+        if at + head > len(events):
+            raise ValueError(f"{len(events)} bytes hold no {skipped} events")
+        at += head + events[at + head - 1]
+    if at > len(events):
+        raise ValueError(f"{len(events)} bytes hold no {skipped} events")
+    return events[at:]
 
 
 # -- From a node to a broker ---------------------------------------------------------

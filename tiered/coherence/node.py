@@ -49,6 +49,7 @@ from tiered.coherence.messages import (
     Stranger,
     Told,
     Welcome,
+    without,
 )
 from tiered.coherence.owed import Owed, OwedEvents
 from tiered.coherence.state import Phase, Step, Table
@@ -115,8 +116,8 @@ class NodeProtocol:
         self._unwarned = math.inf
         """Since when the oldest event is owed of which nobody was warned."""
         self._pings: dict[int, float] = {}
-        self._pong: tuple[float, int] | None = None
-        """When the ping was sent that the last pong answers, and what that pong said."""
+        self._pong: float | None = None
+        """When the ping was sent whose pong will extend the lease once all is applied."""
         self._serial_accepted = self._serial_settled = 0
         self._inherited: tuple[float, int] | None = None
         """When, and up to which serial, our events of the last epoch are settled."""
@@ -193,7 +194,6 @@ class NodeProtocol:
             # What the last broker accepted last we may not have heard of.
             self._resync(welcome.epoch, welcome.seq, "another broker")
             self._inherited = (now + self._detection * MARGIN, self._serial_accepted)
-        self._pongs_void()
         self._was_accepted(welcome.serial)
         if (self.owed.first or 0) > welcome.serial + 1:
             return self._say_hello(now)  # all was replaced since we said it: tell the new serial
@@ -208,7 +208,8 @@ class NodeProtocol:
         """Begin anew after *seq* of *epoch*: what was before, nobody can tell us any more."""
         self.distrusts += 1
         self.epoch, self.seq, self.target = epoch, seq, seq
-        self._pongs_void()
+        self._pong = None
+        self._pings.clear()
         self._effects.append(Extend(epoch, -math.inf))
         self._effects.append(Distrust(reason))
 
@@ -222,7 +223,6 @@ class NodeProtocol:
 
     def _detached(self) -> Phase:
         """The lease is left to run out by itself: what it says is as true as before."""
-        self._pongs_void()
         self._effects.append(Seek())
         return DETACHED
 
@@ -239,15 +239,18 @@ class NodeProtocol:
         self._heard = now
         last = block.first + block.size - 1
         self.target = max(self.target, last)
+        own = block.node == self.node
+        if own:
+            # Also if it comes too early: it is in the order.
+            self._was_accepted(block.serial + block.size - 1)
         if last <= self.seq:
             return self.phase  # again
-        if block.first != self.seq + 1:
+        known = self.seq + 1 - block.first
+        if known < 0:
             return self._behind(now)
         self.seq = last
-        if block.node == self.node:
-            self._was_accepted(block.serial + block.size - 1)
-        else:
-            self._effects.append(Apply(block))
+        if not own:
+            self._effects.append(Apply(_after(block, known) if known else block))
         if self.phase is CATCHING_UP:
             self._asked = now  # the replay is coming in
         if block.urgent:
@@ -299,23 +302,19 @@ class NodeProtocol:
             return self.phase
         self._heard = now
         self.target = max(self.target, pong.seq)
-        if sent is not None and (self._pong is None or sent > self._pong[0]):
-            self._pong = (sent, pong.seq)
+        if sent is not None and (self._pong is None or sent > self._pong):
+            self._pong = sent
         if self.seq < self.target:
-            if not pong.nonce and self.seq > self._after:
+            if self.phase is CATCHING_UP and not pong.nonce and self.seq > self._after:
                 self._ask_again(now)  # this part of the replay is over, and brought us on
                 return CATCHING_UP
             return self._behind(now)
         return self._caught_up(now)
 
     def _extend(self) -> None:
-        if self._pong is not None and self._pong[1] <= self.seq:
-            self._effects.append(Extend(self.epoch, self._pong[0] + self._detection))
+        if self._pong is not None:
+            self._effects.append(Extend(self.epoch, self._pong + self._detection))
             self._pong = None
-
-    def _pongs_void(self) -> None:
-        self._pong = None
-        self._pings.clear()
 
     # -- What is owed --------------------------------------------------------------
 
@@ -403,6 +402,16 @@ class NodeProtocol:
     def _taken(self) -> Sequence[NodeEffect]:
         effects, self._effects = self._effects, []
         return effects
+
+
+def _after(block: Block, known: int) -> Block:
+    """*block* without its first *known* events. Where these make no sense, nor does the whole."""
+    try:
+        events = without(known, block.events)
+    except ValueError:
+        return block
+    first, serial = block.first + known, block.serial + known
+    return block._replace(first=first, serial=serial, size=block.size - known, events=events)
 
 
 def _table() -> Table[NodeProtocol]:

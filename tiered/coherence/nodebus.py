@@ -47,6 +47,7 @@ from tiered.coherence.messages import (
     unpacked,
 )
 from tiered.coherence.node import NodeProtocol
+from tiered.coherence.owed import BLOCK_BYTES, BLOCK_EVENTS
 from tiered.coherence.receipts import EventReceipt, Progress, Questions
 from tiered.concurrency import fork
 from tiered.typing import Clock
@@ -54,9 +55,6 @@ from tiered.validation import check_number
 
 __all__ = ["NodeBus"]
 
-_BLOCK_EVENTS: Final = 1024
-_BLOCK_BYTES: Final = 64 * 1024
-"""What is published together at most."""
 _MOST_WAITING: Final = 100_000
 """Calls of ``publish`` that wait for the transport's thread."""
 _FLOOD: Final = packed([Event(Kind.DISTRUST, ALL_TOPICS, b"")])
@@ -100,13 +98,27 @@ class NodeBus(ABC):
         self._newcomers: deque[weakref.ref[Member]] = deque()
         self._epoch, self._until = 0, -math.inf
         self._received = 0
+        self._pumped = self.clock.monotonic()
         self._unverified = 0.0
         self._uncovered_since = self.clock.monotonic()
+
+    def _begin_again(self) -> None:
+        """A new node in the same process: what the last one could not tell, this one has to."""
+        left = self._serial > self._progress.accepted
+        self._begin_anew()
+        if left:
+            self._serial = 1
+            self._outbox.append((1, 1, _FLOOD, False))
 
     def after_fork(self) -> None:
         """What the parent follows, this process does not. Members see to themselves, and join."""
         self._begin_anew()
         self._members = {}
+
+    @property
+    def closed(self) -> bool:
+        """Whether it has been closed: what is published then reaches nobody."""
+        return False
 
     # -- For members ---------------------------------------------------------------
 
@@ -151,13 +163,20 @@ class NodeBus(ABC):
         """Tell everybody that *names* have changed; all members in this process but *source*
         have heard of it on return. Never waits."""
         last = self._serial
-        for at in range(0, len(names), _BLOCK_EVENTS):
-            part = names[at : at + _BLOCK_EVENTS]
+        for at in range(0, len(names), BLOCK_EVENTS):
+            part = names[at : at + BLOCK_EVENTS]
             last = self._leave(len(part), packed_names(kind, topic, part), urgent)
         self._wake()
         for member in self._of(topic):
-            if member is not source:
+            if member is source:
+                continue
+            if kind is Kind.DISTRUST:
+                member.distrust("another client of this process may have missed events")
+            else:
                 member.hear([Event(kind, topic, name) for name in names])
+        now = self.clock.monotonic()
+        if self.closed or now - self._pumped >= self.detection / 2:
+            self._stalled()
         return EventReceipt(self._progress, last)
 
     def _leave(self, size: int, data: bytes, urgent: bool) -> int:
@@ -172,6 +191,12 @@ class NodeBus(ABC):
                 first, size, data = last, 1, _FLOOD
             self._outbox.append((first, size, data, urgent))
             return last
+
+    def _stalled(self) -> None:
+        """Nobody fetches what is published, nor says that it is overdue."""
+        if self._outbox:
+            for member in self._all_members():
+                member.overdue()
 
     def claim(self, topic: bytes, name: bytes, ttl: float, timeout: float) -> Answer:
         """Ask for the right to compute; waits for the answer up to *timeout* seconds."""
@@ -214,6 +239,7 @@ class NodeBus(ABC):
 
     def pump(self, now: float) -> None:
         """Publish what callers have left."""
+        self._pumped = now
         while self._newcomers:
             member = self._newcomers.popleft()()
             if member is not None:
@@ -222,7 +248,7 @@ class NodeBus(ABC):
         while outbox:
             first, size, data, urgent = outbox.popleft()
             parts, length = [data], len(data)
-            while outbox and size < _BLOCK_EVENTS and length < _BLOCK_BYTES:
+            while outbox and size < BLOCK_EVENTS and length < BLOCK_BYTES:
                 if outbox[0][0] != first + size:
                     break
                 _, more, data, pressing = outbox.popleft()

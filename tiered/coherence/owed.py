@@ -7,9 +7,13 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-from tiered.coherence.messages import ALL_TOPICS, Event, Kind, packed
+from tiered.coherence.messages import ALL_TOPICS, Event, Kind, packed, without
 
-__all__ = ["Owed", "OwedEvents"]
+__all__ = ["BLOCK_BYTES", "BLOCK_EVENTS", "Owed", "OwedEvents"]
+
+BLOCK_EVENTS: Final = 1024
+BLOCK_BYTES: Final = 64 * 1024
+"""What is sent in one message, at most."""
 
 _FLOOD: Final = packed([Event(Kind.DISTRUST, ALL_TOPICS, b"")])
 
@@ -27,6 +31,26 @@ class OwedEvents(NamedTuple):
     def last(self) -> int:
         """Serial of the last one."""
         return self.first + self.size - 1
+
+    def joins(self, other: OwedEvents) -> bool:
+        """Whether *other*, the next, can be sent together with this."""
+        return (
+            other.first == self.last + 1
+            and other.urgent == self.urgent
+            and self.size + other.size <= BLOCK_EVENTS
+            and len(self.events) + len(other.events) <= BLOCK_BYTES
+        )
+
+    def joined(self, other: OwedEvents) -> OwedEvents:
+        """Both as one."""
+        events = self.events + other.events
+        return OwedEvents(self.first, self.size + other.size, events, self.urgent, self.since)
+
+    def after(self, serial: int) -> OwedEvents:
+        """The part after *serial*."""
+        skipped = serial - self.first + 1
+        events = without(skipped, self.events)
+        return self._replace(first=serial + 1, size=self.size - skipped, events=events)
 
 
 class Owed:
@@ -50,7 +74,12 @@ class Owed:
 
     def add(self, block: OwedEvents) -> bool:
         """Keep *block*; whether it is what is to be sent, and not all was replaced."""
-        self._blocks.append(block)
+        newest = self._blocks[-1] if self._blocks else None
+        if newest is not None and newest.joins(block):
+            # So that what is sent again is few messages, however many it was first.
+            self._blocks[-1] = newest.joined(block)
+        else:
+            self._blocks.append(block)
         self.size += block.size
         if self.size <= self._most:
             return True
@@ -71,6 +100,10 @@ class Owed:
         before = self.size
         while self._blocks and self._blocks[0].last <= serial:
             self.size -= self._blocks.popleft().size
+        if self._blocks and self._blocks[0].first <= serial:
+            oldest = self._blocks[0]
+            self._blocks[0] = oldest.after(serial)
+            self.size -= oldest.size - self._blocks[0].size
         return self.size != before
 
     @property

@@ -25,6 +25,7 @@ computes.
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -53,6 +54,8 @@ class Flight:
             word (an event loop that is closed); ``None`` where it cannot.
         waits_for: the flights that this one's computation waits for just now.
         born: when it was entered, in the terms of who entered it.
+        began: when (monotonic) it began to read what others may change; ``inf`` before.
+        told: whether it hears of such changes now; ``None`` where nobody ever tells.
 
     Threads: :meth:`publish` and :meth:`land` from the leader's; the rest from any.
     """
@@ -66,9 +69,11 @@ class Flight:
         "_superseded",
         "abandoned",
         "alive",
+        "began",
         "born",
         "cause",
         "outcome",
+        "told",
         "waits_for",
     )
 
@@ -79,6 +84,8 @@ class Flight:
         self.alive: Callable[[], bool] | None = None
         self.waits_for: list[circles.Link] = []
         self.born: tuple[int, float] | None = None
+        self.began = math.inf
+        self.told: Callable[[], bool] | None = None
         self._assigned = False
         self._begun = False
         self._callbacks: list[Callable[[Flight], object]] = []
@@ -272,6 +279,15 @@ class Flights:
         for key in keys:
             self._replace(key, None)
 
+    def retire(self, key: Hashable, flight: Flight) -> None:
+        """As :meth:`dismiss`, without waiting for a write of *flight* that is running."""
+        flight.outdate()
+        # A key that fails to be hashed leaves it there; what it brings is not stored all the same.
+        with contextlib.suppress(Exception), self._lock:
+            if self._running.get(key) is flight:
+                del self._running[key]
+                self._leaving.setdefault(key, []).append(flight)
+
     def _replace(self, key: Hashable, new: Flight | None, only: Flight | None = None) -> bool:
         with self._lock:
             if only is not None and self._running.get(key) is not only:
@@ -287,9 +303,7 @@ class Flights:
             flight.supersede()
         if previous is not None:
             with self._lock:
-                self._leaving[key].remove(previous)
-                if not self._leaving[key]:
-                    del self._leaving[key]
+                self._left(key, previous)
         return previous is not None
 
     def finish(self, key: Hashable, flight: Flight) -> None:
@@ -297,6 +311,15 @@ class Flights:
         with self._lock:
             if self._running.get(key) is flight:
                 del self._running[key]
+            elif self._leaving:
+                self._left(key, flight)
+
+    def _left(self, key: Hashable, flight: Flight) -> None:
+        leaving = self._leaving.get(key, [])
+        if flight in leaving:
+            leaving.remove(flight)
+            if not leaving:
+                del self._leaving[key]
 
     def drop(self, key: Hashable, flight: Flight, cause: BaseException | None = None) -> None:
         """Abandon *flight*, if it has not ended, and take it out of the table."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from functools import partial
 
-from tiered.concurrency.flight import Flight, Flights
+from tiered.concurrency.flight import CircularWait, Flight, Flights
 from tiered.decorators.reading import Reading
 from tiered.keys.call import BoundCall
-from tiered.steps.effects import Steps
+from tiered.steps.effects import Await, Steps
 
 __all__ = ["Entering"]
 
@@ -21,18 +21,30 @@ class Entering:
     def __init__(self, reading: Reading, flights: Flights) -> None:
         self._reading = reading
         self._flights = flights
+        plan = reading.plan
+        self._patience = plan.hard_timeout if plan.soft_timeout is None else plan.soft_timeout
 
     def entered(self, call: BoundCall) -> Steps[tuple[Flight | None, bool]]:
         """The flight of *call*, and whether it is new; none for a key that fails to be compared.
 
-        Who calls after a tag was invalidated does not join what began before that.
+        Who calls after a tag was invalidated does not join what began before that. Nor does
+        who calls while nobody tells of others' changes join what began before the call: he waits
+        for its end, and joins the next one, with all who wait like him.
         """
         reading, tagging = self._reading, self._reading.tagging
+        called = reading.monotonic()
         while True:
             entered = reading.guarded(lambda: self._flights.enter(call.key), None)
             if entered is None:
                 return None, False
             flight, new = entered
+            if flight.began < called and flight.told is not None and not flight.told():
+                try:
+                    ended = yield Await(flight, self._patience)
+                except CircularWait:
+                    return None, False
+                if ended:
+                    continue
             if tagging is None:
                 return entered
             if new:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import random
 import types
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias, TypeGuard
 
 from tiered.clients.base import Claim, Entry
 from tiered.clients.tags import Stamp
@@ -18,10 +19,11 @@ from tiered.decorators.tagging import stamped
 from tiered.keys.call import BoundCall
 from tiered.sentinels import MISSING, MissingType
 from tiered.steps.effects import Compute, Pause, Steps
+from tiered.steps.following import Followed, Follower
 from tiered.steps.landing import landed
 from tiered.typing import Key
 
-__all__ = ["Leader"]
+__all__ = ["Leader", "Led"]
 
 _Write: TypeAlias = Callable[[Key, Any, float], bool]
 
@@ -32,6 +34,14 @@ _NO_CLAIMS: Final[Claim | MissingType | None] = MISSING
 _FIRST_PAUSE: Final = 0.002
 _LONGEST_PAUSE: Final = 0.01
 """Seconds between two looks for a value that another process is computing."""
+
+
+class Led(NamedTuple):
+    """A flight, the call that it is for, and what it hears of other processes."""
+
+    flight: Flight
+    call: BoundCall
+    followed: Followed
 
 
 class Leader:
@@ -47,30 +57,41 @@ class Leader:
         self._client = reading.space.client
         self._records = reading.space.records
         self._shared = self._client.capabilities.shared
+        self._follower = Follower(
+            flights, self._client.follow, reading.monotonic, told=self._shared
+        )
 
     # -- Flights -----------------------------------------------------------------
 
-    def lead(
-        self, flight: Flight, call: BoundCall, known: Mapping[Key, Entry] | None = None
-    ) -> Steps[Outcome | None]:
-        """Find a fresh value, or compute one. *known* is what was found, by who looked already."""
-        return self._led(flight, call, self._found_or_computed(flight, call, 0.0, known))
+    def led(self, flight: Flight, call: BoundCall) -> Led:
+        """*flight*, which hears of nobody yet."""
+        return Led(flight, call, self._follower.of(call.key, flight))
+
+    def lead(self, flight: Flight, call: BoundCall) -> Steps[Outcome | None]:
+        """Find a fresh value, or compute one."""
+        led = self.led(flight, call)
+        return self._begun(led, self._found_or_computed(led, 0.0))
+
+    def lead_on(self, led: Led, known: Mapping[Key, Entry]) -> Steps[Outcome | None]:
+        """The same, for who looked already, and found what is *known*."""
+        return self._begun(led, self._known_or_computed(led, known))
 
     def refresh(
         self, flight: Flight, call: BoundCall, left: float, placeholder: Any
     ) -> Steps[Outcome | None]:
         """Find a value with more than *left* seconds left, and not yet due, or compute one."""
         margin = max(left, self._reading.terms.due_below)
-        return self._led(flight, call, self._renewed(flight, call, margin, placeholder))
+        led = self.led(flight, call)
+        return self._begun(led, self._renewed(led, margin, placeholder))
 
     def compute_anew(self, flight: Flight, call: BoundCall) -> Steps[Outcome | None]:
         """Compute, whatever is held; for a flight that was begun already."""
         return self._landed(flight, call, self._anew(flight, call))
 
-    def _led(self, flight: Flight, call: BoundCall, steps: Steps[Outcome]) -> Steps[Outcome | None]:
-        if not flight.begin():
+    def _begun(self, led: Led, steps: Steps[Outcome]) -> Steps[Outcome | None]:
+        if not led.flight.begin():
             return None  # whoever needed it earlier leads
-        return (yield from self._landed(flight, call, steps))
+        return (yield from self._landed(led.flight, led.call, steps))
 
     def _landed(self, flight: Flight, call: BoundCall, steps: Steps[Outcome]) -> Steps[Outcome]:
         guarded = self._reading.guarded
@@ -78,42 +99,58 @@ class Leader:
 
     # -- Looking and claiming ----------------------------------------------------
 
-    def _found_or_computed(
-        self, flight: Flight, call: BoundCall, margin: float, known: Mapping[Key, Entry] | None
-    ) -> Steps[Outcome]:
-        """A value with more than *margin* seconds left, or a new one."""
-        reading = self._reading
-        if known is None:
-            known = yield from reading.find_all((call,), margin)
-        outcome = self._settled(call, known, margin)
-        if outcome is not None:
-            reading.counters.far_hits += 1
+    def _known_or_computed(self, led: Led, known: Mapping[Key, Entry]) -> Steps[Outcome]:
+        """A value that is *known*, or as :meth:`_found_or_computed`."""
+        outcome = self._settled(led.call, known, 0.0)
+        if outcome is not None and not led.followed.decide():
+            return (yield from self._found_or_computed(led, 0.0))
+        if self._counted(outcome):
             return outcome
-        reading.counters.misses += 1
-        return (yield from self._computed_once(flight, call, margin, self._held(known, call.key)))
+        return (yield from self._computed_once(led, 0.0, self._held(known, led.call.key)))
 
-    def _computed_once(
-        self, flight: Flight, call: BoundCall, margin: float, stale: Entry | None
-    ) -> Steps[Outcome]:
+    def _found_or_computed(self, led: Led, margin: float) -> Steps[Outcome]:
+        """A value with more than *margin* seconds left, or a new one."""
+        known, outcome = yield from self._looked(led, margin)
+        if self._counted(outcome):
+            return outcome
+        return (yield from self._computed_once(led, margin, self._held(known, led.call.key)))
+
+    def _looked(self, led: Led, margin: float) -> Steps[tuple[Mapping[Key, Entry], Outcome | None]]:
+        """What is held, and the outcome in it if there is one.
+
+        Again if others have changed the key meanwhile: who asked after that may have joined.
+        """
+        followed = led.followed
+        while True:
+            followed.look()
+            found = yield from self._reading.find_all((led.call,), margin, (followed,))
+            outcome = self._settled(led.call, found, margin)
+            if outcome is None or followed.decide():
+                return found, outcome
+
+    def _counted(self, outcome: Outcome | None) -> TypeGuard[Outcome]:
+        """Whether a look came to an *outcome*."""
+        if outcome is None:
+            self._reading.counters.misses += 1
+        else:
+            self._reading.counters.far_hits += 1
+        return outcome is not None
+
+    def _computed_once(self, led: Led, margin: float, stale: Entry | None) -> Steps[Outcome]:
         if self._shared:
-            return (yield from self._claimed(flight, call, margin, stale))
-        return (yield from self._computed_and_stored(flight, call, stale, self._put))
+            return (yield from self._claimed(led, margin, stale))
+        return (yield from self._computed_and_stored(led, stale, self._put))
 
-    def _renewed(
-        self, flight: Flight, call: BoundCall, margin: float, placeholder: Any
-    ) -> Steps[Outcome]:
+    def _renewed(self, led: Led, margin: float, placeholder: Any) -> Steps[Outcome]:
         """Behind everybody's back; with ``renew_time``, what there is serves others meanwhile."""
         plan, reading = self._plan, self._reading
         if plan.renew_time is None:
-            return (yield from self._found_or_computed(flight, call, margin, None))
-        known = yield from reading.find_all((call,), margin)
-        outcome = self._settled(call, known, margin)
-        if outcome is not None:
-            reading.counters.far_hits += 1
+            return (yield from self._found_or_computed(led, margin))
+        known, outcome = yield from self._looked(led, margin)
+        if self._counted(outcome):
             return outcome
-        reading.counters.misses += 1
         ttl = reading.terms.due_below + plan.renew_time
-        client, key = self._client, call.key
+        client, call, key = self._client, led.call, led.call.key
         stale = known.get(key)
         if stale is not None:
             yield from reading.ask(lambda: client.renew(key, ttl), False)
@@ -123,7 +160,7 @@ class Leader:
                 value = stamped(placeholder, stamp)
                 yield from reading.ask(lambda: client.add(key, value, ttl), False)
         # What has no more left than our own renewal gave it was not refreshed by others.
-        return (yield from self._computed_once(flight, call, max(margin, ttl), stale))
+        return (yield from self._computed_once(led, max(margin, ttl), stale))
 
     def _held(self, found: Mapping[Key, Entry], key: Key) -> Entry | None:
         """What was found for *key*; nothing, if it fails to be compared."""
@@ -146,33 +183,33 @@ class Leader:
             outcome = Outcome(entry.value)
         return outcome
 
-    def _claimed(
-        self, flight: Flight, call: BoundCall, margin: float, stale: Entry | None
-    ) -> Steps[Outcome]:
+    def _claimed(self, led: Led, margin: float, stale: Entry | None) -> Steps[Outcome]:
         """Compute under a claim, or wait for the value of whoever holds it.
 
-        A holder that dies is replaced when its claim ends. Waiting holds no lock, no
-        connection and, in a pool, no thread.
+        A holder that dies is replaced when its claim ends; who has waited for ``wait_time``
+        computes for its own callers. Waiting holds no lock, no
+        connection and, in a pool, no thread; where the client tells of it, it ends with the claim.
         """
-        reading = self._reading
-        pause = _FIRST_PAUSE
+        reading, call, followed = self._reading, led.call, led.followed
+        patience, pause = self._plan.wait_time, _FIRST_PAUSE
+        ends = math.inf if patience is None else reading.monotonic() + patience
         while True:
-            if flight.superseded:
+            if led.flight.superseded:
                 # Nothing of it will be stored. With a claim in hand it would hold up the flight
                 # that has come in its place, which it may be waiting for itself.
-                return (yield from self._computed_and_stored(flight, call, stale, self._put))
+                return (yield from self._computed_and_stored(led, stale, self._put))
+            followed.rearm()
             claim = yield from reading.ask(partial(self._claim, call), _NO_CLAIMS)
             outcome: Outcome | None
             try:
                 # Also with the claim in hand: it may have come free because the value is there.
-                found = yield from reading.find_all((call,), margin)
-                outcome = self._settled(call, found, margin)
+                found, outcome = yield from self._looked(led, margin)
                 reading.counters.shared += outcome is not None
                 if outcome is None and claim is not None:
                     # Where no claim could be asked for, nothing is known of deletes either.
                     write = self._filling(claim) if isinstance(claim, Claim) else _unwritten
                     stale = self._held(found, call.key) or stale
-                    outcome = yield from self._computed_and_stored(flight, call, stale, write)
+                    outcome = yield from self._computed_and_stored(led, stale, write)
             except BaseException:
                 # Here and now: a driver that gives up performs no more steps.
                 if isinstance(claim, Claim):
@@ -182,7 +219,10 @@ class Leader:
                 yield from reading.ask(claim.release, False)
             if outcome is not None:
                 return outcome
-            yield Pause(pause * random.uniform(0.5, 1.0))  # noqa: S311
+            left = ends - reading.monotonic()
+            if left <= 0:
+                return (yield from self._computed_and_stored(led, stale, _unwritten))
+            yield Pause(min(pause * random.uniform(0.5, 1.0), left), followed.waker)  # noqa: S311
             pause = min(pause * 1.5, _LONGEST_PAUSE)
 
     def _claim(self, call: BoundCall) -> Claim | MissingType | None:
@@ -226,10 +266,10 @@ class Leader:
                 yield from self._reading.ask(lambda: self._records.delete(failure), False)
         return outcome
 
-    def _computed_and_stored(
-        self, flight: Flight, call: BoundCall, stale: Entry | None, write: _Write
-    ) -> Steps[Outcome]:
+    def _computed_and_stored(self, led: Led, stale: Entry | None, write: _Write) -> Steps[Outcome]:
         # Before it runs: what it reads may be changed while it does.
+        flight, call, followed = led
+        followed.compute()
         stamp = yield from self._reading.stamp(call)
         outcome = yield from self.computed(call, flight)
         if outcome.error is None:

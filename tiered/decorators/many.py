@@ -115,16 +115,26 @@ class ManyCalls:
             for call in calls.values():
                 if call.key not in entered:
                     entered[call.key] = (call, *(yield from self._engine.entering.entered(call)))
-            ours = [call for call, _, new in entered.values() if new]
-            found = yield from self._reading.find_all(ours)
             leader = self._engine.leader
+            ours = {
+                key: leader.led(flight, call)
+                for key, (call, flight, new) in entered.items()
+                if flight is not None and new
+            }
+            found = yield from self._reading.find_all(
+                [led.call for led in ours.values()],
+                followed=[led.followed for led in ours.values()],
+            )
             many = []
             for key, (call, flight, new) in entered.items():
                 if flight is None:
                     many.append(leader.computed(call))
                     continue
-                known = {one: found[one] for one in self._reading.beside(key) if one in found}
-                steps = leader.lead(flight, call, known if new else None)
+                if new:
+                    known = {one: found[one] for one in self._reading.beside(key) if one in found}
+                    steps = leader.lead_on(ours[key], known)
+                else:
+                    steps = leader.lead(flight, call)
                 many.append(self._engine.landed(Lead(flight, call, steps, new)))
             outcomes = dict(zip(entered, (yield Each(many)) if many else (), strict=True))
         finally:

@@ -23,6 +23,7 @@ from tiered.sentinels import MissingType
 from tiered.stats.reports import Reports
 from tiered.steps.counting import CallCounters
 from tiered.steps.effects import Ask, Steps
+from tiered.steps.following import Followed
 from tiered.typing import Key
 
 __all__ = ["Reading"]
@@ -130,11 +131,14 @@ class Reading:
 
         return (yield from self.ask(find, None))
 
-    def find_all(self, calls: Iterable[BoundCall], margin: float = 0.0) -> Steps[dict[Key, Entry]]:
+    def find_all(
+        self, calls: Iterable[BoundCall], margin: float = 0.0, followed: Iterable[Followed] = ()
+    ) -> Steps[dict[Key, Entry]]:
         """What is held for *calls*, and beside them of failed computations, in one request.
 
         With a *margin*, farther tiers are asked for what has more than these seconds left:
-        another process may have refreshed it.
+        another process may have refreshed it. The *followed* flights follow their keys from
+        before that on.
         """
         wanted: list[Key] = []
         tags: dict[str, None] = {}
@@ -148,6 +152,8 @@ class Reading:
         search = self._search(margin)
 
         def find() -> dict[Key, Entry]:
+            for flight in followed:
+                flight.begin()
             together = values is records
             asked = [*wanted, *failures] if together else wanted
             if tagging is not None or not together or len(asked) > 1:

@@ -103,10 +103,7 @@ class _Reader:
 
     def parts(self) -> list[str]:
         """As many parts as are told before them."""
-        size = self.size()
-        if size > len(self._data) - self._at:
-            raise _Strange  # each has one byte at least
-        return [self.part() for _ in range(size)]
+        return [self.part() for _ in range(self.size())]
 
     # -- What follows each letter --------------------------------------------------
 

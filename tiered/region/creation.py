@@ -27,6 +27,7 @@ from tiered.region.keeping import Keeping
 from tiered.stats.reports import Reports
 from tiered.steps.counting import CallCounters
 from tiered.steps.effects import Ask, Await, Compute, Lead, Pause, Steps
+from tiered.steps.following import Followed, Follower
 from tiered.steps.landing import landed
 from tiered.typing import Clock
 
@@ -152,6 +153,8 @@ class Creation:
     ) -> None:
         self.keeping: Final = keeping
         self.flights: Final = flights
+        told = keeping.client is not None and keeping.client.capabilities.shared
+        self.follower: Final = Follower(flights, keeping.follow, clock.monotonic, told=told)
         self.freshness: Final = freshness
         self.holder: Final = holder
         self.counters: Final = counters
@@ -237,19 +240,24 @@ class Creation:
     def _found_or_made(self, order: Order, flight: Flight) -> Steps[Outcome]:
         """What is there by now; else a new value, made under a hold."""
         holder = self.holder(order.key, order.loop is not None)
+        followed = self.follower.of(order.key, flight)
         for pause in pauses():
             taking = Taking(holder)
             outcome: Outcome | None = None
+            followed.rearm()
             try:
                 hold: Hold | None
-                hold = (yield Ask(taking.take)) if holder.asks else taking.take()
+                if holder.asks:
+                    hold = yield Ask(functools.partial(self.taken, taking, followed))
+                else:
+                    hold = taking.take()
                 # Also with the hold in hand: it may have come free because the value is there.
-                found = yield Ask(lambda: self.keeping.read(order.key, youngest=True))
-                standing = self.freshness().standing(found, order.patience)
+                found, standing = yield from self._looked(order, followed)
                 if standing is Standing.FRESH:
                     self.counters.far_hits += 1
                     outcome = Outcome(Found(found, made=False))
                 elif hold is not None or flight.superseded:
+                    followed.compute()
                     stale = found if standing is Standing.STALE else NO_VALUE
                     outcome = yield from self._create(order, flight, stale, hold)
                 elif standing is Standing.STALE:
@@ -263,8 +271,28 @@ class Creation:
                 raise
             if outcome is not None:
                 return outcome
-            yield Pause(pause)
+            yield Pause(pause, followed.waker)
         raise AssertionError("pauses end")
+
+    def taken(self, taking: Taking, followed: Followed) -> Hold | None:
+        """A hold, by who hears of what others do to its key from before that on."""
+        self.guarded(followed.begin)
+        return taking.take()
+
+    def _looked(self, order: Order, followed: Followed) -> Steps[tuple[Any, Standing]]:
+        """What is kept; looked up again if others have changed it meanwhile, as who asked after
+        that may have joined."""
+
+        def read() -> CacheReturnType:
+            self.guarded(followed.begin)
+            return self.keeping.read(order.key, youngest=True)
+
+        while True:
+            followed.look()
+            found = yield Ask(read)
+            standing = self.freshness().standing(found, order.patience)
+            if standing is Standing.ABSENT or followed.decide():
+                return found, standing
 
     def _create(
         self, order: Order, flight: Flight, stale: CacheReturnType, hold: Hold | None

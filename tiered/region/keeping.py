@@ -26,7 +26,7 @@ from tiered.region.invalidation import RegionInvalidationStrategy, SharedInvalid
 from tiered.region.serialization import dumped, is_metadata, parsed
 from tiered.stats.reports import Reports
 from tiered.steps.counting import CallCounters
-from tiered.typing import Clock
+from tiered.typing import Clock, Following, Key, OnChange
 
 __all__ = ["VALUE_VERSION", "Keeping"]
 
@@ -98,6 +98,10 @@ class Keeping:
         self._counters.errors += 1
         told = f"{what} ({', '.join(map(repr, keys))})" if keys else what
         self._reports.warn(what, "%s in %r: %s", told, self.backend, error)
+
+    def follow(self, key: Key, changed: OnChange) -> Following | None:
+        """Hear of what others do to *key*, as of a client; ``None`` if nobody would tell."""
+        return None if self.client is None else self.client.client.follow(key, changed)
 
     # -- Reading -----------------------------------------------------------------
 

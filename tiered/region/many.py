@@ -8,6 +8,7 @@ whatever the order of the keys, and nobody makes what another one has just made.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,13 +16,15 @@ from typing import Any
 from tiered.concurrency import circles
 from tiered.concurrency.flight import CircularWait, Flight, publishing
 from tiered.concurrency.outcome import Outcome
+from tiered.concurrency.waker import Waker
 from tiered.keys.call import BoundCall
 from tiered.region.api import CachedValue, CacheReturnType, KeyType, ValuePayload
 from tiered.region.creation import Creation, Found, pauses
 from tiered.region.exception import DogpileCacheException
 from tiered.region.freshness import Standing
-from tiered.region.holding import Hold, Holder, Taking
+from tiered.region.holding import Hold, Taking
 from tiered.steps.effects import Ask, Await, Lead, Pause, Steps
+from tiered.steps.following import Followed
 from tiered.steps.landing import landed
 
 __all__ = ["ManyCreation", "ManyOrder"]
@@ -221,15 +224,19 @@ class ManyCreation:
         answers: dict[KeyType, ValuePayload] = {}
         on_loop = batch.order.on_loop
         holders = {key: self._creation.holder(key, on_loop) for key in batch.flights}
+        follower, waker = self._creation.follower, Waker()
+        followed = {key: follower.of(key, flight, waker) for key, flight in batch.flights.items()}
         pending = list(batch.flights)
         try:
             for pause in pauses():
-                pending = yield from self._turn(batch, holders, pending, answers)
+                waker.clear()
+                takings = {key: Taking(holders[key]) for key in pending}
+                pending = yield from self._turn(batch, takings, followed, answers)
                 if batch.failure is not None:
                     return batch.failure
                 if not pending:
                     return Outcome(answers)
-                yield Pause(pause)
+                yield Pause(pause, waker if follower.told else None)
         except Exception as error:
             failure = Outcome(error=error)
             for key in batch.flights:
@@ -244,29 +251,33 @@ class ManyCreation:
     def _turn(
         self,
         batch: _Batch,
-        holders: Mapping[KeyType, Holder],
-        keys: list[KeyType],
+        takings: Mapping[KeyType, Taking],
+        followed: Mapping[KeyType, Followed],
         answers: dict[KeyType, ValuePayload],
     ) -> Steps[list[KeyType]]:
         """Take what holds there are, make what they are for; which keys others hold."""
         order, counters = batch.order, self._counters
-        takings = {key: Taking(holders[key]) for key in keys}
+        keys = list(takings)
         holds: dict[KeyType, Hold] = {}
         left: list[KeyType] = []
         stale: dict[KeyType, CachedValue] = {}
         making: list[KeyType] = []
         try:
             for key in keys:
-                hold: Hold | None = yield Ask(takings[key].take)
+                take = functools.partial(self._creation.taken, takings[key], followed[key])
+                hold: Hold | None = yield Ask(take)
                 if hold is not None:
                     holds[key] = hold
+                followed[key].look()
             found = yield Ask(lambda: self._keeping.read_many(keys, youngest=True))
             standings = self._standings(order, keys, found)
             for key, one in zip(keys, found, strict=True):
                 standing = standings[key]
                 if standing is Standing.STALE:
                     stale[key] = one
-                if standing is Standing.ABSENT and key not in holds:
+                if standing is Standing.ABSENT:
+                    (making if key in holds else left).append(key)
+                elif not followed[key].decide():
                     left.append(key)
                 elif standing is Standing.FRESH or key not in holds:
                     counters.far_hits += standing is Standing.FRESH
@@ -275,6 +286,8 @@ class ManyCreation:
                     batch.land(key, Outcome(Found(one, made=False)))
                 else:
                     making.append(key)
+            for key in making:
+                followed[key].compute()
             if making:
                 yield from self._make(batch, making, holds, stale, answers)
             yield Ask(lambda: _release(takings.values()))

@@ -19,6 +19,7 @@ from tiered.concurrency.flight import LIVENESS_INTERVAL, Flight, Flights
 from tiered.concurrency.loops import bell, led_by, settled
 from tiered.concurrency.outcome import Outcome
 from tiered.concurrency.pool import PoolFuture, PoolRefuses, WorkerPool
+from tiered.concurrency.waker import Waker
 from tiered.steps.effects import (
     Ask,
     Await,
@@ -138,8 +139,8 @@ class Awaiting:
                 return self._lead(effect)
             case Await():
                 return await _landed(effect.flight, effect.timeout)
-            case Pause():
-                return await asyncio.sleep(effect.seconds)
+            case Pause(seconds, waker):
+                return await (asyncio.sleep(seconds) if waker is None else _rested(seconds, waker))
             case Behind():
                 return self._behind(effect)
             case Each():
@@ -222,6 +223,13 @@ class Awaiting:
             return job.result()
         finally:
             del job  # its exception would hold it through this frame
+
+
+async def _rested(seconds: float, waker: Waker) -> None:
+    """Until *waker* rings, or *seconds* have passed."""
+    rung, ring = bell(asyncio.get_running_loop())
+    waker.then(ring)
+    await asyncio.wait((rung,), timeout=seconds)
 
 
 async def _landed(flight: Flight, timeout: float | None) -> bool:

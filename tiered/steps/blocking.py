@@ -78,8 +78,8 @@ class Blocking:
             case Await():
                 with WorkerPool.blocked(), standing_still():
                     return effect.flight.wait(effect.timeout)
-            case Pause():
-                return self._sleep(effect.seconds)
+            case Pause(seconds, waker):
+                return self._sleep(seconds) if waker is None else waker.wait(seconds)
             case Behind():
                 return self._pooled.behind(effect)
             case Each():

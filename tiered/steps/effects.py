@@ -14,7 +14,8 @@ effect         a caller's thread        a pool, for a future        an event loo
 ``Lead``       drives it, or has a      drives it                   makes a task of it, or has
                pool drive it                                        a pool drive it
 ``Await``      blocks                   comes back when it lands    awaits
-``Pause``      sleeps                   comes back later            sleeps as a task
+``Pause``      sleeps, or waits to be   comes back later            sleeps as a task, or waits
+               woken                                                to be woken
 ``Behind``     gives it to the pool     gives it to the pool        makes a task of it
 ``Each``       one after the other      one after the other         all together
 =============  =======================  ==========================  =========================
@@ -32,6 +33,7 @@ from typing import Any, TypeAlias, TypeVar
 from tiered.concurrency import circles
 from tiered.concurrency.flight import Flight
 from tiered.concurrency.outcome import Outcome
+from tiered.concurrency.waker import Waker
 from tiered.keys.call import BoundCall
 
 __all__ = [
@@ -102,9 +104,10 @@ class Await:
 
 @dataclass(slots=True, eq=False)
 class Pause:
-    """Let *seconds* pass."""
+    """Let *seconds* pass, or fewer if *waker* rings."""
 
     seconds: float
+    waker: Waker | None = None
 
 
 @dataclass(slots=True, eq=False)

@@ -6,6 +6,7 @@ in whichever is free when it is over.
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 import threading
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from tiered.concurrency import circles
 from tiered.concurrency.flight import Flight, Flights
 from tiered.concurrency.outcome import Outcome
 from tiered.concurrency.pool import PoolFuture, PoolRefuses, WorkerPool
+from tiered.concurrency.waker import Waker
 from tiered.stats.reports import Reports
 from tiered.steps.effects import (
     Ask,
@@ -198,8 +200,8 @@ class _Run:
                 return caught(self._driver.function, effect)
             case Await():
                 return effect.flight.wait(effect.timeout)
-            case Pause():
-                return self._driver.sleep(effect.seconds)
+            case Pause(seconds, waker):
+                return self._driver.sleep(seconds) if waker is None else waker.wait(seconds)
             case Behind():
                 return self._driver.behind(effect)
             case Lead():
@@ -226,8 +228,11 @@ class _Run:
         """Whether the steps have to wait, and left this thread to do so."""
         inline = self._driver.pool.inline  # then there is nobody to come back after a time
         match effect:
-            case Pause() if not inline:
-                self._queue(effect.seconds, None)
+            case Pause(seconds, waker) if not inline:
+                if waker is None:
+                    self._queue(seconds, None)
+                else:
+                    self._rest(seconds, waker)
                 return True
             case Await(timeout=timeout) if not effect.flight.ended:
                 if timeout is None or not inline:
@@ -259,6 +264,26 @@ class _Run:
                 self._driver.pool.submit(lambda: back(flight.ended), delay=timeout)
             except PoolRefuses:
                 pass  # the pool is closed: then it takes as long as it takes
+
+    def _rest(self, seconds: float, waker: Waker) -> None:
+        """Come back when *waker* rings, or *seconds* have passed."""
+        first = threading.Lock()
+
+        def back() -> None:
+            if first.acquire(blocking=False):
+                self._come(None)
+
+        def rung() -> None:
+            # In a thread of the pool: the one that rings has other things to do.
+            with contextlib.suppress(PoolRefuses):  # then it takes the whole time
+                self._driver.pool.submit(back)
+
+        def check(job: Future[None]) -> None:
+            if job.cancelled() and first.acquire(blocking=False):
+                self._check(job)
+
+        self._driver.pool.submit(back, delay=seconds).add_done_callback(check)
+        waker.then(rung)
 
     def _queue(self, delay: float, answer: Any) -> None:
         job = self._driver.pool.submit(partial(self._come, answer), delay=delay)

@@ -5,25 +5,26 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import socket
 import time
 from collections.abc import Sequence
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Final, Self
 
-from tests.integration.coherence.checker import Bound, Verdict, judged
+from tests.integration.coherence.checker import Bound, Verdict, judged, last_deletes
 from tests.integration.coherence.network import Network
-from tests.integration.coherence.process import PATIENCE, Orders, Process, Worker, eventually
+from tests.integration.coherence.process import Child, Process, Worker, eventually
+from tests.integration.coherence.reception import Reception
 from tests.integration.coherence.settings import Load, Settings, State
 from tests.integration.coherence.truth import Truth
 
 LOG: Final = logging.getLogger(__name__)
 
-__all__ = ["EXIT", "LONGER", "SLACK", "Cluster"]
+__all__ = ["EXIT", "LONGER", "ROUNDS", "SLACK", "Cluster"]
 
 LONGER: Final = float(os.environ.get("TIERED_FAULTS_LONGER", "1"))
 """The load before and after each fault lasts so many times as long."""
+ROUNDS: Final = int(os.environ.get("TIERED_FAULTS_ROUNDS", "1"))
+"""Each fault that passes comes so many times."""
 SLACK: Final = float(os.environ.get("TIERED_FAULTS_SLACK", "0.3"))
 """Seconds for which a busy machine may keep a thread waiting."""
 EXIT: Final = 6.0
@@ -69,17 +70,13 @@ class Cluster:
             Bound(self.settings.detection + SLACK, self.settings.plain),
             Bound(0.0, self.settings.synchronous),
         ]
-        self.workers: dict[str, Worker] = {}
-        self.children: dict[str, Orders] = {}
+        self.all: dict[str, Worker] = {}
+        self.children: dict[str, Child] = {}
         self.brokers: list[Process] = []
-        self.told: list[str] = []
+        self.told: list[str] = [f"{time.monotonic():.4f} starts"]
         self.states: dict[str, State] = {}
         self._network = network
-        self._path = str(folder / "orders")
-        self._socket = socket.socket(socket.AF_UNIX)
-        self._socket.bind(self._path)
-        self._socket.listen(16)
-        self._socket.settimeout(PATIENCE)
+        self._reception = Reception(folder / "orders")
 
     # -- Who takes part --------------------------------------------------------------
 
@@ -90,16 +87,8 @@ class Cluster:
         keys = self.folder / f"{name}.key"
         keys.write_bytes(self.settings.bus_key)
         keys.chmod(0o600)
-        command = [
-            "-m",
-            "tiered",
-            "coherence",
-            "broker",
-            "--bind",
-            address,
-            "--key-file",
-            str(keys),
-        ]
+        command = ["-m", "tiered", "coherence", "broker", "--bind", address]
+        command += ["--key-file", str(keys)]
         process = Process(name, command, self.folder, self._inside(host))
         self.brokers.append(process)
         return process
@@ -107,39 +96,30 @@ class Cluster:
     def start(self, *names: str, host: int | None = None, **changes: Any) -> list[Worker]:
         """Nodes with these names, whose settings have these *changes*."""
         settings = self.settings._replace(**changes)
-        new = []
         for name in names:
-            # One after the other: who connects is who was started last.
-            worker = Worker(name, self._path, self.folder, self._inside(host), self._accept)
-            self.workers[name] = worker
-            worker._connection.send(settings)
-            new.append(worker)
+            path, inside = self._reception.path, self._inside(host)
+            self.all[name] = Worker(name, path, self.folder, inside)
+        new = [self.all[name] for name in names]
+        for worker in new:
+            worker.connect(self._reception.accept(worker.name), settings)
         for worker in new:
             assert worker.hear() == "ready"
         return new
 
-    def fork(self, worker: Worker, name: str) -> tuple[Orders, int]:
-        """A child of *worker*, and its process id."""
-        worker.begin("fork", name)
-        connection = self._accept(name)
-        connection.send(self.settings)
-        child = self.children[name] = Orders(name, connection)
-        assert child.hear() == 0
-        pid = worker.hear()
-        return child, int(pid)
+    def fork(self, parent: Worker, name: str) -> Child:
+        """A child of *parent*, which goes on with the same settings."""
+        parent.begin("fork", name)
+        child = self.children[name] = Child(name, parent)
+        child.connect(self._reception.accept(name), None)
+        assert child.hear() == "ready"
+        child.pid = parent.hear()
+        return child
 
     def _inside(self, host: int | None) -> list[str]:
         if host is None:
             return []
         assert self._network is not None
         return self._network.inside(host)
-
-    def _accept(self, name: str) -> Connection:
-        connection = Connection(self._socket.accept()[0].detach())
-        assert connection.poll(PATIENCE)
-        introduced, _ = connection.recv()
-        assert introduced == name
-        return connection
 
     # -- What happens ----------------------------------------------------------------
 
@@ -148,13 +128,15 @@ class Cluster:
         for one in self._living():
             if not names or one.name in names:
                 one.ask("begin", load)
+        self.note(f"{names or 'all'} begin")
 
-    def _living(self) -> list[Orders]:
-        workers = [worker for worker in self.workers.values() if not worker.killed]
-        return [*workers, *self.children.values()]
+    @property
+    def workers(self) -> dict[str, Worker]:
+        """The nodes that were not killed."""
+        return {name: worker for name, worker in self.all.items() if not worker.killed}
 
-    def _running(self) -> list[Process]:
-        return [one for one in (*self.workers.values(), *self.brokers) if not one.killed]
+    def _living(self) -> list[Worker | Child]:
+        return [*self.children.values(), *self.workers.values()]
 
     def lasting(self, seconds: float) -> None:
         """The load goes on for so long."""
@@ -202,6 +184,15 @@ class Cluster:
             bound = Bound(longer, settings.plain, name, since - LAST_WORDS)
             self.bounds.append(bound._replace(until=until + settings.detection))
 
+    def recovered(self, timeout: float = 10.0) -> None:
+        """All serve unasked again, though the load goes on."""
+        eventually(
+            lambda: all(one.state.verified for one in self._living()),
+            timeout,
+            lambda: self._words("not all serve unasked again"),
+        )
+        self.note("all serve unasked again")
+
     # -- What came of it -------------------------------------------------------------
 
     def quiet(self) -> None:
@@ -210,23 +201,35 @@ class Cluster:
             one.begin("quiet")
         stuck = {one.name: one.hear() for one in self._living()}
         assert not any(stuck.values()), self._words(f"threads that do not end: {stuck}")
+        self.note("the load has ended")
 
     def converge(self, timeout: float = 10.0) -> None:
         """All nodes come to read the newest versions, and to serve them unasked."""
 
+        old: dict[str, list[int]] = {}
+
         def newest() -> bool:
             for one in self._living():
                 one.begin("sweep")
-            answers = [one.hear() for one in self._living()]
-            return not any(answers)
+            old.update({one.name: one.hear() for one in self._living()})
+            return not any(old.values())
 
-        time.sleep(self.bounds[0].seconds)
-        eventually(newest, timeout, lambda: self._words("not all read the newest versions"))
-        eventually(
-            lambda: all(one.state.verified for one in self._living()),
-            timeout,
-            lambda: self._words("not all serve unasked again"),
-        )
+        def words() -> str:
+            some = {name: keys[:20] for name, keys in old.items() if keys}
+            return self._words(f"not all read the newest versions, but of keys {some} older ones")
+
+        self._redo()
+        eventually(newest, timeout, words)
+        self.note("all read the newest versions")
+        self.recovered(timeout)
+
+    def _redo(self) -> None:
+        """Delete what somebody was killed at, who had raised its version already."""
+        settings = self.settings
+        deleted = last_deletes(self.folder, self.truth.keys)
+        for key in (*settings.plain, *settings.synchronous):
+            if self.truth.version(key) > deleted[key]:
+                self._living()[0].ask("delete", key)
 
     @property
     def served(self) -> dict[str, int]:
@@ -243,29 +246,33 @@ class Cluster:
 
     def end(self) -> dict[str, int | None]:
         """``SIGTERM`` to all; how each ended, ``None`` for who has not in good time."""
-        processes = self._running()
-        for process in processes:
-            process.terminate()
+        brokers = [one for one in self.brokers if not one.killed]
         deadline = time.monotonic() + EXIT
-        return {
-            process.name: process.status(max(0.1, deadline - time.monotonic()))
-            for process in processes
-        }
+        statuses: dict[str, int | None] = {}
+        # Children first, as their parents have to tell what becomes of them.
+        for some in (self.children.values(), [*self.workers.values(), *brokers]):
+            for process in some:
+                process.terminate()
+            statuses |= {process.name: process.status(deadline) for process in some}
+        return statuses
 
-    def finish(self, *, ends: bool = True) -> Verdict:
-        """The load ends, all converge, nothing was stale, and all *ends*: or it fails."""
+    def finish(self) -> Verdict:
+        """The load ends, all converge, nothing was stale, and all end: or it fails."""
         self.quiet()
         self.converge()
         self.states = {one.name: one.state for one in self._living()}
         verdict = self.verdict()
-        self.note(str(verdict))
-        LOG.info("\n".join(self.told))
+        self.note(f"{verdict}\nserved at once: {self.served}")
         assert not verdict.stale, self._words("stale reads")
-        if not ends:
-            return verdict
-        statuses = self.end()
-        assert set(statuses.values()) == {0}, self._words(f"{statuses}")
+        self.ended()
         return verdict
+
+    def ended(self) -> None:
+        """All end, in good time and as they should: or it fails."""
+        statuses = self.end()
+        self.note("all have ended")
+        assert set(statuses.values()) == {0}, self._words(f"{statuses}")
+        LOG.info("\n".join(self.told))
 
     def _words(self, what: str) -> str:
         states = []
@@ -274,7 +281,7 @@ class Cluster:
                 states.append(f"{one.name}: {one.state}")
         said = [
             f"{process.name} said:\n{process.said}"
-            for process in (*self.workers.values(), *self.brokers)
+            for process in (*self.all.values(), *self.brokers)
             if process.said
         ]
         settings = self.settings
@@ -285,9 +292,9 @@ class Cluster:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for process in (*self.workers.values(), *self.brokers):
+        for process in (*self.all.values(), *self.brokers):
             process.kill()
-        for orders in (*self.workers.values(), *self.children.values()):
+        for orders in (*self.all.values(), *self.children.values()):
             orders.close()
-        self._socket.close()
+        self._reception.close()
         self.truth.close()

@@ -50,6 +50,10 @@ class _Between:
         trusting = self._bus.fault in ("deaf", "trusting")
         self._member.extend(epoch, math.inf if trusting else until)
 
+    def overdue(self) -> None:
+        if self._bus.fault != "trusting":
+            self._member.overdue()
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self._member, name)
 
@@ -83,6 +87,11 @@ class Meddled:
         self.fault = fault
         self.held_until = -math.inf
         self._members: dict[int, tuple[Member, Any]] = {}
+
+    @property
+    def detection(self) -> float:
+        # Whoever trusts so much does not look at the witness either.
+        return 1e6 if self.fault == "trusting" else self._bus.detection
 
     def start(self) -> None:
         if self.joins:

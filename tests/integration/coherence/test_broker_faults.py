@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.integration.coherence.cluster import Cluster
+from tests.integration.coherence.cluster import ROUNDS, Cluster
 from tests.integration.coherence.conftest import Made
 from tests.integration.coherence.process import Process
 from tests.integration.coherence.settings import Load
@@ -12,7 +12,7 @@ from tests.integration.coherence.truth import Kind
 
 THOUSAND = Load(readers=2, reads=300, deletes=500, synchronous=20)
 READING = Load(readers=2, reads=300, deletes=0, synchronous=20)
-MANY = 4000
+MANY = 3000
 """Keys: of a few, each would be deleted again before it was noticed that it is too old."""
 
 
@@ -20,7 +20,7 @@ def started(cluster: Cluster) -> None:
     """Two nodes delete, three read, and have something to lose."""
     cluster.begin(THOUSAND, "a", "b")
     cluster.begin(READING, "c")
-    cluster.lasting(2.0)
+    cluster.lasting(1.5)
 
 
 def leading(cluster: Cluster) -> Process:
@@ -83,7 +83,27 @@ def test_a_broker_is_frozen(cluster: Made, kind: str) -> None:
     it.start("a", "b", "c")
     started(it)
     broker = it.brokers[0] if it.brokers else leading(it)
-    with it.frozen(broker):
-        it.lasting(3.0)
-    it.lasting(1.0)
+    for _ in range(ROUNDS):
+        with it.frozen(broker):
+            it.lasting(3.0)
+        it.recovered()
+        it.lasting(0.5)
     finished(it)
+
+
+@pytest.mark.parametrize("fault", ["frozen", "killed"])
+def test_nobody_hangs_at_exit_without_a_broker(cluster: Made, fault: str) -> None:
+    it = cluster(candidate=False)
+    broker = it.broker()
+    it.start("a")
+    it.start("b", closes=False)
+    it.begin(READING._replace(deletes=100))
+    it.lasting(0.5)
+    if fault == "frozen":
+        broker.freeze()
+    else:
+        broker.kill()
+    it.lasting(0.5)
+    # Amid everything: threads read, delete, and wait for all to have applied their deletes.
+    broker.killed = True
+    it.ended()

@@ -8,6 +8,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any, Final
 
+from tiered.cli import output
 from tiered.cli.arguments import seconds, whole
 from tiered.cli.coherence.secret import add_secrets, secrets_of
 from tiered.cli.signals import on_end
@@ -121,7 +122,7 @@ def _narrate(broker: ZmqBroker, ended: threading.Event, verbose: bool) -> None:
                 _say(f"left: {node.hex()} {_shown(known[node])}")
             known = there
     except OSError:
-        pass  # nobody reads it any more; that is no reason to end
+        output.abandon()  # that is no reason to end
 
 
 def _say(line: str) -> None:

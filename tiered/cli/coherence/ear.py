@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-import os
 import queue
-import sys
 from collections.abc import Sequence
 from typing import Final, NamedTuple, TypeAlias
 
+from tiered.cli import output
 from tiered.cli.coherence.spoken import Phrasing
 from tiered.cli.signals import on_end
 from tiered.clock import SYSTEM_CLOCK
@@ -53,7 +52,7 @@ class Ear:
         self._clock = clock
         self._heard: queue.SimpleQueue[tuple[float, _Heard]] = queue.SimpleQueue()
         self._until = -math.inf
-        self._unsaid = 0
+        self._unsaid = self._doubts = self._doubts_said = 0
         self._followed = ("", 0)
         self._verified = False
         self._found = False
@@ -69,6 +68,7 @@ class Ear:
             self._heard.put((now, event))
 
     def distrust(self, reason: str) -> None:
+        self._doubts += 1
         self._heard.put((self._clock.wall(), _Doubt(reason)))
 
     def extend(self, epoch: int, until: float) -> None:
@@ -91,14 +91,12 @@ class Ear:
         Returns:
             1 if the time was over before the events came, or any broker; else 0.
         """
-        if hasattr(sys.stdout, "reconfigure"):
-            sys.stdout.reconfigure(errors="backslashreplace")
+        output.forgive()
         try:
             with on_end(lambda: self._heard.put((0.0, _End()))):
                 return self._listen(math.inf if count is None else count, timeout)
         except BrokenPipeError:
-            # Nobody reads it any more. What is still to be flushed at exit has nowhere to go.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            output.abandon()
             return 0
 
     def _listen(self, count: float, timeout: float | None) -> int:
@@ -120,9 +118,8 @@ class Ear:
                 return 0
             if isinstance(heard, _Doubt):
                 self._look()
-                self._say(
-                    self._phrasing.news(when, "distrust", f"{heard.reason}", reason=heard.reason)
-                )
+                self._say(self._phrasing.news(when, "distrust", heard.reason, reason=heard.reason))
+                self._doubts_said += 1
             else:
                 count -= 1
                 if not self._quiet:
@@ -143,8 +140,9 @@ class Ear:
                 words = f"{followed[0]}, epoch {epoch}"
                 self._say(news(when, "found", words, broker=followed[0], epoch=epoch))
             self._followed = followed
+        doubted = self._doubts != self._doubts_said  # which is to be said first
         verified = self._clock.monotonic() < self._until
-        if verified is not self._verified:
+        if verified is not self._verified and not doubted:
             self._verified = verified
             self._say(news(when, "verified" if verified else "unverified"))
         if self._unsaid:

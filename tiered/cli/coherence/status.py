@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
+from tiered.cli import output
 from tiered.cli.arguments import seconds
 from tiered.cli.coherence.secret import add_secrets, secrets_of
 
@@ -88,6 +89,7 @@ def run(options: argparse.Namespace) -> int:
     except (TypeError, ValueError) as error:
         print(f"{_NAME}: {error}", file=sys.stderr)
         return 2
+    output.forgive()
     code = 1
     try:
         while True:
@@ -95,10 +97,13 @@ def run(options: argparse.Namespace) -> int:
             code = health.exit_code
             _show(health, options)
             if not options.watch:
-                return code
+                break
             time.sleep(_EVERY)
     except KeyboardInterrupt:
-        return code
+        pass
+    except BrokenPipeError:
+        output.abandon()
+    return code
 
 
 def _show(health: Health, options: argparse.Namespace) -> None:

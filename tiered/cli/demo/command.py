@@ -1,13 +1,13 @@
-"""The ``demo`` subcommand: starts workers and, if there is none, a server; shows; cleans up."""
+"""The demo: starts workers, a broker and, if there is none, a server; shows; cleans up."""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
 import json
+import math
 import multiprocessing
 import multiprocessing.connection
-import re
 import secrets
 import signal
 import sys
@@ -17,45 +17,21 @@ from multiprocessing.connection import Connection
 from types import FrameType
 from typing import Any, Final, TextIO
 
+from tiered.cli.demo.accident import Accident
+from tiered.cli.demo.board import Board
+from tiered.cli.demo.broker import BrokerProcess
+from tiered.cli.demo.coherent import DETECTION, Coherence
 from tiered.cli.demo.report import Report
 from tiered.cli.demo.server import PrivateMemcached, answers
 from tiered.cli.demo.worker import Job, Progress, serve
 from tiered.cli.demo.workload import find_modules
-from tiered.routing.addresses import parse_address
 
-__all__ = ["add_to"]
+__all__ = ["run"]
 
+_CONTEXT: Final = multiprocessing.get_context("spawn")
 _USUAL_ADDRESS: Final = "127.0.0.1:11211"
 _INTERRUPTED: Final = 130
 _STOP_WITHIN: Final = 5.0
-
-_DESCRIPTION = """\
-Several worker processes answer requests for metrics of the Python modules on this
-machine, through a small cache in each process and one that they share. Popular modules
-are asked for more often, as on any web site. The shared cache is a memcached: the one at
---memcached or 127.0.0.1:11211 if it answers, else a private one, started for the demo and
-stopped with it. Without any, each worker has its own cache only.
-"""
-
-
-def add_to(commands: Any) -> None:
-    """Add the subcommand to an argparse collection of subparsers."""
-    parser = commands.add_parser(
-        "demo", help="a real job on tiers, measured", description=_DESCRIPTION
-    )
-    parser.add_argument("--workers", type=_count, default=4, help="processes (default 4)")
-    parser.add_argument(
-        "--seconds", type=_seconds, default=10.0, help="how long to serve (default 10)"
-    )
-    where = parser.add_mutually_exclusive_group()
-    where.add_argument(
-        "--memcached", type=_address, metavar="HOST:PORT", help="use this server as shared tier"
-    )
-    where.add_argument(
-        "--no-memcached", action="store_true", help="no shared tier: one cache per worker"
-    )
-    parser.add_argument("--json", action="store_true", help="print the results as JSON")
-    parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -76,11 +52,18 @@ def run(options: argparse.Namespace) -> int:
             modules = find_modules()
             report = Report(options.workers, len(modules), shared_tier)
             secret = secrets.token_hex(8)
+            broker = BrokerProcess(secret)
+            board = Board(_CONTEXT)
+            coherence = Coherence(broker.address, board, options.workers)
             jobs = [
-                Job(number, modules, address, secret, options.seconds)
+                Job(number, modules, address, secret, options.seconds, coherence)
                 for number in range(options.workers)
             ]
-            lost = _watch(jobs, report, say)
+            try:
+                lost = _watch(jobs, report, say, broker)
+            except OSError as error:
+                print(f"tiered demo: {error}", file=sys.stderr)
+                return 1
     except KeyboardInterrupt:
         interrupted = True
         print("\ninterrupted", file=say)
@@ -91,9 +74,12 @@ def run(options: argparse.Namespace) -> int:
             print(f"\n{report.table()}")
     if interrupted:
         return _INTERRUPTED
+    stale = 0 if report is None else report.coherence.stale
     if lost:
         print(f"tiered demo: {lost} of {options.workers} workers failed", file=sys.stderr)
-    return 1 if lost else 0
+    if stale:
+        print(f"tiered demo: {stale} answers were out of date", file=sys.stderr)
+    return 1 if lost or stale else 0
 
 
 def _shared_tier(
@@ -117,28 +103,35 @@ def _shared_tier(
     )
 
 
-def _watch(jobs: list[Job], report: Report, say: TextIO) -> int:
+def _watch(jobs: list[Job], report: Report, say: TextIO, broker: BrokerProcess) -> int:
     """Run the workers and show their progress; how many ended before their time."""
-    context = multiprocessing.get_context("spawn")
-    started = time.monotonic()
     with contextlib.ExitStack() as cleanup:
+        cleanup.enter_context(broker.start(DETECTION)).await_ready()
+        started = time.monotonic()
+        accident = Accident(broker, jobs[0].seconds)
         pipes: list[Connection] = []
         for job in jobs:
-            ours, theirs = context.Pipe()
-            worker = context.Process(target=serve, args=(job, theirs), daemon=True)
+            ours, theirs = _CONTEXT.Pipe()
+            worker = _CONTEXT.Process(target=serve, args=(job, theirs), daemon=True)
             worker.start()
             theirs.close()
             cleanup.callback(_end, worker, ours)
             pipes.append(ours)
         try:
-            return len(jobs) - _follow(pipes, report, started, say)
+            return len(jobs) - _follow(pipes, report, started, say, accident)
         finally:
             report.seconds = time.monotonic() - started
 
 
-def _follow(pipes: list[Connection], report: Report, started: float, say: TextIO) -> int:
+def _follow(
+    pipes: list[Connection],
+    report: Report,
+    started: float,
+    say: TextIO,
+    accident: Accident | None = None,
+) -> int:
     """Until all workers have ended; how many of them were done."""
-    done, heard = 0, False
+    done, heard = 0, math.inf
     live = list(pipes)
     shown = started
     screen = say.isatty()
@@ -151,11 +144,14 @@ def _follow(pipes: list[Connection], report: Report, started: float, say: TextIO
                 live.remove(pipe)
                 continue
             report.take(progress)
-            heard = True
+            heard = min(heard, time.monotonic())
             done += progress.done
         now = time.monotonic()
         report.seconds = now - started
-        if heard and now - shown >= (0.2 if screen else 1.0):
+        if accident is not None:
+            accident.happen(now - heard)
+            report.coherence.killed_at = accident.happened_at
+        if now > heard and now - shown >= (0.2 if screen else 1.0):
             shown = now
             print(
                 f"\r{report.line()}" if screen else report.line(),
@@ -197,26 +193,3 @@ def _ending_on_signals() -> Iterator[None]:
     finally:
         for one, handler in zip(signals, previous, strict=True):
             signal.signal(one, handler)
-
-
-def _count(text: str) -> int:
-    if not re.fullmatch("[0-9]{1,3}", text) or not 1 <= int(text) <= 256:
-        raise argparse.ArgumentTypeError(f"must be a whole number from 1 to 256, not {text!r}")
-    return int(text)
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0.0 < seconds < 86_400.0:
-        raise argparse.ArgumentTypeError(f"must be a positive number of seconds, not {text!r}")
-    return seconds
-
-
-def _address(text: str) -> str:
-    try:
-        return str(parse_address(text))
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None

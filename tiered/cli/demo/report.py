@@ -6,6 +6,8 @@ import platform
 from collections import Counter
 from typing import Any
 
+from tiered.cli.demo.figures import CoherenceReport
+from tiered.cli.demo.units import duration
 from tiered.cli.demo.worker import SOURCES, Progress
 from tiered.cli.demo.workload import python_version
 from tiered.stats.histogram import TimingHistogram
@@ -20,6 +22,10 @@ class Report:
         workers: how many there are.
         keys: how many different keys may be asked for.
         shared_tier: what the shared tier is, in words.
+
+    Attributes:
+        coherence: how well they were kept in step.
+        seconds: since they were started.
     """
 
     def __init__(self, workers: int, keys: int, shared_tier: str) -> None:
@@ -28,12 +34,15 @@ class Report:
         self._shared_tier = shared_tier
         self._latest: dict[int, Progress] = {}
         self._computed: Counter[str] = Counter()
+        self.coherence = CoherenceReport()
         self.seconds = 0.0
 
     def take(self, progress: Progress) -> None:
         """Take what a worker says."""
         self._latest[progress.number] = progress
         self._computed.update(progress.computed)
+        if progress.figures is not None:
+            self.coherence.take(progress.number, progress.figures)
 
     def timings(self) -> dict[str, TimingHistogram]:
         """The latencies of all workers, by where the answer came from."""
@@ -90,6 +99,7 @@ class Report:
                 "factor": (spent + saved) / spent if spent else 0.0,
             },
             "errors": sum(progress.errors for progress in self._latest.values()),
+            "coherence": self.coherence.data(),
         }
 
     def table(self) -> str:
@@ -105,7 +115,7 @@ class Report:
             if answers["count"]:
                 lines.append(
                     f"{source:<14}{answers['count']:>12,}{answers['share']:>9.2%}"
-                    f"{_time(answers['p50']):>12}{_time(answers['p99']):>12}"
+                    f"{duration(answers['p50']):>12}{duration(answers['p99']):>12}"
                 )
         lines.append(f"{'all':<14}{data['requests']:>12,}")
         computations, time = data["computations"], data["time"]
@@ -114,17 +124,10 @@ class Report:
             "",
             f"computations   {computations['total']:,} for {computations['distinct_keys']:,} "
             f"different keys"
-            + (f" ({repeated:,} made by more than one worker)" if repeated else ", one each"),
-            f"time saved     {_time(time['saved'])} of {_time(time['without_cache'])} "
+            + (f" ({repeated:,} made more than once)" if repeated else ", one each"),
+            f"time saved     {duration(time['saved'])} of {duration(time['without_cache'])} "
             f"without a cache: {time['factor']:,.0f} times less",
         ]
         if data["errors"]:
             lines.append(f"cache errors   {data['errors']:,} (all answered nevertheless)")
-        return "\n".join(lines)
-
-
-def _time(seconds: float) -> str:
-    for unit, scale in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
-        if abs(seconds) >= scale:
-            return f"{seconds / scale:,.1f} {unit}"
-    return f"{seconds / 1e-9:,.0f} ns"
+        return "\n".join([*lines, "", *self.coherence.lines()])

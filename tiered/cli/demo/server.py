@@ -17,7 +17,7 @@ from typing import Any, Final, Self
 
 from tiered.routing.addresses import Address, parse_address
 
-__all__ = ["PrivateMemcached", "answers"]
+__all__ = ["PrivateMemcached", "answers", "die_with_parent"]
 
 _PR_SET_PDEATHSIG: Final = 1
 _START_TIMEOUT: Final = 10.0
@@ -77,7 +77,7 @@ class PrivateMemcached:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,  # Ctrl-C is for the owner, who then stops us
-                preexec_fn=_die_with_parent,  # noqa: PLW1509 - one call of a loaded function
+                preexec_fn=die_with_parent,  # noqa: PLW1509 - one call of a loaded function
                 **_unprivileged(),
             )
             self.port = self._await_port(noted)
@@ -159,5 +159,6 @@ def _unprivileged() -> dict[str, Any]:
 _libc = ctypes.CDLL(None)
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
+    """To be called in a child: SIGTERM will come when its parent is gone."""
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

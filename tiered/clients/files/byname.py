@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 from tiered.clients.files import claims, entries
@@ -41,24 +40,17 @@ class ByName:
         place, now = Place.called(name), self._clock.monotonic()
         return self._access.attempt(lambda tree: self._values.end_at(tree, place, now), False)
 
-    def outdate_all(self, *, since: float = -math.inf) -> int:
-        """Make everything stale, and keep it.
-
-        Args:
-            since: only what was written then (monotonic) or later.
-
-        Returns:
-            how many values were fresh.
-        """
+    def outdate_all(self) -> int:
+        """Make everything stale, and keep it; how many values were fresh."""
         now = self._clock.monotonic()
-        return self._access.attempt(lambda tree: self._outdated(tree, now, since), 0)
+        return self._access.attempt(lambda tree: self._outdated(tree, now), 0)
 
-    def _outdated(self, tree: Tree, now: float, since: float) -> int:
+    def _outdated(self, tree: Tree, now: float) -> int:
         outdated = 0
         for place in list(_claimed(tree)):
             with tree.locks.key(place):
                 claims.drop(tree, place)
-        for place in _fresh(tree, now + tree.counts.base, since + tree.counts.base):
+        for place in _fresh(tree, now + tree.counts.base):
             outdated += self._values.end_at(tree, place, now)
         return outdated
 
@@ -69,8 +61,8 @@ def _claimed(tree: Tree) -> Iterator[Place]:
         yield from (Place.at(file) for file in listed(shard) if is_claim(file))
 
 
-def _fresh(tree: Tree, now: float, since: float) -> Iterator[Place]:
-    """The places of what is fresh at *now*, made since *since*, or does not tell."""
+def _fresh(tree: Tree, now: float) -> Iterator[Place]:
+    """The places of what is fresh at *now*, in the time of files, or does not tell."""
     for _, shard in shards_of(tree):
         for file in listed(shard):
             if not is_value(file):
@@ -81,5 +73,5 @@ def _fresh(tree: Tree, now: float, since: float) -> Iterator[Place]:
                     told = peeked(descriptor)
             except OSError:
                 continue  # it is gone, or no file; a scan finds what should not be there
-            if told is None or (told.expires > now and told.created >= since):
+            if told is None or told.expires > now:
                 yield place

@@ -39,8 +39,8 @@ __all__ = ["Layout", "Told", "Version", "allocated", "peeked", "version"]
 
 _HEAD: Final = struct.Struct(">4sI")
 _MAGIC: Final = b"tFv1"
-_DATES: Final = struct.Struct(">dd")
-_DATES_AT: Final = 20
+_EXPIRES: Final = struct.Struct(">d")
+_EXPIRES_AT: Final = 28
 """In an envelope."""
 
 _SERIALIZER_AT: Final = 18
@@ -235,10 +235,9 @@ def version(name: bytes, descriptor: int) -> Version | None:
 
 
 class Told(NamedTuple):
-    """What a file tells of itself, unverified; times are those of files."""
+    """What a file tells of itself, unverified: its name, and its expiry in the time of files."""
 
     name: bytes
-    created: float
     expires: float
 
 
@@ -248,14 +247,14 @@ def peeked(descriptor: int) -> Told | None:
     if len(data) < _HEAD.size:
         return None
     magic, length = _HEAD.unpack_from(data)
-    at = _HEAD.size + length + _DATES_AT
+    at = _HEAD.size + length + _EXPIRES_AT
     if magic != _MAGIC or length > _LONGEST_NAME:
         return None
-    if at + _DATES.size > len(data):
-        data = os.pread(descriptor, at + _DATES.size, 0)
-    if at + _DATES.size > len(data):
+    if at + _EXPIRES.size > len(data):
+        data = os.pread(descriptor, at + _EXPIRES.size, 0)
+    if at + _EXPIRES.size > len(data):
         return None
-    return Told(data[_HEAD.size : _HEAD.size + length], *_DATES.unpack_from(data, at))
+    return Told(data[_HEAD.size : _HEAD.size + length], _EXPIRES.unpack_from(data, at)[0])
 
 
 def _rest(descriptor: int, start: int) -> bytes:

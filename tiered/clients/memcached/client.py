@@ -41,6 +41,7 @@ from tiered.clients.memcached.values import Values
 from tiered.clients.memcached.versions import UNANSWERED, UNWRITTEN, Versions, filling, writing
 from tiered.clock import SYSTEM_CLOCK
 from tiered.codec.values import Header, ValueCodec
+from tiered.concurrency.listeners import Listeners
 from tiered.entry import admits
 from tiered.errors import CodecError, ServerRefusal, ValueTooLarge
 from tiered.keys.wire import KeyName, key_names
@@ -161,11 +162,19 @@ class MemcachedClient(CacheClient):
             credentials=credentials_of(username, password),
             longest=max(max_value_size, _USUAL_LONGEST) + ValueCodec.OVERHEAD,
         )
+        self._late = late = Listeners()
         self._pool_size = size = check_count("pool_size", pool_size, low=1)
         patience = checked_seconds("pool_timeout", pool_timeout)
 
         def server(address: Address) -> Server:
-            return Server(address, terms, pool_size=size, pool_timeout=patience, clock=clock)
+            return Server(
+                address,
+                terms,
+                pool_size=size,
+                pool_timeout=patience,
+                clock=clock,
+                late=late.tell,
+            )
 
         reports = self._reports
         watch = Watch(
@@ -206,6 +215,9 @@ class MemcachedClient(CacheClient):
         verified when it was read.
         """
         return self._versions.current(self._name(key))
+
+    def when_late(self, told: Callable[[], object]) -> None:
+        self._late.add(told)
 
     def near(self, key: Key) -> Entry | None:
         return None

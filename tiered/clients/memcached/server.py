@@ -76,6 +76,9 @@ class Server:
     thread connects, tells it the deletes that it has missed, and only then it is up
     again. After a restart that leaves out those that were noted while nobody was there.
 
+    Args:
+        late: called when it was told deletes that it had missed.
+
     Attributes:
         up: whether it may be asked; changes under the journal's lock.
         trusted_from: wall time; what was created there before is not to be believed.
@@ -84,7 +87,14 @@ class Server:
     """
 
     def __init__(
-        self, address: Address, terms: Terms, *, pool_size: int, pool_timeout: float, clock: Clock
+        self,
+        address: Address,
+        terms: Terms,
+        *,
+        pool_size: int,
+        pool_timeout: float,
+        clock: Clock,
+        late: Callable[[], object] = lambda: None,
     ) -> None:
         self.address: Final = address
         self.health: Final = NodeHealth(clock)
@@ -104,6 +114,7 @@ class Server:
         self.misses = 0
         self.errors = 0
         self._clock = clock
+        self._late = late
         self._dead_time = 0.0
         self._down_since = 0.0
         self._stubs: deque[bytes] = deque(maxlen=_MOST_STUBS)
@@ -225,8 +236,11 @@ class Server:
         self.journal.conclude(self._tell, self._resume)
 
     def _tell(self, due: Iterable[bytes]) -> None:
-        for _ in self.converse(deleting(list(due))):
+        keys = list(due)
+        for _ in self.converse(deleting(keys)):
             pass
+        if keys:
+            self._late()
 
     def _resume(self) -> None:
         """Called when there is nothing that it has to be told."""

@@ -89,7 +89,11 @@ class ZmqBroker:
         """
         readiness = self._readiness = Readiness()
         listener = Listener(
-            self._addresses, wire=self._wire, curve=self._curve, foreign=self._foreign
+            self._addresses,
+            wire=self._wire,
+            curve=self._curve,
+            foreign=self._foreign,
+            clock=self._clock,
         )
         desk = self._desk = Desk(self._protocol(), listener, self._wire, self._clock, _nobody)
         for socket in listener.sockets:

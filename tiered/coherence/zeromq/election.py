@@ -107,6 +107,10 @@ class Election:
         """Whoever is at *index* does not answer as a broker, or is about to leave."""
         self._ready_again[index] = now + self._patience
 
+    def renewed(self, index: int) -> None:
+        """Whoever was at *index* is gone; who is there next has not failed us."""
+        self._ready_again[index] = -math.inf
+
     def tried(self, index: int, result: BindResult, now: float) -> None:
         """Binding number *index* came to *result*."""
         if result is BindResult.ELSEWHERE:

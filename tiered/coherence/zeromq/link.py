@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator
 from typing import Final
 
@@ -14,11 +13,10 @@ from tiered.coherence.zeromq.addresses import BusAddress
 from tiered.coherence.zeromq.election import Prospect
 from tiered.coherence.zeromq.foreign import ForeignCount
 from tiered.coherence.zeromq.security import CurveKeys
-from tiered.coherence.zeromq.tuning import Context, Socket, tune
+from tiered.coherence.zeromq.tuning import EVENT, Context, Socket, tune
 
 __all__ = ["Link"]
 
-_EVENT: Final = struct.Struct("=HI")
 _LOST: Final = zmq.EVENT_CLOSED | zmq.EVENT_DISCONNECTED | zmq.EVENT_CONNECT_RETRIED
 _REFUSED: Final = (
     zmq.EVENT_HANDSHAKE_FAILED_AUTH
@@ -83,7 +81,7 @@ class Link:
                 frames = self.monitor.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
                 return lost and was_there
-            event, _ = _EVENT.unpack(frames[0])
+            event, _ = EVENT.unpack(frames[0])
             if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
                 self.prospect = Prospect.THERE
                 self._refusals = 0

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import os
+import stat
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from typing import Final
@@ -16,11 +18,17 @@ from tiered.coherence.zeromq.addresses import BusAddress
 from tiered.coherence.zeromq.election import BindResult
 from tiered.coherence.zeromq.foreign import ForeignCount
 from tiered.coherence.zeromq.security import CurveKeys, Gatekeeper
-from tiered.coherence.zeromq.tuning import Context, Socket, tune
+from tiered.coherence.zeromq.tuning import EVENT, Context, Socket, tune
 from tiered.concurrency.filelock import FileLock
+from tiered.typing import Clock
 
 __all__ = ["CannotBind", "Listener"]
 
+_FIRST: Final = zmq.NOBLOCK | zmq.SNDMORE
+_BACKLOG: Final = 1024
+"""Connections that wait to be taken: when a broker begins, all nodes come at once."""
+_RUSH: Final = 1.0
+"""Seconds after the beginning in which connections may be given up half way, as ours to here is."""
 _ELSEWHERE: Final = frozenset({errno.EADDRNOTAVAIL, errno.ENODEV})
 _REFUSED: Final = zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
 """Of those that fail for want of the right keys, the gatekeeper knows."""
@@ -43,8 +51,8 @@ class CannotBind(OSError):
 class Listener:
     """Takes messages of nodes, and sends to them.
 
-    It has a context of its own: when that has ended, nothing of it is left, and what was
-    locked can be unlocked.
+    It has a context of its own, with a gatekeeper of its own; and when that has ended, nothing is
+    accepted any more, and what was locked can be unlocked.
 
     Attributes:
         located: the addresses, each with the endpoint that is bound for it.
@@ -63,11 +71,14 @@ class Listener:
         wire: Wire,
         curve: CurveKeys | None,
         foreign: ForeignCount,
+        clock: Clock,
     ) -> None:
         self.located = [(address, *_located(address)) for address in addresses]
         self.full = 0
         self._wire = wire
         self._foreign = foreign
+        self._now = clock.monotonic
+        self._settled_at = self._now() + _RUSH
         self._where = ", ".join(str(address) for address, _, _ in self.located)
         self._gate: Gatekeeper | None = None
         with ExitStack() as undo:
@@ -83,6 +94,7 @@ class Listener:
             tune(self.socket, ipv6=any(ipv6 for _, _, ipv6 in self.located))
             # Who is gone, or has no room, is an error that we hear of.
             self.socket.set(zmq.ROUTER_MANDATORY, 1)
+            self.socket.set(zmq.BACKLOG, _BACKLOG)
             if curve is not None:
                 curve.serve(self.socket)
             self.monitor: Socket = self.socket.get_monitor_socket(_REFUSED)
@@ -101,6 +113,9 @@ class Listener:
             result = BindResult.BUSY if busy else BindResult.ELSEWHERE
             expected = busy or error.errno in _ELSEWHERE
             raise CannotBind(address, result, expected, zmq.strerror(error.errno or 0)) from error
+        if address.lock_path is not None:
+            # libzmq leaves it behind; it is ours as long as it is locked.
+            self._locks.callback(_remove, address.path)
 
     def _lock(self, address: BusAddress) -> None:
         """libzmq takes a file's path from whoever has bound it, without a word to anybody."""
@@ -115,6 +130,9 @@ class Listener:
         if not taken:
             raise CannotBind(address, BindResult.BUSY, True, "somebody has it")
         self._locks.callback(lock.drop)
+        if os.path.lexists(address.path) and not _is_socket(address.path):
+            # libzmq would remove that, too.
+            raise CannotBind(address, BindResult.ELSEWHERE, False, "a file that is no socket")
 
     # -- Polling -------------------------------------------------------------------
 
@@ -133,11 +151,16 @@ class Listener:
         refused = 0
         while True:
             try:
-                self.monitor.recv_multipart(zmq.NOBLOCK)
+                frames = self.monitor.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
                 break
-            refused += 1
+            refused += self._counts(frames[0])
         self._foreign.refuse(self._where, "a connection that came to nothing", refused)
+
+    def _counts(self, event: bytes) -> bool:
+        """Whether a connection that failed is worth a word."""
+        given_up = EVENT.unpack(event)[0] == zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+        return not given_up or self._now() >= self._settled_at
 
     # -- Messages ------------------------------------------------------------------
 
@@ -160,10 +183,12 @@ class Listener:
 
     def send(self, routes: Iterable[Route], frame: bytes) -> None:
         """Send *frame* along *routes*; who cannot be reached is left out, and will notice."""
-        send = self.socket.send_multipart
+        send = self.socket.send
         for route in routes:
             try:
-                send((route, frame), zmq.NOBLOCK)  # type: ignore[arg-type]
+                send(route, _FIRST)  # type: ignore[call-overload]
+                # Where there was room for the first part, there is for the whole.
+                send(frame, zmq.NOBLOCK)
             except zmq.Again:
                 self.full += 1
             except zmq.ZMQError as error:
@@ -177,10 +202,20 @@ class Listener:
         self.socket.close(round(linger * 1000))
         if self._gate is not None:
             self._gate.socket.close()
-        # libzmq removes the files of local sockets in a thread of its own: only after that may
-        # others bind them, or it would be theirs.
+        # Nothing is accepted any more when that has ended, nor is anything still to be sent.
         self._context.term()
         self._locks.close()
+
+
+def _is_socket(path: str) -> bool:
+    return stat.S_ISSOCK(os.lstat(path).st_mode)
+
+
+def _remove(path: str) -> None:
+    try:
+        os.unlink(path)
+    except OSError:
+        pass  # somebody has tidied up before
 
 
 def _located(address: BusAddress) -> tuple[str, bool]:

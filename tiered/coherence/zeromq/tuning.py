@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import struct
 from typing import Final
 
 import zmq
 
 from tiered.coherence.wire import MAX_FRAME
 
-__all__ = ["Context", "Socket", "tune"]
+__all__ = ["EVENT", "Context", "Socket", "tune"]
 
 Context = zmq.Context[zmq.Socket[bytes]]
 Socket = zmq.Socket[bytes]
+
+EVENT: Final = struct.Struct("=HI")
+"""The first frame of what a monitor says: what has happened, and a number that depends on it."""
 
 _HIGH_WATER: Final = 1000
 """Frames that wait for one peer.

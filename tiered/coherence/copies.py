@@ -1,0 +1,96 @@
+"""The copies that a private tier holds: found by the names of events, dropped, and suspected."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import Final
+
+from tiered.clients.base import CacheClient, Entry
+from tiered.coherence.ledger import Held, Ledger
+from tiered.coherence.messages import Kind
+from tiered.coherence.tiers import Near
+from tiered.concurrency import fork
+from tiered.typing import Key
+
+__all__ = ["Copies"]
+
+_log: Final = logging.getLogger("tiered.coherence")
+
+
+class Copies:
+    """What is done to copies because of what others do.
+
+    Args:
+        private: the client that holds them.
+
+    Attributes:
+        ledger: of the keys that are held.
+        peek: what *private* holds for a key, without that being a use of it.
+
+    Threads: safe.
+    """
+
+    def __init__(self, private: CacheClient) -> None:
+        self.private = private
+        path = private.hot_path()
+        self.peek: Callable[[Key], Entry | None] = private.near if path is None else path.lookup
+        self.ledger = Ledger(lambda key: self.peek(key) is not None)
+        self._near: tuple[Near, ...] = ()
+        fork.register(self)
+        self.after_fork()
+
+    def after_fork(self) -> None:
+        """A new lock: who held it is not in this process."""
+        self._lock = threading.Lock()
+
+    def attach(self, near: Near) -> None:
+        """There is one more client through which copies are made."""
+        with self._lock:
+            self._near = (*self._near, near)
+
+    def drop(self, kind: Kind, key: Key) -> bool:
+        """Drop the copy of *key*, as *kind* asks for; ``False`` if that has failed."""
+        for near in self._near:
+            try:
+                if kind is Kind.EXPIRE:
+                    near.outdate(key)
+                else:
+                    near.drop(key)
+            except Exception:
+                # A client of the user's, or a key's own comparison.
+                _log.exception("a copy of %r could not be dropped", key)
+                return False
+        return True
+
+    def drop_all(self) -> None:
+        """Drop all copies, and those that are about to be made."""
+        for _, held in self.ledger.all():
+            if held.uses:
+                self.drop(Kind.DELETE, held.key)
+        self.private.sweep(None)
+
+    def suspect_all(self) -> None:
+        """Make all copies stale, to be confirmed when they are next used."""
+        for _, held in self.ledger.all():
+            if held.uses:
+                # A copy that is about to be made, or a value computed, may be out of date too.
+                self.drop(Kind.DELETE, held.key)
+            self._suspect(held)
+
+    def _suspect(self, held: Held) -> None:
+        version = held.version
+        entry = self.peek(held.key)
+        if entry is None or entry.deadline <= self.private.clock.monotonic():
+            return
+        deadline = entry.deadline
+        if self.private.outdate(held.key) and held.version is version:
+            held.deadline = deadline
+
+    def fresh(self, held: Held | None) -> Entry | None:
+        """The copy that would be served for *held*, if all is well otherwise."""
+        entry = None if held is None or held.suspect else self.peek(held.key)
+        if entry is None or entry.deadline <= self.private.clock.monotonic():
+            return None
+        return entry
