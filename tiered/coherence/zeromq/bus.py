@@ -111,6 +111,11 @@ class ZmqBus(NodeBus):
         )
 
     @property
+    def closed(self) -> bool:
+        """Whether it has been closed: what is published then reaches nobody."""
+        return self._was_closed
+
+    @property
     def sole(self) -> bool:
         """Whether there can only ever be one broker at a time: at the only address."""
         return len(self._settings.addresses) == 1
@@ -125,7 +130,7 @@ class ZmqBus(NodeBus):
             if self.carrier is not None:
                 return
             if self._was_closed:
-                self._begin_anew()
+                self._begin_again()
             self._was_closed = self._resume = False
             driver = Driver(weakref.ref(self), self._settings)
             self._thread = threading.Thread(target=driver.run, name="tiered-bus", daemon=True)
