@@ -251,11 +251,14 @@ class Driver:
     def _watch(self, index: int) -> None:
         """Something has happened to a connection."""
         link = self._links.get(index)
-        if link is not None and link.watch():
+        if link is None:
+            return
+        lost = link.watch()
+        if lost or link.prospect is Prospect.VACANT:
             self._election.renewed(index)
-            bus = self._bus()
-            if index == self._following and bus is not None:
-                bus.happened(Gone(), self._now())
+        bus = self._bus()
+        if lost and index == self._following and bus is not None:
+            bus.happened(Gone(), self._now())
         self._elect_at = -math.inf
 
     # -- Being the broker ----------------------------------------------------------
@@ -281,9 +284,7 @@ class Driver:
         desk = Desk(protocol, listener, settings.wire, settings.clock, self._inward.append)
         _log.info("became the broker at %s", address)
         self.desk, self._own = desk, index
-        for socket in listener.sockets:
-            self._readiness.add(socket, listener.attend)
-        self._readiness.add(listener.socket, desk.serve)
+        desk.open(self._readiness)
         # Those after it are left to others; at those before it, a broker may appear.
         self._links.close_all()
         self._links.open(range(index), SLOWLY)
@@ -293,9 +294,7 @@ class Driver:
         """Be no broker any more: all look for another, and so do we."""
         desk, self.desk = self.desk, None
         if desk is not None:
-            for socket in desk.listener.sockets:
-                self._readiness.remove(socket)
-            desk.close(_LINGER)
+            desk.close(self._readiness, _LINGER)
             self._following = None
 
     def _end(self) -> None:
