@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -168,7 +169,7 @@ def test_the_journal_gives_what_it_has(
         at += block.size
         assert at in ends
     assert at == seq or bytes_given >= part
-    for block, following in zip(given_blocks, given_blocks[1:], strict=False):
+    for block, following in itertools.pairwise(given_blocks):
         assert (block.node, block.urgent) != (following.node, following.urgent)
 
 
