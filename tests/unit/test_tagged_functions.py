@@ -305,9 +305,10 @@ def test_what_was_computed_before_an_invalidation_is_never_fresh_after_it(
     assert f(1) == f(1) == "2: (1,)"
 
 
+@pytest.mark.parametrize("began", ["call", "refresh"])
 @pytest.mark.parametrize("mode", ["call", "multi", "future", "aio", "bg"])
 def test_who_calls_after_an_invalidation_does_not_join_what_began_before(
-    hosts: Hosts, source: Source, mode: str, threads: ThreadPoolExecutor
+    hosts: Hosts, source: Source, mode: str, began: str, threads: ThreadPoolExecutor
 ) -> None:
     client = hosts.client()
     f = cached(client, 60, namespace="f", tags=user_tags, claim_ttl=LATE)(source)
@@ -319,7 +320,7 @@ def test_who_calls_after_an_invalidation_does_not_join_what_began_before(
         "bg": lambda: f.bg()(1),
     }
     source.held = held = Held()
-    first = threads.submit(f, 1)
+    first = threads.submit(f if began == "call" else f.refresh, 1)
     assert held.started.wait(LATE)
     joined = threads.submit(f, 1)
     while not waiting(f):
@@ -483,6 +484,15 @@ def test_the_due_tags_are_asked_for_together_with_the_value(
     assert requests(lambda: f.multi([(1, 2), (2, 3)])) == [values_and_revision + 1 + 4]
     clock.advance(2)
     assert requests(lambda: f.peek(1, 2)) == [values_and_revision + 3]
+    other = Remote(server)
+    other.invalidate_tag("all")
+    clock.advance(2)
+
+    def missed() -> None:
+        with pytest.raises(CacheMissError):
+            f.peek(1, 2)
+
+    assert requests(missed) == [values_and_revision + 3]  # and nobody is asked twice
 
 
 def test_beside_tiers_the_due_tags_are_one_request_more(clock: ManualClock, source: Source) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -11,11 +12,15 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from tests.integration.coherence.truth import Kind, read_log
+from tests.integration.coherence.truth import Kind
 
-__all__ = ["Bound", "Stale", "Verdict", "judged"]
+__all__ = ["Bound", "Stale", "Verdict", "judged", "last_deletes"]
 
 SHOWN: Final = 8
+
+_RECORD: Final = np.dtype(
+    [("kind", "i8"), ("key", "i8"), ("version", "i8"), ("began", "f8"), ("ended", "f8")]
+)
 
 _Times = npt.NDArray[np.float64]
 
@@ -124,7 +129,7 @@ def judged(
     """
     paths = sorted(folder.glob("*.log"))
     names = [path.stem.rpartition(".")[0] for path in paths]
-    logs = [read_log(path) for path in paths]
+    logs = [_read(path) for path in paths]
     records = np.concatenate(logs)
     owners = np.repeat(np.arange(len(logs)), [len(log) for log in logs])
     if reader:
@@ -147,6 +152,25 @@ def judged(
             age = _judge(key, slice(first, last), records, owners, names, due, verdict)
             verdict.oldest[group] = max(verdict.oldest[group], age)
     return verdict
+
+
+def last_deletes(folder: Path, keys: int) -> npt.NDArray[np.int64]:
+    """The highest version of each key whose delete has returned, 1 for none."""
+    last = np.ones(keys, np.int64)
+    for path in folder.glob("*.log"):
+        records = _read(path)
+        records = records[(records["kind"] == Kind.DELETED) | (records["kind"] == Kind.UNSURE)]
+        np.maximum.at(last, records["key"], records["version"])
+    return last
+
+
+def _read(path: Path) -> npt.NDArray[np.void]:
+    """The records of a log, which may still be written to."""
+    records = np.memmap(path, dtype=_RECORD, mode="r")
+    kinds = records["kind"]
+    # By halves: the file is large, and only its beginning was ever written.
+    length = bisect.bisect_left(range(len(kinds)), True, key=lambda at: kinds[at] == Kind.END)
+    return np.array(records[:length])
 
 
 def _due(

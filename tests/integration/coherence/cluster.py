@@ -5,16 +5,15 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import socket
 import time
 from collections.abc import Sequence
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Final, Self
 
-from tests.integration.coherence.checker import Bound, Verdict, judged
+from tests.integration.coherence.checker import Bound, Verdict, judged, last_deletes
 from tests.integration.coherence.network import Network
-from tests.integration.coherence.process import PATIENCE, Orders, Process, Worker, eventually
+from tests.integration.coherence.process import Child, Process, Worker, eventually
+from tests.integration.coherence.reception import Reception
 from tests.integration.coherence.settings import Load, Settings, State
 from tests.integration.coherence.truth import Truth
 
@@ -72,16 +71,12 @@ class Cluster:
             Bound(0.0, self.settings.synchronous),
         ]
         self.all: dict[str, Worker] = {}
-        self.children: dict[str, Orders] = {}
+        self.children: dict[str, Child] = {}
         self.brokers: list[Process] = []
         self.told: list[str] = [f"{time.monotonic():.4f} starts"]
         self.states: dict[str, State] = {}
         self._network = network
-        self._path = str(folder / "orders")
-        self._socket = socket.socket(socket.AF_UNIX)
-        self._socket.bind(self._path)
-        self._socket.listen(16)
-        self._socket.settimeout(PATIENCE)
+        self._reception = Reception(folder / "orders")
 
     # -- Who takes part --------------------------------------------------------------
 
@@ -92,16 +87,8 @@ class Cluster:
         keys = self.folder / f"{name}.key"
         keys.write_bytes(self.settings.bus_key)
         keys.chmod(0o600)
-        command = [
-            "-m",
-            "tiered",
-            "coherence",
-            "broker",
-            "--bind",
-            address,
-            "--key-file",
-            str(keys),
-        ]
+        command = ["-m", "tiered", "coherence", "broker", "--bind", address]
+        command += ["--key-file", str(keys)]
         process = Process(name, command, self.folder, self._inside(host))
         self.brokers.append(process)
         return process
@@ -109,39 +96,30 @@ class Cluster:
     def start(self, *names: str, host: int | None = None, **changes: Any) -> list[Worker]:
         """Nodes with these names, whose settings have these *changes*."""
         settings = self.settings._replace(**changes)
-        new = []
         for name in names:
-            # One after the other: who connects is who was started last.
-            worker = Worker(name, self._path, self.folder, self._inside(host), self._accept)
-            self.all[name] = worker
-            worker._connection.send(settings)
-            new.append(worker)
+            path, inside = self._reception.path, self._inside(host)
+            self.all[name] = Worker(name, path, self.folder, inside)
+        new = [self.all[name] for name in names]
+        for worker in new:
+            worker.connect(self._reception.accept(worker.name), settings)
         for worker in new:
             assert worker.hear() == "ready"
         return new
 
-    def fork(self, worker: Worker, name: str) -> tuple[Orders, int]:
-        """A child of *worker*, and its process id."""
-        worker.begin("fork", name)
-        connection = self._accept(name)
-        connection.send(self.settings)
-        child = self.children[name] = Orders(name, connection)
-        assert child.hear() == 0
-        pid = worker.hear()
-        return child, int(pid)
+    def fork(self, parent: Worker, name: str) -> Child:
+        """A child of *parent*, which goes on with the same settings."""
+        parent.begin("fork", name)
+        child = self.children[name] = Child(name, parent)
+        child.connect(self._reception.accept(name), None)
+        assert child.hear() == "ready"
+        child.pid = parent.hear()
+        return child
 
     def _inside(self, host: int | None) -> list[str]:
         if host is None:
             return []
         assert self._network is not None
         return self._network.inside(host)
-
-    def _accept(self, name: str) -> Connection:
-        connection = Connection(self._socket.accept()[0].detach())
-        assert connection.poll(PATIENCE)
-        introduced, _ = connection.recv()
-        assert introduced == name
-        return connection
 
     # -- What happens ----------------------------------------------------------------
 
@@ -157,11 +135,8 @@ class Cluster:
         """The nodes that were not killed."""
         return {name: worker for name, worker in self.all.items() if not worker.killed}
 
-    def _living(self) -> list[Orders]:
-        return [*self.workers.values(), *self.children.values()]
-
-    def _running(self) -> list[Process]:
-        return [*self.workers.values(), *(one for one in self.brokers if not one.killed)]
+    def _living(self) -> list[Worker | Child]:
+        return [*self.children.values(), *self.workers.values()]
 
     def lasting(self, seconds: float) -> None:
         """The load goes on for so long."""
@@ -243,10 +218,18 @@ class Cluster:
             some = {name: keys[:20] for name, keys in old.items() if keys}
             return self._words(f"not all read the newest versions, but of keys {some} older ones")
 
-        time.sleep(self.bounds[0].seconds)
+        self._redo()
         eventually(newest, timeout, words)
         self.note("all read the newest versions")
         self.recovered(timeout)
+
+    def _redo(self) -> None:
+        """Delete what somebody was killed at, who had raised its version already."""
+        settings = self.settings
+        deleted = last_deletes(self.folder, self.truth.keys)
+        for key in (*settings.plain, *settings.synchronous):
+            if self.truth.version(key) > deleted[key]:
+                self._living()[0].ask("delete", key)
 
     @property
     def served(self) -> dict[str, int]:
@@ -263,30 +246,33 @@ class Cluster:
 
     def end(self) -> dict[str, int | None]:
         """``SIGTERM`` to all; how each ended, ``None`` for who has not in good time."""
-        processes = self._running()
-        for process in processes:
-            process.terminate()
+        brokers = [one for one in self.brokers if not one.killed]
         deadline = time.monotonic() + EXIT
-        return {
-            process.name: process.status(max(0.1, deadline - time.monotonic()))
-            for process in processes
-        }
+        statuses: dict[str, int | None] = {}
+        # Children first, as their parents have to tell what becomes of them.
+        for some in (self.children.values(), [*self.workers.values(), *brokers]):
+            for process in some:
+                process.terminate()
+            statuses |= {process.name: process.status(deadline) for process in some}
+        return statuses
 
-    def finish(self, *, ends: bool = True) -> Verdict:
-        """The load ends, all converge, nothing was stale, and all *ends*: or it fails."""
+    def finish(self) -> Verdict:
+        """The load ends, all converge, nothing was stale, and all end: or it fails."""
         self.quiet()
         self.converge()
         self.states = {one.name: one.state for one in self._living()}
         verdict = self.verdict()
-        self.note(str(verdict))
+        self.note(f"{verdict}\nserved at once: {self.served}")
         assert not verdict.stale, self._words("stale reads")
-        if not ends:
-            return verdict
+        self.ended()
+        return verdict
+
+    def ended(self) -> None:
+        """All end, in good time and as they should: or it fails."""
         statuses = self.end()
         self.note("all have ended")
         assert set(statuses.values()) == {0}, self._words(f"{statuses}")
         LOG.info("\n".join(self.told))
-        return verdict
 
     def _words(self, what: str) -> str:
         states = []
@@ -310,5 +296,5 @@ class Cluster:
             process.kill()
         for orders in (*self.all.values(), *self.children.values()):
             orders.close()
-        self._socket.close()
+        self._reception.close()
         self.truth.close()

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
 __all__ = ["called", "delete", "deletes", "noise", "paced", "read", "reads"]
 
+RECENT: Final = 500
+"""Reads after which a key is as any other: a second or two."""
+FRESH: Final = 0.3
+"""The share of keys chosen from all, and not from those that were read just now."""
 _STEP: Final = 0.002
 """Seconds between two looks at the time: what is due since then is done at once."""
 
@@ -34,11 +38,13 @@ def paced(rate: float, stop: threading.Event) -> Iterator[None]:
 
 
 def reads(node: Node, log: Log, stop: threading.Event, rate: float, seed: str) -> None:
-    """Read keys at random, in several ways."""
+    """Read keys in several ways, most of them again and again for a while."""
     chance = random.Random(seed)
     keys = [*node.settings.plain, *node.settings.synchronous]
-    for _ in paced(rate, stop):
-        key = chance.choice(keys)
+    recent = [0] * RECENT
+    for number, _ in enumerate(paced(rate, stop)):
+        key = chance.choice(keys if number < RECENT or chance.random() < FRESH else recent)
+        recent[number % RECENT] = key
         some = [one for one in range(key, key + 4) if one in node.keys_with(key)]
         match chance.randrange(10):
             case 0:

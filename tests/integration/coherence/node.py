@@ -18,7 +18,6 @@ from multiprocessing.connection import Client, Connection, Pipe, wait
 from pathlib import Path
 from typing import Any, Final
 
-from tests.conftest import SECRET
 from tests.integration.coherence import load
 from tests.integration.coherence.meddling import Meddled, SteppedClock
 from tests.integration.coherence.network import die_with_parent
@@ -52,7 +51,7 @@ class Node:
         self.private = InprocCacheClient(self.truth.keys, clock=self.clock)
         self.shared = MemcachedClient(
             settings.servers,
-            checksum_key=SECRET,
+            checksum_key=settings.secret,
             prefix=settings.prefix,
             timeout=settings.server_timeout,
             clock=self.clock,
@@ -204,7 +203,7 @@ class Node:
         """The bus's thread is held up at the next event."""
         self.bus.held_until = time.monotonic() + seconds
 
-    def fork(self, name: str) -> int:
+    def fork(self, name: str) -> object:
         """A child that goes on as *name*; its process id."""
         pid = os.fork()
         if pid:
@@ -213,8 +212,8 @@ class Node:
         self.name = name
         self._begin()
         self.connection = introduced(self._socket, name)
-        self.connection.recv()  # settings, which are those of the parent
-        return 0
+        self.connection.recv()  # settings, which are the parent's
+        return "ready"
 
     def reap(self, pid: int) -> int | None:
         """The exit status of a child, ``None`` while it runs."""
@@ -241,7 +240,7 @@ def coherent(client: CacheClient) -> CoherentWrapperClient:
 def introduced(socket: str, name: str) -> Connection:
     """A connection to who gives the orders."""
     connection = Client(socket, "AF_UNIX")
-    connection.send((name, os.getpid()))
+    connection.send(name)
     return connection
 
 

@@ -1,4 +1,4 @@
-"""One process of a cluster, what is done to it from outside, and the orders that it is given."""
+"""The processes of a cluster, and what is done to them from outside."""
 
 from __future__ import annotations
 
@@ -9,24 +9,25 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from tests.integration.coherence.network import die_with_parent
-from tests.integration.coherence.settings import State
+from tests.integration.coherence.reception import Orders
 
-__all__ = ["PATIENCE", "Orders", "Process", "Worker", "eventually"]
-
-PATIENCE: Final = 20.0
-"""Seconds after which a process hangs."""
+__all__ = ["Child", "Process", "Worker", "eventually"]
 
 
 class Process:
-    """One of the processes of a cluster."""
+    """One that was started from here.
+
+    Attributes:
+        killed: whether it was, by a test.
+    """
 
     def __init__(self, name: str, command: Sequence[str], folder: Path, host: list[str]) -> None:
         self.name = name
+        self.killed = False
         self._said = folder / f"{name}.out"
         with self._said.open("wb") as said:
             self._process = subprocess.Popen(
@@ -36,7 +37,6 @@ class Process:
                 stderr=subprocess.STDOUT,
                 preexec_fn=die_with_parent,
             )
-        self.killed = False
 
     @property
     def pid(self) -> int:
@@ -71,62 +71,57 @@ class Process:
         """``SIGTERM``."""
         self._process.terminate()
 
-    def status(self, timeout: float) -> int | None:
-        """How it has ended, ``None`` if it has not within *timeout* seconds."""
+    def status(self, deadline: float) -> int | None:
+        """How it has ended, ``None`` if it has not by *deadline*; then it says why."""
         with contextlib.suppress(subprocess.TimeoutExpired):
-            return self._process.wait(timeout)
-        self._process.send_signal(signal.SIGUSR1)  # where its threads are
+            return self._process.wait(max(0.1, deadline - time.monotonic()))
+        self._process.send_signal(signal.SIGUSR1)
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(0.5)
         return None
 
 
-class Orders:
-    """The orders that a node is given over a connection."""
-
-    def __init__(self, name: str, connection: Connection) -> None:
-        self.name = name
-        self._connection = connection
-
-    def begin(self, order: str, *given: Any) -> None:
-        """Have it do something."""
-        self._connection.send((order, given))
-
-    def hear(self) -> Any:
-        """What it answers."""
-        assert self._connection.poll(PATIENCE), f"{self.name} hangs"
-        return self._connection.recv()
-
-    def ask(self, order: str, *given: Any) -> Any:
-        """Both."""
-        self.begin(order, *given)
-        return self.hear()
-
-    @property
-    def state(self) -> State:
-        """How it stands."""
-        state = self.ask("state")
-        assert isinstance(state, State)
-        return state
-
-    def close(self) -> None:
-        """There are no more orders: it ends."""
-        self._connection.close()
-
-
 class Worker(Process, Orders):
-    """A node in a process of its own."""
+    """A node in a process of its own, which reports at *path*."""
 
-    def __init__(
-        self, name: str, path: str, folder: Path, host: list[str], accept: Callable[[str], Any]
-    ) -> None:
+    def __init__(self, name: str, path: str, folder: Path, host: list[str]) -> None:
+        Orders.__init__(self, name)
         command = ["-m", "tests.integration.coherence.node", path, name]
         Process.__init__(self, name, command, folder, host)
-        try:
-            Orders.__init__(self, name, accept(name))
-        except BaseException:
-            self.kill()
-            raise
+
+
+class Child(Orders):
+    """A node that was forked from another."""
+
+    def __init__(self, name: str, parent: Worker) -> None:
+        super().__init__(name)
+        self._parent = parent
+        self.pid = 0
+
+    def terminate(self) -> None:
+        """It is given no more orders."""
+        self.close()
+
+    def status(self, deadline: float) -> int | None:
+        """As of a process; 0 also if its parent is gone, whom it would tell."""
+        while time.monotonic() < deadline:
+            if self._parent.killed:
+                status = None if running(self.pid) else 0
+            else:
+                status = self._parent.ask("reap", self.pid)
+            if status is not None:
+                return int(status)
+            time.sleep(0.02)
+        os.kill(self.pid, signal.SIGKILL)
+        return None
+
+
+def running(pid: int) -> bool:
+    """Whether the process has not ended, reaped or not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def eventually(holds: Callable[[], Any], timeout: float, words: Callable[[], str]) -> None:

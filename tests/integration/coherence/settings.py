@@ -32,6 +32,7 @@ class Settings(NamedTuple):
     candidate: bool = True
     detection: float = 1.0
     server_timeout: float = 0.5
+    secret: str = "a secret for tests"
     bus_key: bytes = b"a key for tests"
     joins: bool = True
     closes: bool = True

@@ -26,7 +26,7 @@ def test_events_that_are_lost_in_silence(cluster: Made, fault: str) -> None:
     it.start("a", "b")
     it.start("broken", fault=fault)
     it.begin(USUAL)
-    it.lasting(4.0)
+    it.lasting(3.0)
     verdict = judged(it)
     assert {one.who if fault == "deaf" else one.by for one in verdict.stale} == {"broken"}
     for keys in (it.settings.plain, it.settings.synchronous):
@@ -39,8 +39,8 @@ def test_a_lease_that_does_not_end(cluster: Made) -> None:
     it.start("a", "b")
     it.start("broken", fault="trusting")
     it.begin(USUAL)
-    it.lasting(1.0)
+    it.lasting(0.7)
     with it.frozen(broker):
-        it.lasting(4.0)
+        it.lasting(3.0)
     verdict = judged(it)
     assert {one.who for one in verdict.stale} == {"broken"}, str(verdict)

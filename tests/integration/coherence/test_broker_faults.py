@@ -12,7 +12,7 @@ from tests.integration.coherence.truth import Kind
 
 THOUSAND = Load(readers=2, reads=300, deletes=500, synchronous=20)
 READING = Load(readers=2, reads=300, deletes=0, synchronous=20)
-MANY = 4000
+MANY = 3000
 """Keys: of a few, each would be deleted again before it was noticed that it is too old."""
 
 
@@ -20,7 +20,7 @@ def started(cluster: Cluster) -> None:
     """Two nodes delete, three read, and have something to lose."""
     cluster.begin(THOUSAND, "a", "b")
     cluster.begin(READING, "c")
-    cluster.lasting(2.0)
+    cluster.lasting(1.5)
 
 
 def leading(cluster: Cluster) -> Process:
@@ -89,3 +89,21 @@ def test_a_broker_is_frozen(cluster: Made, kind: str) -> None:
         it.recovered()
         it.lasting(0.5)
     finished(it)
+
+
+@pytest.mark.parametrize("fault", ["frozen", "killed"])
+def test_nobody_hangs_at_exit_without_a_broker(cluster: Made, fault: str) -> None:
+    it = cluster(candidate=False)
+    broker = it.broker()
+    it.start("a")
+    it.start("b", closes=False)
+    it.begin(READING._replace(deletes=100))
+    it.lasting(0.5)
+    if fault == "frozen":
+        broker.freeze()
+    else:
+        broker.kill()
+    it.lasting(0.5)
+    # Amid everything: threads read, delete, and wait for all to have applied their deletes.
+    broker.killed = True
+    it.ended()

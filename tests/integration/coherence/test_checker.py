@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.coherence.checker import Bound, judged
+from tests.integration.coherence.checker import Bound, judged, last_deletes
 from tests.integration.coherence.truth import Kind, Log, Truth
 
 KEYS = range(10)
@@ -85,6 +85,13 @@ def test_the_reads_of_one_process_can_be_judged_by_themselves(tmp_path: Path) ->
     bounds = [Bound(1.0)]
     assert [one.who for one in judged(tmp_path, [KEYS], bounds).stale] == ["other", "reader"]
     assert [one.who for one in judged(tmp_path, [KEYS], bounds, "other").stale] == ["other"]
+
+
+def test_the_last_delete_of_each_key(tmp_path: Path) -> None:
+    logs(tmp_path, one=DELETES, other=[(Kind.DELETED, 3, 9.0), (Kind.READ, 9, 9.0)])
+    expected = [1] * 10
+    expected[KEY] = 4
+    assert last_deletes(tmp_path, 10).tolist() == expected
 
 
 def test_what_is_never_due_is_never_stale(tmp_path: Path) -> None:

@@ -38,8 +38,7 @@ def test_a_link_is_cut_and_healed(apart: Made, networks: tuple[str, ...]) -> Non
     finished(it)
 
 
-@pytest.mark.parametrize("networks", [(BUS,), (BUS, STORE)], ids="+".join)
-@pytest.mark.parametrize("side", [0, 1], ids=["first", "second"])
+@pytest.mark.parametrize(("side", "networks"), [(0, (BUS,)), (1, (BUS, STORE))])
 def test_two_brokers_after_a_split(apart: Made, side: int, networks: tuple[str, ...]) -> None:
     it = apart(2)
     here = it.start("a", "b", host=0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import bisect
 import fcntl
 import mmap
 import struct
@@ -12,20 +11,14 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Final
 
-import numpy as np
-import numpy.typing as npt
-
-__all__ = ["RECORD", "Kind", "Log", "Truth", "read_log"]
+__all__ = ["Kind", "Log", "Truth"]
 
 CAPACITY: Final = 2_000_000
 """Records of one log; the file is sparse, so what is not written costs nothing."""
 
 _PACKED: Final = struct.Struct("=qqqdd")
-
-RECORD: Final = np.dtype(
-    [("kind", "i8"), ("key", "i8"), ("version", "i8"), ("began", "f8"), ("ended", "f8")]
-)
-"""One line of a log; the times are ``CLOCK_MONOTONIC``, the same in all processes."""
+"""One record of a log: kind, key, version, and when it began and ended (``CLOCK_MONOTONIC``,
+which is the same in all processes)."""
 
 
 class Kind(IntEnum):
@@ -102,12 +95,3 @@ class Log:
         """One more record."""
         _PACKED.pack_into(self._memory, self._place, kind, key, version, began, ended)
         self._place += _PACKED.size
-
-
-def read_log(path: Path) -> npt.NDArray[np.void]:
-    """The records of a log, which may still be written to."""
-    records = np.memmap(path, dtype=RECORD, mode="r")
-    kinds = records["kind"]
-    # By halves: the file is large, and only its beginning was ever written.
-    length = bisect.bisect_left(range(len(kinds)), True, key=lambda at: kinds[at] == Kind.END)
-    return np.array(records[:length])
