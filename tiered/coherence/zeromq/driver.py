@@ -180,7 +180,13 @@ class Driver:
     def _tick(self, bus: ZmqBus, now: float) -> None:
         self._tick_at = now + bus.wakes
         if self.desk is not None:
-            self.desk.tick()
+            if self.desk.listener.in_place:
+                self.desk.tick()
+            else:
+                where = self._settings.addresses[self._own]
+                _log.warning("the files of %s were removed or replaced: it is given up", where)
+                self._step_down()
+                self.seek()
         bus.happened(Time(), now)
         for index, link in list(self._links.items()):
             if link.is_refused:
