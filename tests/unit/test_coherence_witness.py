@@ -55,9 +55,9 @@ def test_a_changed_epoch_is_no_reason_to_distrust_and_a_changed_doubt_is_one() -
 def test_two_epochs_that_both_live_are_two_brokers() -> None:
     one = in_step()
     usurped(one)
-    assert one.sole
+    before = one.sole
     hear(one, 0.5)
-    assert not one.sole
+    assert (before, one.sole) == (True, False)
     assert one.until == one.sure == -float("inf")
     verdict = look(one, OTHER, 0.6)
     assert verdict.write is not None
