@@ -281,9 +281,9 @@ def test_a_broker_whose_files_are_removed_leaves_them_to_another(
             os.unlink(path + suffix)
         # Nothing keeps this one from binding, too.
         with BusProcess([address]) as second:
-            others = (second, follower)
             wait_until(lambda: first.stats.epoch not in (0, before))
-            wait_until(lambda: all(one.stats["epoch"] == first.stats.epoch for one in others))
+            wait_until(lambda: second.stats["epoch"] == first.stats.epoch)
+            wait_until(lambda: follower.stats["epoch"] == first.stats.epoch)
             wait_until(lambda: member.verified and second.verified and follower.verified)
             roles = [first.stats.role, second.stats["role"], follower.stats["role"]]
             assert sorted(roles) == ["broker", "node", "node"]

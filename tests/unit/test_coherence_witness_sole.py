@@ -14,11 +14,6 @@ def witness(sole: bool = True) -> Witness:
     return Witness(detection=1.0, sole=sole, fresh=lambda: next(numbers), spread=lambda: 0.0)
 
 
-def alone(one: Witness) -> bool:
-    """Whether its broker is held for the only one."""
-    return one.sole
-
-
 def hear(of: Witness, at: float, epoch: int = OURS) -> None:
     """The broker answers at once what it is asked at *at*."""
     of.extend(epoch, at + 1.0, at)
@@ -60,15 +55,15 @@ def test_a_changed_epoch_is_no_reason_to_distrust_and_a_changed_doubt_is_one() -
 def test_two_epochs_that_both_live_are_two_brokers() -> None:
     one = in_step()
     usurped(one)
-    assert alone(one)
+    before = one.sole
     hear(one, 0.5)
-    assert not alone(one)
+    assert (before, one.sole) == (True, False)
     assert one.until == one.sure == -float("inf")
     verdict = look(one, OTHER, 0.6)
     assert verdict.write is not None
     assert verdict.write.doubt >= 100  # what ours has accepted, the others may have missed
     hear(one, 0.7, epoch=OLD)
-    assert not alone(one)
+    assert not one.sole
 
 
 def test_an_answer_to_what_was_asked_before_the_look_proves_nothing() -> None:
