@@ -148,6 +148,10 @@ class SimNode:
     def crash(self) -> None:
         self.alive = False
 
+    def leave(self) -> None:
+        self._perform(self.protocol.leave())
+        self.alive = False
+
     # -- Its users -----------------------------------------------------------------
 
     def fill(self, key: int, takes: float) -> None:

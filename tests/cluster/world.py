@@ -78,9 +78,12 @@ class World:
         self.nodes.append(node)
         return node
 
-    def crash_node(self, node: SimNode) -> None:
-        """And another one takes its place."""
-        node.crash()
+    def replace_node(self, node: SimNode) -> None:
+        """It leaves, or crashes if it cannot, and another one takes its place."""
+        if node.bus.stopped or self.rng.random() < 0.5:
+            node.crash()
+        else:
+            node.leave()
         self.nodes.remove(node)
         self.add_node()
 
@@ -215,7 +218,7 @@ class World:
             thread.go_on()
             thread.stopped = rng.random() < 0.5
         elif kind == "again":
-            rng.choice((node.reconnect, node.reconnect, lambda: self.crash_node(node)))()
+            rng.choice((node.reconnect, node.reconnect, lambda: self.replace_node(node)))()
         elif kind == "shared":
             node.cut = rng.random() < 0.3
 

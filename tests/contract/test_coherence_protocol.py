@@ -124,8 +124,8 @@ class Cluster(RuleBasedStateMachine):
         self.node(number).go_on()
 
     @rule(number=nodes)
-    def crash(self, number: int) -> None:
-        self.world.crash_node(self.node(number))
+    def replace(self, number: int) -> None:
+        self.world.replace_node(self.node(number))
 
     @rule(number=nodes)
     def reconnect(self, number: int) -> None:

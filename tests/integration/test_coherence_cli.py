@@ -517,7 +517,7 @@ def test_two_brokers_are_told(start: Start, broker: Program, address: str) -> No
     assert "2 brokers at a time" in errors
 
 
-@pytest.mark.parametrize("kind", [signal.SIGINT])
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
 def test_the_status_can_be_watched(
     start: Start, broker: Program, address: str, kind: signal.Signals
 ) -> None:

@@ -11,6 +11,7 @@ import threading
 import time
 import weakref
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -374,6 +375,30 @@ def test_what_cannot_be_bound_is_told(tmp_path: Path, caplog: pytest.LogCaptureF
         wait_until(lambda: "cannot be bound" in caplog.text)
     with pytest.raises(OSError, match="No such file or directory"):
         ZmqBroker([address]).run()
+
+
+def test_an_address_where_another_bus_is_found_is_passed_over(tmp_path: Path) -> None:
+    first, second = new_address("tcp", tmp_path), new_address("tcp", tmp_path)
+    with (
+        BusProcess([first], broker=True, key="another"),
+        ZmqBus([first, second], key="secret") as bus,
+    ):
+        wait_until(lambda: bus.stats.role == "broker")
+        assert bus.stats.broker == second
+
+
+def test_a_broker_that_says_goodbye_is_replaced_at_once(tmp_path: Path) -> None:
+    """And who comes next at its address is not blamed for it."""
+    address = new_address("tcp", tmp_path)
+    buses = [ZmqBus([address], detection=10.0) for _ in range(4)]
+    with ExitStack() as stack:
+        for bus in buses:
+            stack.enter_context(bus)
+        while len(buses) > 1:
+            wait_until(lambda: {bus.stats.phase for bus in buses} == {"following"}, 4.0)
+            [broker] = [bus for bus in buses if bus.stats.role == "broker"]
+            broker.close()
+            buses.remove(broker)
 
 
 def test_a_connection_on_which_nobody_answers_is_given_up(address: str) -> None:

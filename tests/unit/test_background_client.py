@@ -17,7 +17,7 @@ import pytest
 from tests.fakes import FailingClient, RemoteFake, VersionedFake, inproc, together
 from tests.integration.test_forked_children import in_child
 from tiered import AsyncWriteCacheClient, CacheMissError, TieredInclusiveClient, cached
-from tiered.clients.base import ALWAYS, CacheClient, Condition
+from tiered.clients.base import ALWAYS, ANY, CacheClient, Condition
 from tiered.clients.wrapper import Wrapper
 from tiered.testing import ManualClock
 from tiered.typing import Key
@@ -441,4 +441,17 @@ def test_what_is_queued_has_no_version_yet(clock: ManualClock) -> None:
     slow.gate.set()
     assert client.wait("k", LATE)
     assert client.version("k") is not None
+    client.close()
+
+
+def test_what_is_queued_is_found_beside_others(clock: ManualClock) -> None:
+    slow = Slow(RemoteFake(inproc(clock)))
+    client = AsyncWriteCacheClient(slow)
+    client.put("beside", "b", 100)
+    assert client.wait("beside", LATE)
+    slow.gate.clear()
+    client.put("k", "queued", 100)
+    found, beside = client.find_beside(["k"], ANY, ["beside"])
+    assert [entry.value for entry in (*found.values(), *beside.values())] == ["queued", "b"]
+    slow.gate.set()
     client.close()

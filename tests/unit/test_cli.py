@@ -8,6 +8,7 @@ import itertools
 import json
 import re
 import signal
+import sys
 import sysconfig
 import time
 from collections.abc import Iterator
@@ -449,11 +450,12 @@ def job(tmp_path: Path) -> Job:
 
 
 @pytest.fixture(autouse=True)
-def _signals() -> Iterator[None]:
-    """A worker ignores Ctrl-C; the tests do not."""
-    before = signal.getsignal(signal.SIGINT)
+def _as_before() -> Iterator[None]:
+    """A worker ignores Ctrl-C, and has threads take turns more often; the tests do not."""
+    before, interval = signal.getsignal(signal.SIGINT), sys.getswitchinterval()
     yield
     signal.signal(signal.SIGINT, before)
+    sys.setswitchinterval(interval)
 
 
 def test_a_workers_client_has_the_tiers_that_there_are(job: Job) -> None:

@@ -122,6 +122,13 @@ def test_who_has_failed_us_is_tried_again_later() -> None:
     assert found.decide([THERE, THERE], 5.0 + PATIENCE) == Follow(0)
 
 
+def test_who_is_next_where_somebody_has_failed_us_is_followed_at_once() -> None:
+    found = election(1)
+    found.failed(0, 5.0)
+    found.renewed(0)
+    assert found.decide([THERE], 5.0) == Follow(0)
+
+
 def test_a_broker_that_hangs_alone_is_asked_again_and_its_place_tried() -> None:
     found = election(1)
     found.failed(0, 5.0)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Iterable
 
 import pytest
 
 from tests.coherent import Cluster, Node, drain
 from tests.fakes import Interposed
 from tiered import MISSING, InprocCacheClient, TieredInclusiveClient
+from tiered.clients.wrapper import Wrapper
 from tiered.coherence import CoherenceManager, CoherentWrapperClient
 from tiered.coherence.messages import NodeMessage, Publish
 from tiered.coherence.names import name_of
-from tiered.entry import Versioned
+from tiered.entry import Entry, Versioned
 from tiered.testing.buses import LocalBus
 from tiered.typing import Key
 
@@ -404,3 +406,57 @@ def test_much_that_is_owed_is_told_in_few_messages(cluster: Cluster) -> None:
     assert a.bus.stats.owed == 0
     assert b.bus.stats.received - heard >= 3000
     assert sum(isinstance(message, Publish) for message in sent) < 20
+
+
+def test_who_deletes_after_his_bus_was_closed_makes_all_confirm(cluster: Cluster) -> None:
+    a, b = cluster.node(), cluster.node()
+    a.client.put("k", 1, 600)
+    assert b.client.get("k") == 1
+    a.bus.close()
+    a.client.delete("k")
+    cluster.advance(1.5)
+    assert b.client.get("k", None) is None
+    assert b.manager.verified
+
+
+def test_a_tier_of_this_process_that_nobody_keeps_in_step_is_refused(cluster: Cluster) -> None:
+    a = cluster.node()
+    middle = InprocCacheClient(100, clock=cluster.clock)
+    assert a.shared is not None
+    with pytest.raises(ValueError, match="in step"):
+        CoherentWrapperClient(TieredInclusiveClient(a.private, middle, a.shared), a.manager)
+
+
+def test_what_many_reads_copy_has_no_version_of_others(cluster: Cluster) -> None:
+    a, b = cluster.node(), cluster.node()
+    assert b.shared is not None
+
+    class Slow(Interposed):
+        def entries(self, keys: Iterable[Key]) -> dict[Key, Entry]:
+            found = Wrapper.entries(self, keys)
+            self.after_read()
+            return found
+
+    def meanwhile() -> None:
+        a.shared.store("k", 2, cluster.clock.monotonic() + 600)  # type: ignore[union-attr]
+        assert client.get("k") == 2
+
+    a.client.put("k", 1, 600)
+    client = CoherentWrapperClient(
+        TieredInclusiveClient(b.private, Slow(b.shared, meanwhile)), b.manager
+    )
+    client.get_multi(["k"])
+    b.manager.distrust("test")
+    drain(b)
+    cluster.advance(1.0)
+    assert client.get("k") == 2
+
+
+def test_without_a_shared_tier_nothing_doubtful_lives_longer(cluster: Cluster) -> None:
+    a = cluster.node(alone=True)
+    a.client.put("k", 1, 60)
+    a.manager.distrust("test")
+    drain(a)
+    cluster.advance(0.5)
+    assert not a.client.renew("k", 600)
+    assert a.client.get("k", None) is None

@@ -101,6 +101,19 @@ def test_a_second_change_waits_for_the_write_that_the_first_one_waits_for() -> N
     assert not flight.publish(write)
 
 
+def test_a_flight_is_dismissed_only_while_it_is_the_one() -> None:
+    flights = Flights()
+    first, _ = flights.enter("k")
+    assert flights.dismiss("k", first)
+    assert not first.publish(lambda: pytest.fail("it was dismissed"))
+    second, new = flights.enter("k")
+    assert new
+    assert not flights.dismiss("k", first)
+    assert flights.enter("k") == (second, False)
+    assert second.publish(lambda: None)
+    assert not flights.dismiss("another", second)
+
+
 def test_an_abandoned_flight_writes_nothing() -> None:
     flights = Flights()
     flight, _ = flights.enter("k")

@@ -34,8 +34,10 @@ from tiered import (
     cached,
 )
 from tiered.clients.base import CacheClient, Capabilities
-from tiered.clients.tagged import TaggedView
+from tiered.clients.tagged import Stamped, TaggedView
+from tiered.clients.tags import tag_names
 from tiered.clients.wrapper import Wrapper
+from tiered.sentinels import MISSING
 from tiered.testing import ManualClock
 
 LATE = 20.0
@@ -259,6 +261,11 @@ def test_a_hit_counts_as_a_use(clock: ManualClock, policy: str) -> None:
         f(1)
         f(number)
     assert f.stats.near_hits >= 390 or policy == "fifo"
+    if client.hot_path().counts:
+        node: Any = client.entry((f._core.space.namespace.state.prefix, ("tagged", 1)))
+        node.uses = 0
+        f(1)
+        assert node.uses == 1
 
 
 def test_a_namespace_in_a_namespace_and_tags_over_both(client: CacheClient, source: Source) -> None:
@@ -305,9 +312,10 @@ def test_what_was_computed_before_an_invalidation_is_never_fresh_after_it(
     assert f(1) == f(1) == "2: (1,)"
 
 
+@pytest.mark.parametrize("began", ["call", "refresh"])
 @pytest.mark.parametrize("mode", ["call", "multi", "future", "aio", "bg"])
 def test_who_calls_after_an_invalidation_does_not_join_what_began_before(
-    hosts: Hosts, source: Source, mode: str, threads: ThreadPoolExecutor
+    hosts: Hosts, source: Source, mode: str, began: str, threads: ThreadPoolExecutor
 ) -> None:
     client = hosts.client()
     f = cached(client, 60, namespace="f", tags=user_tags, claim_ttl=LATE)(source)
@@ -319,7 +327,7 @@ def test_who_calls_after_an_invalidation_does_not_join_what_began_before(
         "bg": lambda: f.bg()(1),
     }
     source.held = held = Held()
-    first = threads.submit(f, 1)
+    first = threads.submit(f if began == "call" else f.refresh, 1)
     assert held.started.wait(LATE)
     joined = threads.submit(f, 1)
     while not waiting(f):
@@ -483,6 +491,15 @@ def test_the_due_tags_are_asked_for_together_with_the_value(
     assert requests(lambda: f.multi([(1, 2), (2, 3)])) == [values_and_revision + 1 + 4]
     clock.advance(2)
     assert requests(lambda: f.peek(1, 2)) == [values_and_revision + 3]
+    other = Remote(server)
+    other.invalidate_tag("all")
+    clock.advance(2)
+
+    def missed() -> None:
+        with pytest.raises(CacheMissError):
+            f.peek(1, 2)
+
+    assert requests(missed) == [values_and_revision + 3]  # and nobody is asked twice
 
 
 def test_beside_tiers_the_due_tags_are_one_request_more(clock: ManualClock, source: Source) -> None:
@@ -793,6 +810,17 @@ def test_a_function_without_tags_never_sees_what_one_with_tags_keeps(
     assert with_tags(1) == "3: (1,)"
     without.clear()
     assert with_tags(1) == "4: (1,)"
+
+
+def test_what_is_stored_is_judged_by_its_stamp(clock: ManualClock) -> None:
+    client = inproc(clock)
+    view = TaggedView(client)
+    kept = view.inner_value(Stamped("v", view.table.stamp(tag_names(["t"]))))
+    assert view.outer_value(kept) == "v"
+    assert view.outer_value(view.inner_value("v")) == "v"
+    client.invalidate_tag("t")
+    assert view.outer_value(kept) is MISSING
+    assert view.outer_value("v") is MISSING
 
 
 @pytest.mark.parametrize(

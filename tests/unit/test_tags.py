@@ -466,14 +466,15 @@ def test_one_follows_once(clock: ManualClock) -> None:
 
 
 class Placeless(TellingFake):
-    """It has no place for what is decreed: whoever decrees has everybody forget everything."""
+    """It has no place for what is decreed: whoever decrees has the others forget everything."""
 
     def agree(self, key: Key, proposal: Any) -> Entry:
         return Entry("0", math.inf)
 
     def decree(self, key: Key, value: Any) -> Any:
-        for _, _, changed in list(self.followers):
-            changed("changed")
+        for fake, _, changed in list(self.followers):
+            if fake is not self:
+                changed("changed")
         return "0"
 
 

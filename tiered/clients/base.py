@@ -79,10 +79,11 @@ class Search(NamedTuple):
         farthest: of several copies, take that of the farthest tier that has one, not the one
             that lives longest. For who must have what others have written meanwhile, with a
             *ttl_skip* that no copy passes.
-        afresh: the nearest tier's copy does not count; what is found farther replaces it.
+        afresh: only what the farthest tier holds counts; it replaces the nearer copies.
         on_copy: called with the version of what is copied to the nearest tier, or ``None`` if
             that is not known, in one step with the copy: nobody writes in between. Quick, and
             does not raise.
+        on_copies: the same for many keys: called with the key, and ``None``.
     """
 
     ttl_skip: float | None = None
@@ -90,6 +91,7 @@ class Search(NamedTuple):
     farthest: bool = False
     afresh: bool = False
     on_copy: Callable[[object | None], object] | None = None
+    on_copies: Callable[[Key, object | None], object] | None = None
 
 
 ANY: Final = Search()

@@ -97,10 +97,10 @@ class TaggedView(Wrapper):
         if not inner:
             return {}
         table, promoted = self.table, set[Key]()
-        through = search
+        through = self._inner_search(inner, search)
         if search.on_promote is not None:
             # Told when it is known what is up to date.
-            through = search._replace(on_promote=lambda name, _value, _ttl: promoted.add(name))
+            through = through._replace(on_promote=lambda name, _value, _ttl: promoted.add(name))
         due = table.due(expected)
         if due:
             ticket = table.ticket(due)

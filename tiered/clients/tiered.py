@@ -77,6 +77,7 @@ class TieredStats(ClientStats):
     tiers: tuple[TierStats, ...] = ()
 
 
+_AFRESH = Search(afresh=True)
 _OURS = object()
 """The lease of a claim among our own threads, given where the farthest tier failed."""
 
@@ -195,6 +196,8 @@ class TieredInclusiveClient(CacheClient, NearReads):
         with self._generations.reading(key) as watch:
             best, depth, version = nearest, 0, None
             for index, tier in enumerate(self._tiers[1:], start=1):
+                if search.afresh and tier is not self._tiers[-1]:
+                    continue
                 found, which = self._look(tier, key, search)
                 if found is not None and (
                     best is None or search.farthest or found.deadline > best.deadline
@@ -210,7 +213,8 @@ class TieredInclusiveClient(CacheClient, NearReads):
 
     def _look(self, tier: _Tier, key: Key, search: Search) -> Versioned:
         if search.on_copy is None or tier is not self._tiers[-1]:
-            return Versioned(self._ask(tier, _bind(tier.client.entry, key), None))
+            read = _bind(tier.client.find, key, _AFRESH) if search.afresh else None
+            return Versioned(self._ask(tier, read or _bind(tier.client.entry, key), None))
         return self._ask(tier, _bind(tier.client.versioned, key), Versioned(None))
 
     def find_many(self, keys: Iterable[Key], search: Search) -> dict[Key, Entry]:
@@ -225,9 +229,9 @@ class TieredInclusiveClient(CacheClient, NearReads):
                         key: watching.enter_context(self._generations.reading(key))
                         for key in missing
                     }
-                elif index == 0 and search.afresh:
+                if search.afresh and tier is not self._tiers[-1]:
                     continue
-                found = self._ask(tier, _bind(tier.client.entries, missing), dict[Key, Entry]())
+                found = self._ask(tier, _many(tier, missing, search), dict[Key, Entry]())
                 still: list[Key] = []
                 for key in missing:
                     entry = found.get(key)
@@ -242,7 +246,8 @@ class TieredInclusiveClient(CacheClient, NearReads):
                     break
             for key, watch in watches.items():
                 entry, depth = best.get(key, (None, 0))
-                if depth and self._promote(key, entry, depth, watch):
+                note = None if search.on_copies is None else _bind(search.on_copies, key, None)
+                if depth and self._promote(key, entry, depth, watch, note):
                     promoted.append(key)
         for key in promoted:
             self._announce(search, key, best[key][0])
@@ -618,6 +623,12 @@ class TieredInclusiveClient(CacheClient, NearReads):
 
     def __repr__(self) -> str:
         return f"<TieredInclusiveClient [{' | '.join(repr(t.client) for t in self._tiers)}]>"
+
+
+def _many(tier: _Tier, keys: list[Key], search: Search) -> Callable[[], dict[Key, Entry]]:
+    if search.afresh:
+        return _bind(tier.client.find_many, list(keys), _AFRESH)  # it may be tiers itself
+    return _bind(tier.client.entries, keys)
 
 
 def _bind(function: Callable[..., T], *args: Any, **options: Any) -> Callable[[], T]:

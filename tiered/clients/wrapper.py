@@ -251,15 +251,26 @@ class Wrapper(CacheClient):
         return {key: entry for key, entry in mapped if entry is not None}
 
     def _inner_search(self, inner: Mapping[Key, Key], search: Search) -> Search:
-        """*search* with a callback that is told the outer keys and values."""
-        callback = search.on_promote
-        if callback is None:
+        """*search* with callbacks that are told the outer keys and values."""
+        callback, copies = search.on_promote, search.on_copies
+        if callback is None and copies is None:
             return search
         outer_keys = {inner_key: key for key, inner_key in inner.items()}
+        if copies is not None:
+            noted = copies
 
-        def announce(inner_key: Key, inner_value: Any, ttl: float) -> None:
-            value = self.outer_value(inner_value)
-            if inner_key in outer_keys and value is not MISSING:
-                callback(outer_keys[inner_key], value, ttl)
+            def note(inner_key: Key, version: object | None) -> None:
+                if inner_key in outer_keys:
+                    noted(outer_keys[inner_key], version)
 
-        return search._replace(on_promote=announce)
+            search = search._replace(on_copies=note)
+        if callback is not None:
+            called = callback
+
+            def announce(inner_key: Key, inner_value: Any, ttl: float) -> None:
+                value = self.outer_value(inner_value)
+                if inner_key in outer_keys and value is not MISSING:
+                    called(outer_keys[inner_key], value, ttl)
+
+            search = search._replace(on_promote=announce)
+        return search

@@ -16,7 +16,6 @@ from tiered.typing import Key
 
 __all__ = ["Announced", "Unshared", "announced"]
 
-_MARK = "tiered.coherence.authority"
 _CONSTANT = "0"
 
 
@@ -74,5 +73,5 @@ class Unshared(Announced):
 def announced(manager: CoherenceManager, client: CacheClient) -> Announced:
     """The one authority that all clients of *manager* have in common."""
     kind = Unshared if manager.shared is None else Announced
-    known: Announced = client.attachments.setdefault((_MARK, id(manager)), kind(manager, client))
+    known: Announced = manager.attachments.setdefault(client, kind(manager, client))
     return known

@@ -16,7 +16,11 @@ def bus_claim(manager: CoherenceManager, own: Claim, name: bytes, ttl: float) ->
 
     ``None`` if another process has it. Without a broker to ask, the one here will do.
     """
-    answer = manager.bus.claim(manager.topic, name, ttl, _PATIENCE)
+    try:
+        answer = manager.bus.claim(manager.topic, name, ttl, _PATIENCE)
+    except BaseException:
+        own.release()  # whoever waits with an interrupted caller waits for nobody
+        raise
     if not answer.asked:
         return own
     if not answer.token:

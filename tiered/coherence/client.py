@@ -158,16 +158,12 @@ class CoherentWrapperClient(Wrapper, NearReads):
         try:
             verified = manager.verified
             sure = [key for key in wanted if verified and not records[key].suspect]
-            found = self.client.find_many(sure, search) if sure else {}
             doubtful = [key for key in wanted if not verified or records[key].suspect]
+            search = search._replace(on_copies=lambda key, version: records[key].copied(version))
+            found = self.client.find_many(sure, search) if sure else {}
             if doubtful and self._near.shares:
                 manager.refetched += len(doubtful)
-                for key in doubtful:
-                    records[key].version = None  # of the copy that is about to be replaced
                 found |= self.client.find_many(doubtful, search._replace(afresh=True))
-                for key in doubtful:
-                    if key in found:
-                        records[key].copied(None)
             return {key: found[key] for key in wanted if key in found}
         finally:
             for held in records.values():
@@ -216,7 +212,13 @@ class CoherentWrapperClient(Wrapper, NearReads):
         return filled
 
     def touch(self, key: Key, deadline: float) -> bool:
+        if not self._near.shares and self._doubted(key):
+            return False  # what cannot be believed is not to live longer
         return self._changed(key, lambda held: self.client.touch(key, deadline), None)
+
+    def _doubted(self, key: Key) -> bool:
+        held = self.manager.copies.ledger.get(name_of(self._private_key(key)))
+        return not self.manager.verified or (held is not None and held.suspect)
 
     def outdate(self, key: Key) -> bool:
         return self._changed(key, lambda held: self.client.outdate(key), Kind.EXPIRE)
@@ -289,11 +291,16 @@ class CoherentWrapperClient(Wrapper, NearReads):
         manager.start()
         inner = self._private_key(key)
         held = manager.copies.ledger.enter(name_of(inner), inner)
-        claim = self.client.claim(key, ttl)
-        if claim is not None and manager.claims_on_bus:
-            claim = bus_claim(manager, claim, name_of(inner), ttl)
+        claim = None
+        try:
+            own = self.client.claim(key, ttl)
+            if own is not None and manager.claims_on_bus:
+                own = bus_claim(manager, own, name_of(inner), ttl)
+            claim = own
+        finally:
+            if claim is None:
+                manager.copies.ledger.leave(held)
         if claim is None:
-            manager.copies.ledger.leave(held)
             return None
         token = claim.token
 
@@ -315,8 +322,9 @@ class CoherentWrapperClient(Wrapper, NearReads):
 
     @property
     def capabilities(self) -> Capabilities:
-        # Claims and invalidations reach other processes, wherever the values lie.
-        return self.client.capabilities._replace(shared=True)
+        # Claims and invalidations reach other processes, wherever the values lie, and may have to
+        # wait for these.
+        return self.client.capabilities._replace(shared=True, blocking=True)
 
     @property
     def stats(self) -> ClientStats:

@@ -68,6 +68,12 @@ class FirstTiers(Wrapper):
     ) -> dict[Key, bool]:
         return self._noted(items, lambda: self.client.store_many(items, deadline, keep=keep))
 
+    def touch(self, key: Key, deadline: float) -> bool:
+        held = self._manager.copies.ledger.get(name_of(self._private_key(key)))
+        if not self._manager.verified or (held is not None and held.suspect):
+            return False  # what cannot be believed is not to live longer
+        return super().touch(key, deadline)
+
     def _noted(self, keys: Iterable[Key], store: Callable[[], T]) -> T:
         """*store*, with the ledger knowing of it."""
         manager = self._manager

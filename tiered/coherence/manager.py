@@ -24,7 +24,7 @@ from tiered.coherence.workers import behind
 from tiered.concurrency import fork
 from tiered.stats.reports import Reports
 from tiered.typing import Key
-from tiered.validation import check_number
+from tiered.validation import check_count, check_number
 
 __all__ = ["CoherenceManager", "CoherenceStats"]
 
@@ -90,6 +90,7 @@ class CoherenceManager:
         copies: that the private tier holds.
         follows: who wants to know of changes.
         meter: of how coherent all copies are.
+        attachments: what all clients of this manager have in common.
 
     Raises:
         TypeError, ValueError: an argument that cannot be right.
@@ -119,6 +120,11 @@ class CoherenceManager:
             raise ValueError(f"private must be a client of this process only, not {private!r}")
         if shared is not None and not isinstance(shared, CacheClient):
             raise TypeError(f"shared must be a CacheClient or None, not {shared!r}")
+        if not all(hasattr(bus, name) for name in ("detection", "sole", "publish", "join")):
+            raise TypeError(f"bus must be a bus, as a ZmqBus is, not {bus!r}")
+        for name, flag in (("quick_refresh", quick_refresh), ("synchronous", synchronous)):
+            if not isinstance(flag, bool):
+                raise TypeError(f"{name} must be True or False, not {flag!r}")
         if claims not in (None, "shared", "bus"):
             raise ValueError(f'claims must be "shared", "bus" or None, not {claims!r}')
         self.namespace = namespace
@@ -135,11 +141,10 @@ class CoherenceManager:
         self.clock = private.clock
         self.lease = Lease()
         self.copies = Copies(private)
+        self.attachments: dict[Any, Any] = {}
         self.follows = Follows()
         self._reports = Reports("tiered.coherence", self.clock)
-        if sample < 0:
-            raise ValueError(f"sample must be an int, 0 or more, not {sample!r}")
-        self.meter = ConsistencyMeter(sample)
+        self.meter = ConsistencyMeter(check_count("sample", sample, low=0))
         self._lookout = Lookout(
             namespace,
             self.shared.authority if self.shared is not None and reaches else None,

@@ -305,7 +305,7 @@ class NodeProtocol:
         if sent is not None and (self._pong is None or sent > self._pong):
             self._pong = sent
         if self.seq < self.target:
-            if not pong.nonce and self.seq > self._after:
+            if self.phase is CATCHING_UP and not pong.nonce and self.seq > self._after:
                 self._ask_again(now)  # this part of the replay is over, and brought us on
                 return CATCHING_UP
             return self._behind(now)

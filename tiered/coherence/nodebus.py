@@ -102,10 +102,23 @@ class NodeBus(ABC):
         self._unverified = 0.0
         self._uncovered_since = self.clock.monotonic()
 
+    def _begin_again(self) -> None:
+        """A new node in the same process: what the last one could not tell, this one has to."""
+        left = self._serial > self._progress.accepted
+        self._begin_anew()
+        if left:
+            self._serial = 1
+            self._outbox.append((1, 1, _FLOOD, False))
+
     def after_fork(self) -> None:
         """What the parent follows, this process does not. Members see to themselves, and join."""
         self._begin_anew()
         self._members = {}
+
+    @property
+    def closed(self) -> bool:
+        """Whether it has been closed: what is published then reaches nobody."""
+        return False
 
     # -- For members ---------------------------------------------------------------
 
@@ -162,8 +175,8 @@ class NodeBus(ABC):
             else:
                 member.hear([Event(kind, topic, name) for name in names])
         now = self.clock.monotonic()
-        if now - self._pumped >= self.detection / 2:
-            self._stalled(now)
+        if self.closed or now - self._pumped >= self.detection / 2:
+            self._stalled()
         return EventReceipt(self._progress, last)
 
     def _leave(self, size: int, data: bytes, urgent: bool) -> int:
@@ -179,9 +192,8 @@ class NodeBus(ABC):
             self._outbox.append((first, size, data, urgent))
             return last
 
-    def _stalled(self, now: float) -> None:
-        """The transport's thread is held up: it cannot say itself that events are overdue."""
-        self._pumped = now
+    def _stalled(self) -> None:
+        """Nobody fetches what is published, nor says that it is overdue."""
         if self._outbox:
             for member in self._all_members():
                 member.overdue()

@@ -95,6 +95,12 @@ def near_of(client: CacheClient, private: CacheClient) -> tuple[Near, tuple[Wrap
     if core is private:
         return Alone(core), tuple(way)
     if isinstance(core, TieredInclusiveClient) and core.clients[0] is private:
+        for tier in core.clients[1:-1]:
+            if not tier.capabilities.shared:
+                raise ValueError(
+                    f"client must have no tier of this process but the nearest: nobody would "
+                    f"keep {tier!r} in step"
+                )
         return Stacked(core), tuple(way)
     raise ValueError(
         f"client must be tiers whose nearest is the manager's private client {private!r}, "

@@ -30,6 +30,7 @@ from __future__ import annotations
 
 import math
 import random
+import re
 import secrets
 from collections.abc import Callable
 from typing import Final, NamedTuple
@@ -40,6 +41,7 @@ _MARGIN: Final = 1.25
 """Times the detection time: after that, it is over on any clock that deserves the name."""
 _MOST_OFTEN: Final = 6
 """Doublings of the pause: up to 16 detection times."""
+_FORM: Final = re.compile("([0-9a-f]{1,16})\\.([0-9a-f]{1,16})")
 
 
 class Record(NamedTuple):
@@ -56,14 +58,8 @@ class Record(NamedTuple):
     @classmethod
     def read(cls, value: object) -> Record:
         """The record that *value* stands for; whatever else lies there names no epoch."""
-        if isinstance(value, str):
-            epoch, dot, doubt = value.partition(".")
-            try:
-                if dot:
-                    return cls(int(epoch, 16), int(doubt, 16))
-            except ValueError:
-                pass
-        return cls(0, 0)
+        form = _FORM.fullmatch(value) if isinstance(value, str) else None
+        return cls(0, 0) if form is None else cls(int(form[1], 16), int(form[2], 16))
 
     def __str__(self) -> str:
         return f"{self.epoch:x}.{self.doubt:x}"

@@ -158,20 +158,25 @@ class LocalBus(NodeBus):
         self.cut = False
         self.deaf = 0
         self.sought = False
-        self._taking_part = False
+        self._taking_part = self._left = False
 
     def start(self) -> None:
         if not self._taking_part:
-            self._taking_part = True
+            self._taking_part, self._left = True, False
             self.hub.connect(self)
 
     def close(self) -> None:
         if self._taking_part:
-            self._taking_part = False
+            self._taking_part, self._left = False, True
             self.pump(self.clock.monotonic())
             self._perform(self._protocol.leave(), self.clock.monotonic())
             self.hub.run()
             self.hub.disconnect(self)
+
+    @property
+    def closed(self) -> bool:
+        """Whether it has been closed."""
+        return self._left
 
     def _wake(self) -> None:
         if self._taking_part:

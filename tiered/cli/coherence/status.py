@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from tiered.cli import output
 from tiered.cli.arguments import seconds
 from tiered.cli.coherence.secret import add_secrets, secrets_of
+from tiered.cli.signals import on_end
 
 if TYPE_CHECKING:
     from tiered.cli.coherence.health import Health
@@ -34,7 +35,8 @@ examples:
       --key-file /etc/tiered/bus.key --json
 
 exit codes: 0 all is well; 1 no broker answers; 2 wrong arguments; 3 a node is behind for
-longer than the detection time, or was not heard of for that time, or there are two brokers
+longer than the detection time, or was not heard of for that time, or there are two brokers;
+with --watch, that of the last look
 """
 
 
@@ -92,18 +94,23 @@ def run(options: argparse.Namespace) -> int:
     output.forgive()
     code = 1
     try:
-        while True:
-            health = looked_at(inquiry, options.detection)
-            code = health.exit_code
-            _show(health, options)
-            if not options.watch:
-                break
-            time.sleep(_EVERY)
+        with on_end(_interrupt):
+            while True:
+                health = looked_at(inquiry, options.detection)
+                code = health.exit_code
+                _show(health, options)
+                if not options.watch:
+                    break
+                time.sleep(_EVERY)
     except KeyboardInterrupt:
         pass
     except BrokenPipeError:
         output.abandon()
     return code
+
+
+def _interrupt() -> None:
+    raise KeyboardInterrupt
 
 
 def _show(health: Health, options: argparse.Namespace) -> None:

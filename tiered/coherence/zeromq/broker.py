@@ -96,9 +96,7 @@ class ZmqBroker:
             clock=self._clock,
         )
         desk = self._desk = Desk(self._protocol(), listener, self._wire, self._clock, _nobody)
-        for socket in listener.sockets:
-            readiness.add(socket, listener.attend)
-        readiness.add(listener.socket, desk.serve)
+        desk.open(readiness)
         now, pause = self._clock.monotonic, self._detection / 8
         tick_at = now()
         try:
@@ -110,7 +108,7 @@ class ZmqBroker:
         finally:
             self._desk = self._readiness = None
             self._stopped = False
-            desk.close(_LINGER)
+            desk.close(readiness, _LINGER)
 
     def stop(self) -> None:
         """Have :meth:`run` tell all nodes to look for another broker, and return.

@@ -23,9 +23,10 @@ from tiered.coherence.nodebus import NodeBus
 from tiered.coherence.state import Phase
 from tiered.coherence.wire import Wire
 from tiered.coherence.zeromq.addresses import parse_bus_addresses
-from tiered.coherence.zeromq.driver import Driver, Settings
+from tiered.coherence.zeromq.driver import Driver
 from tiered.coherence.zeromq.foreign import LOGGER, ForeignCount
 from tiered.coherence.zeromq.security import CurveKeys, checked_keys, require_protection
+from tiered.coherence.zeromq.settings import Settings
 from tiered.typing import Clock
 
 __all__ = ["ZmqBus"]
@@ -110,6 +111,11 @@ class ZmqBus(NodeBus):
         )
 
     @property
+    def closed(self) -> bool:
+        """Whether it has been closed: what is published then reaches nobody."""
+        return self._was_closed
+
+    @property
     def sole(self) -> bool:
         """Whether there can only ever be one broker at a time: at the only address."""
         return len(self._settings.addresses) == 1
@@ -124,7 +130,7 @@ class ZmqBus(NodeBus):
             if self.carrier is not None:
                 return
             if self._was_closed:
-                self._begin_anew()
+                self._begin_again()
             self._was_closed = self._resume = False
             driver = Driver(weakref.ref(self), self._settings)
             self._thread = threading.Thread(target=driver.run, name="tiered-bus", daemon=True)

@@ -10,6 +10,7 @@ from tiered.coherence.effects import BrokerEffect, Route, SendAll
 from tiered.coherence.messages import BrokerMessage, NodeMessage
 from tiered.coherence.wire import Wire
 from tiered.coherence.zeromq.listener import Listener
+from tiered.coherence.zeromq.readiness import Readiness
 from tiered.typing import Clock
 
 __all__ = ["OWN", "Desk"]
@@ -44,6 +45,12 @@ class Desk:
         self._now = clock.monotonic
         self._own = own
 
+    def open(self, readiness: Readiness) -> None:
+        """Serve whenever something has come in."""
+        for socket in self.listener.sockets:
+            readiness.add(socket, self.listener.attend)
+        readiness.add(self.listener.socket, self.serve)
+
     def serve(self) -> None:
         """Take what has come in."""
         receive, now = self.protocol.receive, self._now
@@ -58,9 +65,11 @@ class Desk:
         """Time has passed."""
         self._perform(self.protocol.tick(self._now()))
 
-    def close(self, linger: float) -> None:
+    def close(self, readiness: Readiness, linger: float) -> None:
         """Tell all nodes to look for another broker, and end."""
         self._perform(self.protocol.leave())
+        for socket in self.listener.sockets:
+            readiness.remove(socket)
         self.listener.close(linger)
 
     def _perform(self, effects: Iterable[BrokerEffect]) -> None:

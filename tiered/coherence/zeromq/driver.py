@@ -9,9 +9,6 @@ import secrets
 import traceback
 import weakref
 from collections import deque
-from collections.abc import Iterable
-from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import zmq
@@ -19,24 +16,21 @@ import zmq
 from tiered.coherence.broker import BrokerProtocol
 from tiered.coherence.effects import Found, Gone, Time
 from tiered.coherence.messages import BrokerMessage, Inquire, NodeMessage, Report
-from tiered.coherence.wire import Wire
-from tiered.coherence.zeromq.addresses import BusAddress
 from tiered.coherence.zeromq.desk import Desk
 from tiered.coherence.zeromq.election import Bind, BindResult, Election, Follow, Prospect
-from tiered.coherence.zeromq.foreign import LOGGER, ForeignCount
+from tiered.coherence.zeromq.foreign import LOGGER
 from tiered.coherence.zeromq.inherited import close_copies, keep_for_ever
-from tiered.coherence.zeromq.link import Link
+from tiered.coherence.zeromq.links import SLOWLY, SOON, Links
 from tiered.coherence.zeromq.listener import CannotBind, Listener
 from tiered.coherence.zeromq.readiness import Readiness
-from tiered.coherence.zeromq.security import CurveKeys
+from tiered.coherence.zeromq.settings import Settings
 from tiered.coherence.zeromq.tuning import Context
 from tiered.stats.reports import Reports
-from tiered.typing import Clock
 
 if TYPE_CHECKING:
     from tiered.coherence.zeromq.bus import ZmqBus
 
-__all__ = ["Driver", "Settings"]
+__all__ = ["Driver"]
 
 _log: Final = logging.getLogger(LOGGER)
 
@@ -46,22 +40,6 @@ _LINGER: Final = 0.3
 """Seconds for which what was sent last may take to leave."""
 _PATIENCE: Final = 0.5
 """Seconds after which an address that says neither yes nor no is taken to be vacant."""
-_SOON: Final = 0.2
-_SLOWLY: Final = 1.0
-"""Seconds between attempts to reach an address: at most, and where that is not urgent."""
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What a bus was made with; see :class:`tiered.coherence.zeromq.bus.ZmqBus`."""
-
-    addresses: tuple[BusAddress, ...]
-    wire: Wire
-    curve: CurveKeys | None
-    detection: float
-    candidate: bool
-    clock: Clock
-    foreign: ForeignCount
 
 
 class Driver:
@@ -82,12 +60,10 @@ class Driver:
         self._now = settings.clock.monotonic
         self._reports = Reports(LOGGER, settings.clock)
         self._readiness = Readiness()
-        self._context: Context
+        self._links: Links
         self.desk: Desk | None = None
         self._own = -1
         self._inward: deque[BrokerMessage] = deque()
-        self._links: dict[int, Link] = {}
-        self._absent: dict[int, float] = {}
         self._following: int | None = None
         self._election = Election(
             len(settings.addresses),
@@ -128,12 +104,16 @@ class Driver:
 
     def run(self) -> None:
         """Drive the bus, until it is gone or :meth:`stop` was called."""
-        self._context = zmq.Context()
+        context: Context = zmq.Context()
+        self._links = Links(
+            context, self._settings, self._readiness, receive=self._receive, watch=self._watch
+        )
         try:
             while self._turn():
                 pass
         finally:
             self._end()
+            context.term()
 
     def _turn(self) -> bool:
         ready = self._wait()
@@ -174,7 +154,7 @@ class Driver:
         if self._following is None:
             self._look(bus, now)
         elif len(self._links) > 1 and self.desk is None and bus.in_step:
-            self._close_links(index for index in self._links if index != self._following)
+            self._links.close_all(but=self._following)
         self._deliver(bus)
 
     def _tick(self, bus: ZmqBus, now: float) -> None:
@@ -182,16 +162,10 @@ class Driver:
         if self.desk is not None:
             self.desk.tick()
         bus.happened(Time(), now)
-        for index, link in list(self._links.items()):
-            if link.is_refused:
-                self._settings.foreign.refuse(str(link.address), "no common key or language")
-                self._close_links([index])
-                self._absent[index] = now + _SLOWLY
-        for index in [index for index, at in self._absent.items() if now >= at]:
-            self._open_link(index)
-        if self.desk is not None and self._links and now >= self._inquire_at:
+        self._links.renew()
+        if self.desk is not None and now >= self._inquire_at:
             self._inquire_at = now + self._settings.detection
-            for link in self._links.values():
+            for link in self._links:
                 if link.prospect is Prospect.THERE:
                     link.send(Inquire(bus.node, secrets.randbits(63)))
 
@@ -203,7 +177,9 @@ class Driver:
             if self.desk is not None:
                 self.desk.take(message)
             elif self._following is not None:
-                self._links[self._following].send(message)
+                link = self._links.get(self._following)
+                if link is not None:
+                    link.send(message)
         except ValueError as error:
             self._reports.warn("too long", "a message was not sent: %s", error)
 
@@ -214,14 +190,14 @@ class Driver:
 
     def _receive(self, index: int) -> None:
         bus = self._bus()
-        link = self._links[index]
-        for message in link.receive(_AT_ONCE):
+        link = self._links.get(index)
+        for message in () if link is None else link.receive(_AT_ONCE):
             if index == self._following and bus is not None:
                 bus.happened(message, self._now())
                 if self._links.get(index) is not link:
                     return
             elif self._is_another_broker(message):
-                _log.info("another broker is at %s, and comes first", link.address)
+                _log.info("another broker comes first: %s", self._settings.addresses[index])
                 self._step_down()
                 self.seek()
                 return
@@ -245,17 +221,17 @@ class Driver:
             if link is not None and link.prospect is Prospect.THERE:
                 self._election.failed(following, now)
                 # Anew: who dials where nobody listens can come to be connected with himself.
-                self._close_links([following])
+                self._links.close(following)
         self._election.begin(now)
-        self._open_all(range(len(self._settings.addresses)))
+        self._links.open(range(len(self._settings.addresses)), SOON)
 
     def _look(self, bus: ZmqBus, now: float) -> None:
         if self.desk is not None:
             self._follow(bus, self._own)
-        elif not self._links and not self._absent:
+        elif not self._links:
             self.seek()  # for the first time
         while self._following is None:
-            decision = self._election.decide(self._prospects(), now)
+            decision = self._election.decide(self._links.prospects, now)
             if isinstance(decision, Follow):
                 self._follow(bus, decision.place)
             elif isinstance(decision, Bind):
@@ -268,23 +244,21 @@ class Driver:
                 return
         self._elect_at = math.inf
 
-    def _prospects(self) -> list[Prospect]:
-        return [
-            self._links[index].prospect if index in self._links else Prospect.VACANT
-            for index in range(len(self._settings.addresses))
-        ]
-
     def _follow(self, bus: ZmqBus, index: int) -> None:
         self._following = index
         bus.happened(Found(), self._now())
 
     def _watch(self, index: int) -> None:
         """Something has happened to a connection."""
-        if self._links[index].watch():
+        link = self._links.get(index)
+        if link is None:
+            return
+        lost = link.watch()
+        if lost or link.prospect is Prospect.VACANT:
             self._election.renewed(index)
-            bus = self._bus()
-            if index == self._following and bus is not None:
-                bus.happened(Gone(), self._now())
+        bus = self._bus()
+        if lost and index == self._following and bus is not None:
+            bus.happened(Gone(), self._now())
         self._elect_at = -math.inf
 
     # -- Being the broker ----------------------------------------------------------
@@ -310,56 +284,18 @@ class Driver:
         desk = Desk(protocol, listener, settings.wire, settings.clock, self._inward.append)
         _log.info("became the broker at %s", address)
         self.desk, self._own = desk, index
-        for socket in listener.sockets:
-            self._readiness.add(socket, listener.attend)
-        self._readiness.add(listener.socket, desk.serve)
+        desk.open(self._readiness)
         # Those after it are left to others; at those before it, a broker may appear.
-        self._close_links(list(self._links))
-        self._open_all(range(index))
+        self._links.close_all()
+        self._links.open(range(index), SLOWLY)
         return BindResult.BOUND
 
     def _step_down(self) -> None:
         """Be no broker any more: all look for another, and so do we."""
         desk, self.desk = self.desk, None
         if desk is not None:
-            for socket in desk.listener.sockets:
-                self._readiness.remove(socket)
-            desk.close(_LINGER)
+            desk.close(self._readiness, _LINGER)
             self._following = None
-
-    # -- Links ---------------------------------------------------------------------
-
-    def _open_all(self, indices: Iterable[int]) -> None:
-        for index in indices:
-            if index not in self._links and index not in self._absent:
-                self._open_link(index)
-
-    def _open_link(self, index: int) -> None:
-        settings = self._settings
-        self._absent.pop(index, None)
-        try:
-            link = Link(
-                self._context,
-                settings.addresses[index],
-                wire=settings.wire,
-                curve=settings.curve,
-                foreign=settings.foreign,
-                longest=_SOON if self.desk is None else _SLOWLY,
-            )
-        except OSError as error:
-            self._reports.warn(index, "%s: %s", settings.addresses[index], error)
-            self._absent[index] = self._now() + _SLOWLY
-            return
-        self._links[index] = link
-        self._readiness.add(link.socket, partial(self._receive, index))
-        self._readiness.add(link.monitor, partial(self._watch, index))
-
-    def _close_links(self, indices: Iterable[int], linger: float = 0.0) -> None:
-        for index in list(indices):
-            link = self._links.pop(index)
-            self._readiness.remove(link.socket)
-            self._readiness.remove(link.monitor)
-            link.close(linger)
 
     def _end(self) -> None:
         bus = self._bus()
@@ -371,5 +307,4 @@ class Driver:
             del bus
             self._step_down()
             self._inward.clear()
-            self._close_links(self._links, _LINGER)
-            self._context.term()
+            self._links.close_all(linger=_LINGER)
