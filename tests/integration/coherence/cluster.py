@@ -51,7 +51,7 @@ class Cluster:
         candidates: Sequence[str],
         *,
         plain: int = 1500,
-        synchronous: int = 200,
+        synchronous: int = 20,
         network: Network | None = None,
         **settings: Any,
     ) -> None:

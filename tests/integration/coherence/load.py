@@ -21,6 +21,9 @@ RECENT: Final = 500
 """Reads after which a key is as any other: a second or two."""
 FRESH: Final = 0.3
 """The share of keys chosen from all, and not from those that were read just now."""
+HOT: Final = 0.3
+"""The share of reads of the few keys whose deletes wait for all nodes: a window of a
+millisecond is to be hit."""
 _STEP: Final = 0.002
 """Seconds between two looks at the time: what is due since then is done at once."""
 
@@ -40,10 +43,13 @@ def paced(rate: float, stop: threading.Event) -> Iterator[None]:
 def reads(node: Node, log: Log, stop: threading.Event, rate: float, seed: str) -> None:
     """Read keys in several ways, most of them again and again for a while."""
     chance = random.Random(seed)
-    keys = [*node.settings.plain, *node.settings.synchronous]
+    plain, hot = node.settings.plain, node.settings.synchronous
     recent = [0] * RECENT
     for number, _ in enumerate(paced(rate, stop)):
-        key = chance.choice(keys if number < RECENT or chance.random() < FRESH else recent)
+        if chance.random() < HOT:
+            key = chance.choice(hot)
+        else:
+            key = chance.choice(plain if number < RECENT or chance.random() < FRESH else recent)
         recent[number % RECENT] = key
         some = [one for one in range(key, key + 4) if one in node.keys_with(key)]
         match chance.randrange(10):

@@ -11,7 +11,7 @@ from tests.integration.coherence.settings import State
 
 __all__ = ["PATIENCE", "Orders", "Reception"]
 
-PATIENCE: Final = 20.0
+PATIENCE: Final = 40.0
 """Seconds after which a process hangs."""
 
 

@@ -38,6 +38,19 @@ def test_without_a_fault(cluster: Made) -> None:
     finished(it)
 
 
+def test_a_synchronous_delete_is_known_everywhere_when_it_returns(cluster: Made) -> None:
+    it = cluster(plain=10, synchronous=2)
+    it.broker()
+    it.start("a", "b", "c")
+    # As fast as they can: between the delete and what others know there must be nothing.
+    it.begin(Load(readers=1, reads=1e9, deletes=0, synchronous=0), "b", "c")
+    it.begin(Load(readers=0, deletes=0, synchronous=1e9), "a")
+    it.lasting(2.0)
+    verdict = it.finish()
+    assert verdict.counts[Kind.READ] > 5000
+    assert verdict.counts[Kind.DELETED] > 30
+
+
 def test_a_node_is_frozen(cluster: Made) -> None:
     it = cluster()
     it.broker()
