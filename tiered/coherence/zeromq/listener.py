@@ -18,7 +18,7 @@ from tiered.coherence.zeromq.addresses import BusAddress
 from tiered.coherence.zeromq.election import BindResult
 from tiered.coherence.zeromq.foreign import ForeignCount
 from tiered.coherence.zeromq.security import CurveKeys, Gatekeeper
-from tiered.coherence.zeromq.tuning import EVENT, Context, Socket, tune
+from tiered.coherence.zeromq.tuning import EVENT, Context, Socket, frames_of, send, tune
 from tiered.concurrency.filelock import FileLock
 from tiered.typing import Clock
 
@@ -176,10 +176,10 @@ class Listener:
 
     def receive(self, most: int) -> Iterator[tuple[Route, NodeMessage]]:
         """Up to *most* messages that have come, and by which way."""
-        receive, parse = self.socket.recv_multipart, self._wire.of_node
+        parse = self._wire.of_node
         for _ in range(most):
             try:
-                frames = receive(zmq.NOBLOCK)
+                frames = frames_of(self.socket)
             except zmq.Again:
                 return
             try:
@@ -193,12 +193,12 @@ class Listener:
 
     def send(self, routes: Iterable[Route], frame: bytes) -> None:
         """Send *frame* along *routes*; who cannot be reached is left out, and will notice."""
-        send = self.socket.send
+        socket = self.socket
         for route in routes:
             try:
-                send(route, _FIRST)  # type: ignore[call-overload]
+                send(socket, route, _FIRST)  # type: ignore[call-overload]
                 # Where there was room for the first part, there is for the whole.
-                send(frame, zmq.NOBLOCK)
+                send(socket, frame, zmq.NOBLOCK)
             except zmq.Again:
                 self.full += 1
             except zmq.ZMQError as error:
