@@ -22,9 +22,10 @@ def found(cluster: Cluster, enough: Callable[[list[Stale]], bool]) -> list[Stale
         return enough(cluster.verdict().stale)
 
     eventually(holds, 15.0, lambda: f"the checker finds too little: {cluster.verdict()}")
+    stale = cluster.verdict().stale
     cluster.quiet()
     cluster.ended()
-    return cluster.verdict().stale
+    return stale
 
 
 @pytest.mark.parametrize("fault", ["deaf", "mute"])
