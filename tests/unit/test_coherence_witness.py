@@ -267,6 +267,14 @@ def test_what_was_accepted_after_the_last_look_is_doubted_when_it_is_overwritten
     assert driver.look(Record(THEIRS, 2), after=0.02).write == Record(THEIRS, FRESH + 1)
 
 
+def test_what_was_accepted_during_the_last_look_is_doubted_when_it_is_overwritten(
+    driver: Driver,
+) -> None:
+    driver.witness.accepted(driver.now + 0.1)
+    driver.look(Record(OURS, 1), takes=0.2)
+    assert driver.look(Record(THEIRS, 2)).write == Record(THEIRS, FRESH + 1)
+
+
 def test_what_was_accepted_after_the_last_look_is_doubted_when_another_is_followed(
     driver: Driver,
 ) -> None:

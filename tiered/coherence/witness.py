@@ -44,10 +44,10 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
+from tiered.coherence.node import MARGIN
+
 __all__ = ["Record", "Verdict", "Witness"]
 
-_MARGIN: Final = 1.25
-"""Times the detection time: after that, it is over on any clock that deserves the name."""
 _MOST_OFTEN: Final = 6
 """Doublings of the pause: up to 16 detection times."""
 _FORM: Final = re.compile("([0-9a-f]{1,16})\\.([0-9a-f]{1,16})")
@@ -232,7 +232,7 @@ class Witness:
             self._claims_at = now + self._pause()
         self._weigh(record, in_force, began)
         write = self._to_write(record, in_force, began, now)
-        steady = began - self._seen_since >= self._detection * _MARGIN
+        steady = began - self._seen_since >= self._detection * MARGIN
         if in_force and steady and self._doubted is None and not self.sole:
             self.sure = began
         return Verdict(distrust, write)
