@@ -138,7 +138,9 @@ class Participant:
         self.bus.join(self._watch)
         self.bus.start()
         until = time.monotonic() + _JOIN_WITHIN
-        while not self._watch.believed and time.monotonic() < until:
+        for client in self._clients:
+            client.contains("anything")  # the first use begins to listen
+        while not self._in_step and time.monotonic() < until:
             time.sleep(0.005)
         follow, key = self._notice.client.follow, self._notice.callkey
         for number in range(self._board.size):
@@ -147,6 +149,12 @@ class Participant:
                 follow(key(number), self._dropped(number))
         self._confirmed_before = self.confirmed
         self._changer.start()
+
+    @property
+    def _in_step(self) -> bool:
+        """Whether what is computed from now on is kept."""
+        stats = [client.coherence for client in self._clients]
+        return bool(self._watch.believed) and all(one and one.verified for one in stats)
 
     def close(self) -> None:
         """Leave."""
