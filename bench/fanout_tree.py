@@ -34,7 +34,9 @@ class Costs:
     Attributes:
         hop, hop99: median and 99th percentile of one way between two processes, from the call that
             sends until the other thread runs.
-        send, receive: a thread's time for one frame.
+        send: for one frame to one peer: of the thread that gives it to libzmq and of libzmq's own,
+            which writes it meanwhile, the slower one.
+        receive: a thread's time for one frame.
         stamp: a broker's time for an event, beside its frames.
         apply: a node's time for an event.
         ping: a broker's time for a ping and its pong.
@@ -47,7 +49,7 @@ class Costs:
 
     hop: float = 120e-6
     hop99: float = 300e-6
-    send: float = 4.5e-6
+    send: float = 6e-6
     receive: float = 5e-6
     stamp: float = 0.5e-6
     apply: float = 5e-6

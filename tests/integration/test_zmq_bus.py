@@ -262,6 +262,58 @@ def test_a_node_that_is_frozen_serves_nothing_until_it_has_caught_up(address: st
             assert len(other.ask("distrusted")) == 1
 
 
+# -- Files that others remove --------------------------------------------------------
+
+
+@pytest.mark.parametrize("removed", [[".lock"], [""], ["", ".lock"]])
+def test_a_broker_whose_files_are_removed_leaves_them_to_another(
+    removed: list[str], tmp_path: Path
+) -> None:
+    address = new_address("ipc", tmp_path)
+    path = address.removeprefix("ipc://")
+    with ZmqBus([address]) as first, BusProcess([address]) as follower:
+        member = Listener()
+        first.join(member)
+        wait_until(lambda: first.stats.role == "broker" and member.verified)
+        wait_until(lambda: follower.verified)
+        before = first.stats.epoch
+        for suffix in removed:
+            os.unlink(path + suffix)
+        # Nothing keeps this one from binding, too.
+        with BusProcess([address]) as second:
+            wait_until(lambda: first.stats.epoch not in (0, before))
+            wait_until(lambda: second.stats["epoch"] == first.stats.epoch)
+            wait_until(lambda: follower.stats["epoch"] == first.stats.epoch)
+            wait_until(lambda: member.verified and second.verified and follower.verified)
+            roles = [first.stats.role, second.stats["role"], follower.stats["role"]]
+            assert sorted(roles) == ["broker", "node", "node"]
+            assert os.path.exists(path)
+            assert os.path.exists(path + ".lock")
+
+
+def test_a_broker_of_its_own_ends_when_its_file_is_removed(tmp_path: Path) -> None:
+    address = new_address("ipc", tmp_path)
+    broker = ZmqBroker([address])
+    ended: list[str] = []
+
+    def run() -> None:
+        try:
+            broker.run()
+        except OSError as error:
+            ended.append(str(error))
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        wait_until(lambda: inquire(address) is not None)
+        os.unlink(address.removeprefix("ipc://"))
+        wait_until(lambda: ended)
+    finally:
+        broker.stop()
+        thread.join(PATIENCE)
+    assert address in ended[0]
+
+
 # -- Several addresses ---------------------------------------------------------------
 
 

@@ -112,14 +112,12 @@ def test_where_there_is_one_broker_only_its_word_counts() -> None:
     driver = Driver(sole=True)
     driver.extend(OURS, 60.0)
     assert driver.witness.until == 60.0
-    assert driver.look(Record(THEIRS, 1)) == (True, None)
+    assert driver.look(Record(THEIRS, 1)).distrust
     assert driver.look(None, after=5.0) == (False, None)
-    assert driver.look(Record(THEIRS, 2)) == (True, None)
+    # Its epoch is written for others to find, should there be any; the doubt stays what it is.
+    assert driver.look(Record(THEIRS, 2)) == (True, Record(OURS, 2))
     assert driver.witness.until == 60.0
     assert driver.witness.sure == math.inf
-    driver.witness.accepted(driver.now)
-    driver.extend(NEXT)
-    assert driver.look(Record(THEIRS, 2), after=1.0) == (False, None)
 
 
 # -- Distrust ------------------------------------------------------------------------
@@ -267,6 +265,14 @@ def test_what_was_accepted_after_the_last_look_is_doubted_when_it_is_overwritten
     driver.look(Record(OURS, 1))
     driver.witness.accepted(driver.now + 0.01)
     assert driver.look(Record(THEIRS, 2), after=0.02).write == Record(THEIRS, FRESH + 1)
+
+
+def test_what_was_accepted_during_the_last_look_is_doubted_when_it_is_overwritten(
+    driver: Driver,
+) -> None:
+    driver.witness.accepted(driver.now + 0.1)
+    driver.look(Record(OURS, 1), takes=0.2)
+    assert driver.look(Record(THEIRS, 2)).write == Record(THEIRS, FRESH + 1)
 
 
 def test_what_was_accepted_after_the_last_look_is_doubted_when_another_is_followed(

@@ -329,6 +329,56 @@ def test_what_one_side_of_a_split_deletes_the_other_does_not_serve_for_long(
         assert reader.client.get("k", None) is None
 
 
+def test_two_buses_that_are_each_said_to_be_the_only_one_are_found_out(
+    cluster: Cluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As where a loopback address is used on two hosts."""
+    a = cluster.node()
+    a.client.put("k", 1, 600)
+    b = cluster.node(hub=cluster.another_hub())
+    cluster.advance(5.0)
+    for deleter, reader in ((a, b), (b, a)) * 2:
+        deleter.client.put("k", 1, 600)
+        assert reader.client.get("k") == 1
+        deleter.client.delete("k")
+        cluster.advance(2.5)
+        assert reader.client.get("k", None) is None
+    errors = [record.message for record in caplog.records if record.levelname == "ERROR"]
+    assert len(errors) == 2  # each process says it once
+    assert all(error.startswith("two buses share test's tier") for error in errors)
+
+
+def test_what_is_deleted_before_two_buses_are_found_out_is_not_served_for_long(
+    cluster: Cluster,
+) -> None:
+    a = cluster.node()
+    cluster.advance(20.0)
+    a.client.put("k", 1, 600)
+    b = cluster.node(hub=cluster.another_hub())
+    c = cluster.node(hub=b.bus.hub)
+    assert b.client.get("k") == c.client.get("k") == 1
+    a.client.delete("k")
+    cluster.advance(5.0)
+    assert b.client.get("k", None) is c.client.get("k", None) is None
+
+
+def test_an_ordinary_takeover_is_not_taken_for_two_buses(
+    cluster: Cluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    a, b = cluster.node(), cluster.node()
+    for _ in range(5):
+        a.client.put("k", 1, 600)
+        cluster.hub.kill()
+        cluster.advance(0.3)
+        cluster.hub.begin()
+        cluster.advance(4.0)
+        a.client.delete("k")
+        assert b.client.get("k", None) is None
+    assert a.manager.verified
+    assert b.manager.verified
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
 def test_who_is_cut_off_from_the_bus_and_deletes_makes_all_confirm(cluster: Cluster) -> None:
     a, b = cluster.node(), cluster.node()
     a.client.put("k", 1, 600)

@@ -34,7 +34,11 @@ class Announced(Wrapper):
         self._manager = manager
 
     def agree(self, key: Key, proposal: Any) -> Entry | None:
-        return self.client.agree(key, proposal)
+        agreed = self.client.agree(key, proposal)
+        if agreed is not None and agreed.value == proposal:
+            # It was lost, if it was ever there: what others hold for true is not, any more.
+            self._manager.publish(Kind.CHANGED, (name_of(key),))
+        return agreed
 
     def decree(self, key: Key, value: Any) -> Any:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 from tiered.clients.base import (
@@ -320,7 +321,7 @@ class CoherentWrapperClient(Wrapper, NearReads):
     def authority(self) -> Announced:
         return announced(self.manager, self.client.authority)
 
-    @property
+    @cached_property
     def capabilities(self) -> Capabilities:
         # Claims and invalidations reach other processes, wherever the values lie, and may have to
         # wait for these.

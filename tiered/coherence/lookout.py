@@ -6,9 +6,11 @@ record, about four times in a detection time, and at once where something hangs 
 
 from __future__ import annotations
 
+import logging
 import math
 import threading
 from collections.abc import Callable
+from typing import Final
 
 from tiered.clients.base import CacheClient
 from tiered.coherence.witness import Record, Witness
@@ -20,6 +22,12 @@ from tiered.typing import Clock, Key
 __all__ = ["Lookout"]
 
 _MARK = "tiered.coherence.witness"
+_TWO: Final = (
+    "two buses share %s's tier: each has a broker at its only address, and does not hear of what "
+    "the other one changes; give all processes addresses that reach the same broker (a loopback "
+    "or ipc address is another one on each host). Until then, copies are confirmed more often"
+)
+_log: Final = logging.getLogger("tiered.coherence")
 
 
 class Lookout:
@@ -49,6 +57,7 @@ class Lookout:
         moved: Callable[[], None],
     ) -> None:
         self._key: Key = (_MARK, namespace)
+        self._namespace = namespace
         self._shared = shared
         self._detection = detection
         self._sole = sole or shared is None
@@ -83,6 +92,12 @@ class Lookout:
         now = self._clock.monotonic()
         with self._looked:
             self._witness.extend(epoch, until, now)
+            disproved = self._sole and not self._witness.sole
+            if disproved:
+                self._sole = False  # in forked children, too
+        if disproved:
+            _log.error(_TWO, self._namespace)
+            self._distrust("there is another bus beside ours")
         self._moved()
         self._look_if_due(now)
 

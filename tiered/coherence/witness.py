@@ -22,8 +22,16 @@ new doubt makes all distrust, ``D`` after it was written at the latest. What is 
 shared tier after that is not older than the event. It is taken for granted that a writing
 takes effect at most once; it may do so late, or not at all.
 
-Where only one broker can exist, no second order is to be feared: a look that fails ends
-nothing, and what is left of the rules is that a new doubt is heard.
+Where only one broker can exist (*sole*), no second order is to be feared: a look that fails
+ends nothing, and what is left of the rules is that a new doubt is heard. That there is only one
+is believed until it is disproved, for a file can be removed from under a broker, and a loopback
+address is another one on each host. So the epoch is written there too, without a new doubt, by
+nodes whose broker has answered since they found another epoch. Where another one was written
+over ours twice, and our broker answers what was asked after that was found, there are two: the
+witness is strict from then on. Once could be a writing of before a takeover that came late.
+
+A writing that leaves the doubt as it is may come late as well, and bring a former doubt back.
+Whoever sees one that he has seen before writes a new one.
 """
 
 from __future__ import annotations
@@ -32,16 +40,22 @@ import math
 import random
 import re
 import secrets
+from collections import deque
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
+from tiered.coherence.node import MARGIN
+
 __all__ = ["Record", "Verdict", "Witness"]
 
-_MARGIN: Final = 1.25
-"""Times the detection time: after that, it is over on any clock that deserves the name."""
 _MOST_OFTEN: Final = 6
 """Doublings of the pause: up to 16 detection times."""
 _FORM: Final = re.compile("([0-9a-f]{1,16})\\.([0-9a-f]{1,16})")
+
+_PROOF: Final = 2
+"""Times that another epoch was written over ours while our broker lived: there are two."""
+_REMEMBERED: Final = 16
+"""Former doubts that are known when they come back."""
 
 
 class Record(NamedTuple):
@@ -89,15 +103,16 @@ class Witness:
 
     Args:
         detection: seconds, as the bus has it.
-        sole: whether there can only ever be one broker at a time.
+        sole: whether there can only be one broker at a time, until it is disproved.
         fresh: gives random numbers that nobody else is given.
         spread: gives random numbers from 0 to 1, for pauses that differ from node to node.
 
     Attributes:
         due: when the next look is to begin (monotonic); ``-inf`` for at once.
+        sole: whether only one broker is believed to exist; once false, it stays so.
         sure: the beginning of the newest look that has shown that nobody serves on the word of
             another broker than ours. What all nodes of the bus had applied then, all nodes
-            that there are have applied. Always ``inf`` where there is only one broker.
+            that there are have applied. ``inf`` while :attr:`sole`.
 
     Threads: one at a time; the caller has a lock.
     """
@@ -113,7 +128,7 @@ class Witness:
         self.due = -math.inf
         self.sure = math.inf if sole else -math.inf
         self._detection = detection
-        self._sole = sole
+        self.sole = sole
         self._fresh = fresh
         self._spread = spread
         self._epoch = 0
@@ -132,11 +147,21 @@ class Witness:
         self._based = self._wrote = -math.inf
         self._overwritten = 0
         self._claims_at = -math.inf
+        self._heard = -math.inf
+        """When the broker was asked what it has answered last."""
+        self._foreign_since = math.inf
+        """The beginning of the first look that has found the foreign epoch that is there now."""
+        self._shown = False
+        """Whether our epoch was seen in the record since another one last was."""
+        self._usurped = 0
+        self._usurped_at = math.inf
+        """The beginning of the look that found another epoch over ours, often enough."""
+        self._former: deque[int] = deque(maxlen=_REMEMBERED)
 
     @property
     def until(self) -> float:
         """Until when (monotonic) copies that are not distrusted may be served unasked."""
-        if self._sole:
+        if self.sole:
             return self._lease
         if self._seen is None or self._seen.epoch != self._epoch:
             return -math.inf
@@ -147,18 +172,30 @@ class Witness:
     def extend(self, epoch: int, until: float, now: float) -> None:
         """The bus's lease, on the word of the broker of *epoch*."""
         self._lease = until
+        self._heard = until - self._detection
         if epoch == self._epoch:
+            if self.sole and self._heard > self._usurped_at:
+                self._disproved(now)
             return
         if self._accepted is not None:
             # Who follows the new epoch already has not heard of what the former one accepted.
             self._doubted = now
         self._epoch, self._named, self._accepted = epoch, False, None
         self._claims_at = now + self._spread() * self._detection / 4
+        self._shown, self._usurped, self._usurped_at = False, 0, math.inf
+        self.hurry(now)
+
+    def _disproved(self, now: float) -> None:
+        """There is another broker beside ours, whose nodes may have missed what ours accepted."""
+        self.sole = False
+        self.sure = -math.inf
+        self._seen_since = now
+        self._doubted = now
         self.hurry(now)
 
     def accepted(self, now: float) -> None:
         """Events of this node have been accepted by the broker that it follows."""
-        if not self._sole:
+        if not self.sole:
             self._accepted = now
 
     def overdue(self, now: float) -> None:
@@ -184,9 +221,7 @@ class Witness:
             self.due = -math.inf
         if record is None:
             return Verdict(False, None)
-        changed = record != self._seen
-        if changed:
-            self._seen, self._seen_since = record, now
+        distrust = self._see(record, began, now)
         self._read = began
         in_force = record.epoch == self._epoch != 0
         if in_force:
@@ -197,13 +232,34 @@ class Witness:
             self._claims_at = now + self._pause()
         self._weigh(record, in_force, began)
         write = self._to_write(record, in_force, began, now)
-        steady = began - self._seen_since >= self._detection * _MARGIN
-        if in_force and steady and self._doubted is None and not self._sole:
+        steady = began - self._seen_since >= self._detection * MARGIN
+        if in_force and steady and self._doubted is None and not self.sole:
             self.sure = began
-        return Verdict(changed, write)
+        return Verdict(distrust, write)
+
+    def _see(self, record: Record, began: float, now: float) -> bool:
+        """Compare *record* with what was seen last; whether that is a reason to distrust."""
+        seen = self._seen
+        if seen is None or record.epoch != seen.epoch:
+            self._foreign_since = began
+        if self._shown and record.epoch not in (0, self._epoch):
+            self._shown = False
+            self._usurped += 1
+            if self._usurped >= _PROOF:
+                self._usurped_at = min(self._usurped_at, began)
+        if record == seen:
+            return False
+        self._seen, self._seen_since = record, now
+        if seen is not None and record.doubt == seen.doubt:
+            return not self.sole
+        if record.doubt in self._former:
+            self._doubted = began  # who has not looked in between has missed one
+        if seen is not None:
+            self._former.append(seen.doubt)
+        return True
 
     def _found_in_force(self, began: float) -> None:
-        self._named = True
+        self._named = self._shown = True
         if self._accepted is not None and self._accepted <= began:
             self._accepted = None
         if began - self._seen_since >= self._detection * 2**_MOST_OFTEN / 4:
@@ -213,7 +269,8 @@ class Witness:
         """Whether a new doubt is needed, or has been written since it was."""
         if self._base is not None and record != self._base:
             # By us or by somebody else: what counts is that all distrust after our look.
-            if self._doubted is not None and self._doubted <= self._based:
+            anew = record.doubt != self._base.doubt and record.doubt not in self._former
+            if anew and self._doubted is not None and self._doubted <= self._based:
                 self._doubted = None
             self._base = None
         if not in_force and self._accepted is not None and self._accepted <= began:
@@ -222,10 +279,10 @@ class Witness:
 
     def _to_write(self, record: Record, in_force: bool, began: float, now: float) -> Record | None:
         claims = (
-            not self._sole
-            and not in_force
+            not in_force
             and self._epoch != 0
             and self._claims_at <= now < self._lease
+            and (not self.sole or self._heard > self._foreign_since)
         )
         if not claims and self._doubted is None:
             return None
@@ -239,7 +296,9 @@ class Witness:
         self.due = -math.inf
         if claims:
             self._named = True  # so that it is noticed if somebody else's is written over it
-        return Record(self._epoch if claims else record.epoch, self._fresh())
+        keeps = self.sole and self._doubted is None
+        doubt = record.doubt if keeps else self._fresh()
+        return Record(self._epoch if claims else record.epoch, doubt)
 
     def _pause(self) -> float:
         longest = self._detection / 4 * 2.0 ** min(self._overwritten, _MOST_OFTEN)

@@ -85,7 +85,8 @@ class ZmqBroker:
         """Be the broker until :meth:`stop`.
 
         Raises:
-            OSError: an address cannot be bound; the message names it.
+            OSError: an address cannot be bound, or the file of a local one was removed or
+                replaced since; the message names it.
         """
         readiness = self._readiness = Readiness()
         listener = Listener(
@@ -104,6 +105,9 @@ class ZmqBroker:
                 readiness.act(readiness.wait(tick_at - now()))
                 if now() >= tick_at:
                     tick_at = now() + pause
+                    if not listener.in_place:
+                        where = ", ".join(map(str, self._addresses))
+                        raise OSError(f"the files of {where} were removed or replaced")
                     desk.tick()
         finally:
             self._desk = self._readiness = None

@@ -160,7 +160,13 @@ class Driver:
     def _tick(self, bus: ZmqBus, now: float) -> None:
         self._tick_at = now + bus.wakes
         if self.desk is not None:
-            self.desk.tick()
+            if self.desk.listener.in_place:
+                self.desk.tick()
+            else:
+                where = self._settings.addresses[self._own]
+                _log.warning("the files of %s were removed or replaced: it is given up", where)
+                self._step_down()
+                self.seek()
         bus.happened(Time(), now)
         self._links.renew()
         if self.desk is not None and now >= self._inquire_at:

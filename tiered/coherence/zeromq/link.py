@@ -13,7 +13,7 @@ from tiered.coherence.zeromq.addresses import BusAddress
 from tiered.coherence.zeromq.election import Prospect
 from tiered.coherence.zeromq.foreign import ForeignCount
 from tiered.coherence.zeromq.security import CurveKeys
-from tiered.coherence.zeromq.tuning import EVENT, Context, Socket, tune
+from tiered.coherence.zeromq.tuning import EVENT, Context, Socket, frames_of, send, tune
 
 __all__ = ["Link"]
 
@@ -102,10 +102,10 @@ class Link:
 
     def receive(self, most: int) -> Iterator[BrokerMessage]:
         """Up to *most* messages that have come."""
-        receive, parse = self.socket.recv_multipart, self._wire.of_broker
+        parse = self._wire.of_broker
         for _ in range(most):
             try:
-                frames = receive(zmq.NOBLOCK)
+                frames = frames_of(self.socket)
             except zmq.Again:
                 return
             try:
@@ -125,13 +125,13 @@ class Link:
         """
         frame = self._wire.pack(message)
         try:
-            self.socket.send(frame, zmq.NOBLOCK)
+            send(self.socket, frame, zmq.NOBLOCK)
         except zmq.Again:
             # libzmq looks only now and then whether there is a way again.
             if not self._has_room:
                 return False
             try:
-                self.socket.send(frame, zmq.NOBLOCK)
+                send(self.socket, frame, zmq.NOBLOCK)
             except zmq.Again:
                 return False
         return True

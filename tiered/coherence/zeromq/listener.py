@@ -7,7 +7,7 @@ import os
 import stat
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
-from typing import Final
+from typing import Final, TypeAlias
 
 import zmq
 
@@ -18,11 +18,13 @@ from tiered.coherence.zeromq.addresses import BusAddress
 from tiered.coherence.zeromq.election import BindResult
 from tiered.coherence.zeromq.foreign import ForeignCount
 from tiered.coherence.zeromq.security import CurveKeys, Gatekeeper
-from tiered.coherence.zeromq.tuning import EVENT, Context, Socket, tune
+from tiered.coherence.zeromq.tuning import EVENT, Context, Socket, frames_of, send, tune
 from tiered.concurrency.filelock import FileLock
 from tiered.typing import Clock
 
 __all__ = ["CannotBind", "Listener"]
+
+_Identity: TypeAlias = tuple[int, int]
 
 _FIRST: Final = zmq.NOBLOCK | zmq.SNDMORE
 _BACKLOG: Final = 1024
@@ -75,6 +77,7 @@ class Listener:
     ) -> None:
         self.located = [(address, *_located(address)) for address in addresses]
         self.full = 0
+        self._files: list[tuple[str, _Identity | None]] = []
         self._wire = wire
         self._foreign = foreign
         self._now = clock.monotonic
@@ -114,8 +117,10 @@ class Listener:
             expected = busy or error.errno in _ELSEWHERE
             raise CannotBind(address, result, expected, zmq.strerror(error.errno or 0)) from error
         if address.lock_path is not None:
-            # libzmq leaves it behind; it is ours as long as it is locked.
-            self._locks.callback(_remove, address.path)
+            # libzmq leaves it behind.
+            made = _identity(address.path)
+            self._files += [(address.path, made), (address.lock_path, _identity(address.lock_path))]
+            self._locks.callback(_remove, address.path, made)
 
     def _lock(self, address: BusAddress) -> None:
         """libzmq takes a file's path from whoever has bound it, without a word to anybody."""
@@ -133,6 +138,11 @@ class Listener:
         if os.path.lexists(address.path) and not _is_socket(address.path):
             # libzmq would remove that, too.
             raise CannotBind(address, BindResult.ELSEWHERE, False, "a file that is no socket")
+
+    @property
+    def in_place(self) -> bool:
+        """Whether the files of local sockets are those that it made: else others can bind them."""
+        return all(made is not None and _identity(path) == made for path, made in self._files)
 
     # -- Polling -------------------------------------------------------------------
 
@@ -166,10 +176,10 @@ class Listener:
 
     def receive(self, most: int) -> Iterator[tuple[Route, NodeMessage]]:
         """Up to *most* messages that have come, and by which way."""
-        receive, parse = self.socket.recv_multipart, self._wire.of_node
+        parse = self._wire.of_node
         for _ in range(most):
             try:
-                frames = receive(zmq.NOBLOCK)
+                frames = frames_of(self.socket)
             except zmq.Again:
                 return
             try:
@@ -183,12 +193,12 @@ class Listener:
 
     def send(self, routes: Iterable[Route], frame: bytes) -> None:
         """Send *frame* along *routes*; who cannot be reached is left out, and will notice."""
-        send = self.socket.send
+        socket = self.socket
         for route in routes:
             try:
-                send(route, _FIRST)  # type: ignore[call-overload]
+                send(socket, route, _FIRST)  # type: ignore[call-overload]
                 # Where there was room for the first part, there is for the whole.
-                send(frame, zmq.NOBLOCK)
+                send(socket, frame, zmq.NOBLOCK)
             except zmq.Again:
                 self.full += 1
             except zmq.ZMQError as error:
@@ -211,11 +221,22 @@ def _is_socket(path: str) -> bool:
     return stat.S_ISSOCK(os.lstat(path).st_mode)
 
 
-def _remove(path: str) -> None:
+def _identity(path: str) -> _Identity | None:
+    """The device and inode of *path*, or ``None``: there is nothing."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _remove(path: str, made: _Identity | None) -> None:
+    if made is None or _identity(path) != made:
+        return  # somebody has tidied up before, and somebody else may be there
     try:
         os.unlink(path)
     except OSError:
-        pass  # somebody has tidied up before
+        pass
 
 
 def _located(address: BusAddress) -> tuple[str, bool]:
