@@ -50,7 +50,7 @@ class Cluster:
         servers: Sequence[str],
         candidates: Sequence[str],
         *,
-        plain: int = 1500,
+        plain: int = 1000,
         synchronous: int = 20,
         network: Network | None = None,
         **settings: Any,

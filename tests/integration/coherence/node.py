@@ -34,6 +34,8 @@ __all__ = ["Node"]
 
 TTL: Final = 600.0
 CLAIM_TTL: Final = 3.0
+MANY: Final = 50
+"""Keys that are read together."""
 FAULTS_KEPT: Final = 20
 
 
@@ -162,11 +164,14 @@ class Node:
     def sweep(self) -> list[int]:
         """Read all keys; those whose answer was not the newest version."""
         old: list[int] = []
-        for key in (*self.settings.plain, *self.settings.synchronous):
-            newest = self.truth.version(key)
-            found = load.read(self, self._log, [key], load.called, self)
-            if found.get(key, (key, 0))[1] < newest:
-                old.append(key)
+        for keys in (self.settings.plain, self.settings.synchronous):
+            # From another place in each process: they would wait for each other at each key.
+            order = list(keys)[os.getpid() % len(keys) :] + list(keys)[: os.getpid() % len(keys)]
+            for at in range(0, len(order), MANY):
+                some = order[at : at + MANY]
+                newest = {key: self.truth.version(key) for key in some}
+                found = load.read(self, self._log, some, self.function(some[0]).multi)
+                old += [key for key in some if found.get(key, (key, 0))[1] < newest[key]]
         return old
 
     def read(self, key: int) -> int:

@@ -75,10 +75,15 @@ class Process:
         """How it has ended, ``None`` if it has not by *deadline*; then it says why."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             return self._process.wait(max(0.1, deadline - time.monotonic()))
+        self.excuse()
+        return None
+
+    def excuse(self) -> str:
+        """What it says of where its threads are, after all that it has said before."""
         self._process.send_signal(signal.SIGUSR1)
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(0.5)
-        return None
+        return self.said
 
 
 class Worker(Process, Orders):

@@ -61,8 +61,12 @@ class Orders:
     def hear(self) -> Any:
         """What it answers."""
         assert self._connection is not None
-        assert self._connection.poll(PATIENCE), f"{self.name} hangs"
+        assert self._connection.poll(PATIENCE), f"{self.name} hangs:\n{self.excuse()}"
         return self._connection.recv()
+
+    def excuse(self) -> str:
+        """What can be known of why it does not answer."""
+        return ""
 
     def ask(self, order: str, *given: Any) -> Any:
         """Both."""

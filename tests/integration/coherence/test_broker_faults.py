@@ -12,7 +12,7 @@ from tests.integration.coherence.truth import Kind
 
 THOUSAND = Load(readers=2, reads=300, deletes=500, synchronous=20)
 READING = Load(readers=2, reads=300, deletes=0, synchronous=20)
-MANY = 3000
+MANY = 2000
 """Keys: of a few, each would be deleted again before it was noticed that it is too old."""
 
 
@@ -32,8 +32,8 @@ def leading(cluster: Cluster) -> Process:
 def finished(cluster: Cluster) -> None:
     """What holds at the end of each of these tests."""
     verdict = cluster.finish()
-    assert verdict.counts[Kind.READ] > 2000
-    assert verdict.counts[Kind.DELETED] > 1000
+    assert verdict.counts[Kind.READ] > 1000
+    assert verdict.counts[Kind.DELETED] > 500
     assert sum(cluster.served.values()) > 100, cluster.served
 
 
