@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tests.cluster.agenda import Clock
+from tests.cluster.oracle import Addresses
 from tiered.coherence.effects import (
     Accepted,
     Answered,
@@ -69,6 +70,7 @@ class SimNode:
     Attributes:
         hindered: when it was last kept from reading or writing the record, or from noticing
             that it should; ``inf`` while it is.
+        strict_since: since when it knows that there can be two brokers.
     """
 
     def __init__(self, world: World, number: int, clock: Clock, most_owed: int) -> None:
@@ -92,10 +94,11 @@ class SimNode:
         )
         self.witness = Witness(
             detection=world.detection,
-            sole=world.sole,
+            sole=world.addresses is not Addresses.TWO,
             fresh=world.fresh,
             spread=world.rng.random,
         )
+        self.strict_since = -math.inf if not self.witness.sole else math.inf
         self._serial = 0
         self._fills: dict[int, list[int]] = {}
         self._settling: list[tuple[int, float]] = []
@@ -294,7 +297,11 @@ class SimNode:
             case Distrust(reason):
                 self._distrust(reason)
             case Extend(epoch, until):
+                believed = self.witness.sole
                 self.witness.extend(epoch, until, now)
+                if believed and not self.witness.sole:
+                    self.world.say(f"{self} knows that there are two brokers")
+                    self.strict_since = self.world.agenda.now
             case Accepted():
                 self.witness.accepted(now)
             case SettledUpTo(serial):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -11,11 +12,19 @@ from tiered.coherence.witness import Record
 if TYPE_CHECKING:
     from tests.cluster.node import SimNode
 
-__all__ = ["SLACK", "Change", "Oracle"]
+__all__ = ["SLACK", "Addresses", "Change", "Oracle"]
 
 SLACK = 0.2
 """Seconds that the few round trips to the shared tier take, all in all."""
 _ROUNDING = 1e-6
+
+
+class Addresses(enum.Enum):
+    """Where brokers can be."""
+
+    ONE = "at one address: one at a time"
+    TWO = "at two addresses"
+    DECEPTIVE = "at what the nodes take for one address, and is two"
 
 
 @dataclass
@@ -41,16 +50,16 @@ class Oracle:
 
     Args:
         detection: seconds.
-        sole: whether there is one broker at a time.
+        addresses: where brokers can be.
         slowest: the least pace of any clock.
     """
 
-    def __init__(self, keys: int, detection: float, sole: bool, slowest: float) -> None:
+    def __init__(self, keys: int, detection: float, addresses: Addresses, slowest: float) -> None:
         self.changes: list[list[Change]] = [[] for _ in range(keys)]
         self.values: list[int | None] = [None] * keys
         self.record: Record | None = None
         self._detection = detection
-        self._sole = sole
+        self._addresses = addresses
         self._cut_off = 2 * detection / slowest + SLACK
         self._by_node: dict[bytes, list[Change]] = {}
 
@@ -111,17 +120,21 @@ class Oracle:
     def _bounds(self, node: SimNode, change: Change) -> dict[str, float]:
         detection = self._detection / node.clock.rate
         bounds = {
-            "settled": change.settled,
             "accepted where it follows": change.accepted.get(node.protocol.epoch, math.inf)
             + detection,
-            "accepted in force": change.in_force + detection,
-            "publisher could write": max(change.issued, change.node.hindered) + self._cut_off,
         }
-        if self._sole:
+        could_write = max(change.issued, change.node.hindered)
+        if self._addresses is Addresses.DECEPTIVE:
+            # Until both have found out, they promise nothing to each other.
+            could_write = max(could_write, change.node.strict_since, node.strict_since)
+        else:
+            bounds["settled"] = change.settled
+        if self._addresses is Addresses.TWO:
+            bounds["accepted in force"] = change.in_force + detection
+        if self._addresses is Addresses.ONE:
             if change.accepted:
                 bounds["accepted"] = min(change.accepted.values()) + detection
-            # Nobody but the shared tier could have told it, and need not have.
-            bounds["publisher could write"] = (
-                max(change.issued, change.node.hindered, node.hindered) + self._cut_off
-            )
+            # Nobody but the shared tier could have told it, and a node need not ask that.
+            could_write = max(could_write, node.hindered)
+        bounds["publisher could write"] = could_write + self._cut_off
         return bounds

@@ -10,7 +10,7 @@ from tests.cluster.agenda import Agenda, Clock
 from tests.cluster.broker import SimBroker
 from tests.cluster.network import Direction, State
 from tests.cluster.node import SimNode
-from tests.cluster.oracle import Oracle
+from tests.cluster.oracle import Addresses, Oracle
 from tiered.coherence.effects import Route
 from tiered.coherence.state import Phase
 
@@ -28,23 +28,23 @@ class World:
     Args:
         seed: of everything that is left to chance.
         nodes: to begin with.
-        sole: whether there is one address for brokers, instead of two.
+        addresses: where brokers can be.
         small: whether the bounds of memory are low enough to be met.
     """
 
     detection = 1.0
 
-    def __init__(self, seed: int, nodes: int, *, sole: bool, small: bool) -> None:
+    def __init__(self, seed: int, nodes: int, *, addresses: Addresses, small: bool) -> None:
         self.rng = Random(seed)
-        self.sole = sole
+        self.addresses = addresses
         self.small = small
         self.misses = 0.0
         """The part of requests to the shared tier that fail."""
         self.log: list[str] | None = None
         self.agenda = Agenda(self._passed)
-        self.oracle = Oracle(KEYS, self.detection, sole, PACES[0])
+        self.oracle = Oracle(KEYS, self.detection, addresses, PACES[0])
         self.brokers: dict[int, SimBroker] = {}
-        self.slots = range(1 if sole else 2)
+        self.slots = range(1 if addresses is Addresses.ONE else 2)
         self._directions: dict[tuple[int, int, str], Direction] = {}
         self._numbers = 0
         self._unrest = 0

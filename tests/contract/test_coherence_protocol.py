@@ -20,6 +20,7 @@ from hypothesis.stateful import (
 
 from tests.cluster.network import State
 from tests.cluster.node import SimNode
+from tests.cluster.oracle import Addresses
 from tests.cluster.world import KEYS, World
 
 EXAMPLES = int(os.environ.get("TIERED_EXAMPLES", "60"))
@@ -37,11 +38,11 @@ class Cluster(RuleBasedStateMachine):
     @initialize(
         seed=st.integers(0, 2**32),
         count=st.integers(2, 5),
-        sole=st.booleans(),
+        addresses=st.sampled_from(Addresses),
         small=st.booleans(),
     )
-    def begin(self, seed: int, count: int, sole: bool, small: bool) -> None:
-        self.world = World(seed, count, sole=sole, small=small)
+    def begin(self, seed: int, count: int, addresses: Addresses, small: bool) -> None:
+        self.world = World(seed, count, addresses=addresses, small=small)
         self.world.agenda.advance(3.0)
 
     def node(self, number: int) -> SimNode:
