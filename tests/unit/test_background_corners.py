@@ -315,6 +315,31 @@ def test_purge_takes_what_waits_too(slow: Slow, clock: ManualClock) -> None:
     assert client.get("fresh") == 1
 
 
+def test_purge_waits_for_a_stale_value_that_is_being_written(clock: ManualClock) -> None:
+    class Lingering(Wrapper):
+        written = threading.Event()
+        go = threading.Event()
+
+        def store(self, *args: Any, **options: Any) -> bool:
+            stored = super().store(*args, **options)
+            self.written.set()
+            assert self.go.wait(LATE)
+            return stored
+
+    slow = Lingering(inproc(clock))
+    client = AsyncWriteCacheClient(slow, workers=1)
+    client.put("stale", 1, -50, keep=100)
+    assert slow.written.wait(LATE)
+    swept: list[int] = []
+    thread = background(lambda: swept.append(client.purge(10)))
+    thread.join(0.2)
+    assert swept == []  # or readers would see for a while what was swept already
+    slow.go.set()
+    thread.join(LATE)
+    assert swept == [1]
+    assert client.get_ttl("stale", "gone") == ("gone", -1)
+
+
 def test_a_delete_in_progress_shows_no_older_value(clock: ManualClock) -> None:
     class SlowToDelete(Slow):
         deleting = threading.Event()

@@ -240,8 +240,9 @@ class AsyncWriteCacheClient(Wrapper):
             if self.capabilities.clearable:  # else it is refused, and nothing is to be lost
                 queue.clear()
         else:
-            # Written first: dropped, they would uncover what they were to replace.
-            for key, entry in queue.waiting():
+            # Written first: dropped, they would uncover what they were to replace. Those that
+            # are being written too, or they would be swept while readers still see them.
+            for key, entry in queue.unfinished():
                 if entry.deadline < before:
                     with self._finished(key):
                         pass
@@ -253,7 +254,7 @@ class AsyncWriteCacheClient(Wrapper):
             queue.clear()
         self.client.clear()
         self._backlog.generations.passed_all()
-        for key, _ in queue.waiting():
+        for key, _ in queue.unfinished():
             queue.withdraw(key)
 
     # -- Reading -----------------------------------------------------------------

@@ -118,10 +118,11 @@ class KeyedQueue:
         with self._changed:
             return key in self._waiting or key in self._running
 
-    def waiting(self) -> list[tuple[Hashable, Any]]:
-        """The keys that wait and what their jobs are about, as of now."""
+    def unfinished(self) -> list[tuple[Hashable, Any]]:
+        """What jobs are about that wait or run as of now, by key; a key can be there twice."""
         with self._changed:
-            return [(key, job.subject) for key, job in self._waiting.items()]
+            tables = (self._running, self._waiting)
+            return [(key, job.subject) for table in tables for key, job in table.items() if job]
 
     def put(self, key: Hashable, job: Job) -> Job | bool:
         """Do *job*, soon.
