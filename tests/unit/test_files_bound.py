@@ -271,7 +271,7 @@ def test_a_lock_is_dropped_after_an_error(tmp_path: Path) -> None:
     tree, place = tree_of(tmp_path / "c"), Place.of(b"k")
     for lock in (
         lambda: tree.locks.key(place),
-        lambda: tree.locks.shard(0),
+        lambda: tree.locks.lane(0),
         tree.locks.everything,
         tree.locks.setup,
         tree.locks.purging,

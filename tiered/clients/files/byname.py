@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from tiered.clients.files import claims, entries
 from tiered.clients.files.access import Access
-from tiered.clients.files.layout import peeked
-from tiered.clients.files.names import Place, is_claim, is_value
+from tiered.clients.files.layout import expires_in, peeked
+from tiered.clients.files.names import LANES, Place, is_claim, is_value
 from tiered.clients.files.scan import listed, shards_of
 from tiered.clients.files.tree import Tree
 from tiered.clients.files.values import Values
@@ -63,6 +63,10 @@ def _claimed(tree: Tree) -> Iterator[Place]:
 
 def _fresh(tree: Tree, now: float) -> Iterator[Place]:
     """The places of what is fresh at *now*, in the time of files, or does not tell."""
+    for lane in range(LANES):
+        for _, record in tree.packs.records(lane):
+            if record is not None and expires_in(record.envelope) > now:
+                yield Place.of(record.name)
     for _, shard in shards_of(tree):
         for file in listed(shard):
             if not is_value(file):

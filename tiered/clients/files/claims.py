@@ -24,6 +24,7 @@ from hashlib import blake2b
 from typing import Final, NamedTuple
 
 from tiered.clients.files.names import Place
+from tiered.clients.files.packs.lanes import Cell
 from tiered.clients.files.tree import Tree
 
 __all__ = ["Mark", "Ticket", "drop", "held", "read", "take"]
@@ -57,6 +58,8 @@ class Ticket(NamedTuple):
 
 def read(tree: Tree, place: Place) -> Mark | None:
     """The mark on a key, whosoever it is; ``None`` if there is none that can be read."""
+    if not tree.lanes.get(tree.lanes.of(place), Cell.CLAIMS):
+        return None
     try:
         descriptor = os.open(place.claim, _READ, dir_fd=tree.shard(place.shard))
     except FileNotFoundError:
@@ -87,6 +90,8 @@ def take(tree: Tree, place: Place, now: float, ttl: float) -> Mark | None:
             return None
         counts = tree.counts
         mark = Mark(secrets.randbits(63), now + ttl, counts.owner, counts.slot)
+        if present is None:
+            tree.lanes.add(tree.lanes.of(place), Cell.CLAIMS, 1)  # never too few
         _write(tree, place, mark)
         return mark
 
@@ -99,10 +104,13 @@ def held(tree: Tree, place: Place, mark: Mark, now: float) -> bool:
 
 def drop(tree: Tree, place: Place) -> bool:
     """End whatever claim is on the key, whose lock is held; whether there was one."""
+    if not tree.lanes.get(lane := tree.lanes.of(place), Cell.CLAIMS):
+        return False
     try:
         os.unlink(place.claim, dir_fd=tree.shard(place.shard))
     except FileNotFoundError:
         return False
+    tree.lanes.add(lane, Cell.CLAIMS, -1)
     return True
 
 

@@ -272,7 +272,7 @@ class FilesCacheClient(CacheClient):
 
     @property
     def usage(self) -> float:
-        return self._access.read(lambda tree: max(tree.counts.used, 0), 0)
+        return self._access.read(lambda tree: max(tree.used, 0), 0)
 
     @property
     def stats(self) -> FilesStats:
@@ -309,6 +309,7 @@ class FilesCacheClient(CacheClient):
                     self._values.now(tree),
                     repair=repair,
                     is_sound=partial(self._values.is_sound, tree),
+                    is_sound_record=self._values.is_sound_record,
                     progress=progress,
                 )
 

@@ -193,19 +193,18 @@ class Counts:
 
     def touch(self, stamp: int) -> None:
         """What has *stamp* is used now."""
+        self._cells[self._first_stamp + (stamp & self._mask)] = self.tick()
+
+    def tick(self) -> int:
+        """The time of an access; each is later than those before it."""
         cells = self._cells
-        # Two processes may get the same tick: then they were there at the same time.
+        # Two processes may get the same one: then they were there at the same time.
         cells[_TICK] = tick = cells[_TICK] + 1
-        cells[self._first_stamp + (stamp & self._mask)] = tick
+        return tick
 
     def last_used(self, stamp: int) -> int:
         """When what has *stamp* was last used."""
         return self._cells[self._first_stamp + (stamp & self._mask)]
-
-    @property
-    def is_current(self) -> bool:
-        """Whether others would find the same memory."""
-        return os.fstat(self.descriptor).st_nlink > 0
 
     # -- Parts -------------------------------------------------------------------
 

@@ -1,7 +1,7 @@
 """What is done to a value's file, under the lock of its key, and counted.
 
 A value is written to a file of another name in the same directory, and renamed: readers, who
-take no lock, find the old one or the new one, whole.
+take no lock, find the old one or the new one, whole. Small values have no files (see ``packs``).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Final
 
 from tiered.clients.files.layout import allocated
 from tiered.clients.files.names import Place, new_name
+from tiered.clients.files.packs.lanes import Cell
 from tiered.clients.files.tree import Tree
 
 __all__ = ["discard", "discard_if", "occupied", "open_to_read", "opened", "write"]
@@ -70,7 +71,7 @@ def write(
         sync: wait until it is on the disk.
     """
     counts, size = tree.counts, allocated(sum(map(len, parts)))
-    pending = True
+    lane, pending = tree.lanes.of(place), True
     counts.begin(size)
     try:
         if not room():
@@ -82,7 +83,11 @@ def write(
             with tree.locks.key(place):
                 if not allows():
                     return False
+                # Never in two places, or the older would be there when the newer goes.
+                tree.packs.remove(place)
                 before = occupied(shard, place.file)
+                if not before:
+                    tree.lanes.add(lane, Cell.FILES, 1)  # first, so that it is never too few
                 os.rename(name, place.file, src_dir_fd=shard, dst_dir_fd=shard)
                 # Under the lock still: who has all locks finds the files as they are counted.
                 name, pending = "", False
@@ -100,7 +105,9 @@ def write(
 
 
 def discard(tree: Tree, place: Place, now: float) -> bool:
-    """Remove the value; whether there was one. The key's lock is held."""
+    """Remove the value's file; whether there was one. The key's lock is held."""
+    if not tree.lanes.get(lane := tree.lanes.of(place), Cell.FILES):
+        return False
     try:
         shard = tree.shard(place.shard)
     except FileNotFoundError:
@@ -111,6 +118,7 @@ def discard(tree: Tree, place: Place, now: float) -> bool:
         size = occupied(shard, place.file)
         if not _unlink(shard, place.file):
             return False
+        tree.lanes.add(lane, Cell.FILES, -1)
         change = -size
     finally:
         counts.end(0, change, now)

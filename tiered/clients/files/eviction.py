@@ -7,6 +7,7 @@ from typing import Final
 
 from tiered.clients.files import entries
 from tiered.clients.files.names import Place
+from tiered.clients.files.packs.cleaning import evict
 from tiered.clients.files.scan import scan, shards_of, values_in
 from tiered.clients.files.tree import Tree
 from tiered.clock import SYSTEM_CLOCK
@@ -48,19 +49,18 @@ class Evictor:
 
     def make_room(self, tree: Tree, now: float) -> bool:
         """Whether all that is planned can be written without going too far past the capacity."""
-        counts = tree.counts
-        if counts.planned <= self._capacity:
+        if tree.planned <= self._capacity:
             return True
         with tree.locks.purging(wait=False) as ours:
             if ours:
                 self._evict(tree, now)
         for _ in range(_ATTEMPTS):
-            if counts.planned <= self._capacity * _SLACK:
+            if tree.planned <= self._capacity * _SLACK:
                 return True
             with tree.locks.purging() as ours:
-                before = counts.planned
+                before = tree.planned
                 self._evict(tree, now)
-            if counts.planned >= before:
+            if tree.planned >= before:
                 # What is there is being written by others, who will be done in a moment.
                 SYSTEM_CLOCK.sleep(_PAUSE)
         return False
@@ -69,26 +69,42 @@ class Evictor:
         """Remove values until there is room to spare; the right to purge is ours."""
         counts = tree.counts
         target = self._capacity - self._capacity // _SPARE
-        if counts.planned <= self._capacity:
+        if tree.planned <= self._capacity:
             return  # another one has been at it
         counts.bury()
         if counts.doubtful:
             scan(tree, now)
         scanned = False
-        while counts.planned > target:
-            pool = self._pool(tree)
-            if not pool:
-                if scanned:
-                    return
-                scan(tree, now)
-                scanned = True
+        while tree.planned > target:
+            if self._evict_some(tree, now, target):
                 continue
-            pool.sort(key=lambda place: counts.last_used(place.stamp))
-            for place in pool[: max(1, len(pool) // _LEAVE)]:
-                with tree.locks.key(place):
-                    self.evicted += entries.discard(tree, place, now)
-                if counts.planned <= target:
-                    return
+            if scanned:
+                return
+            scan(tree, now)
+            scanned = True
+
+    def _evict_some(self, tree: Tree, now: float, target: int) -> bool:
+        """Remove some values; whether there were any that could go."""
+        packed, apart = tree.lanes.used, tree.counts.used
+        # Of each kind as much as there is of it.
+        if random.random() * (packed + apart) < packed:  # noqa: S311
+            return self._evict_pack(tree) or self._evict_files(tree, now, target)
+        return self._evict_files(tree, now, target) or self._evict_pack(tree)
+
+    def _evict_pack(self, tree: Tree) -> bool:
+        evicted = evict(tree.packs, tree.locks)
+        self.evicted += evicted or 0
+        return evicted is not None
+
+    def _evict_files(self, tree: Tree, now: float, target: int) -> bool:
+        counts, pool = tree.counts, self._pool(tree)
+        pool.sort(key=lambda place: counts.last_used(place.stamp))
+        for place in pool[: max(1, len(pool) // _LEAVE)]:
+            with tree.locks.key(place):
+                self.evicted += entries.discard(tree, place, now)
+            if tree.planned <= target:
+                break
+        return bool(pool)
 
     @staticmethod
     def _pool(tree: Tree) -> list[Place]:

@@ -1,4 +1,4 @@
-"""A value's file: its key, its envelope, and large buffers beside it.
+"""A value's file, if it has one: its key, its envelope, and large buffers beside it.
 
 ::
 
@@ -35,7 +35,7 @@ from tiered.codec.sign import Signer
 from tiered.codec.values import Header, ValueCodec
 from tiered.errors import CorruptValue, ValueTooLarge
 
-__all__ = ["Layout", "Told", "Version", "allocated", "peeked", "version"]
+__all__ = ["Layout", "Sealed", "Told", "Version", "allocated", "expires_in", "peeked", "version"]
 
 _HEAD: Final = struct.Struct(">4sI")
 _MAGIC: Final = b"tFv1"
@@ -56,11 +56,24 @@ _LONGEST_NAME: Final = 1 << 20
 _SHEETS: Final = SheetSerializer()
 
 
+class Sealed(NamedTuple):
+    """What is to be kept of a value.
+
+    Attributes:
+        envelope: all of it, or of what is not in the region.
+        region: the parts of its large buffers, to follow the envelope in a file.
+    """
+
+    envelope: bytes
+    region: Sequence[bytes | memoryview] = ()
+
+
 class Version(NamedTuple):
     """Which writing of a value a file is: a file of its own for each, or another signature.
 
     The number of a file may be another's later, but not with the same time and signature, unless
-    the same was written in the same moment.
+    the same was written in the same moment. A value in a pack has its place there instead, with
+    the device -1.
     """
 
     device: int
@@ -102,21 +115,26 @@ class Layout:
 
     # -- Writing -----------------------------------------------------------------
 
-    def parts(self, name: bytes, value: Any, header: Header) -> list[bytes | memoryview]:
-        """What a file of *value* consists of, to be written one after the other.
+    def seal(self, name: bytes, value: Any, header: Header) -> Sealed:
+        """What is to be kept of *value*.
 
         Raises:
             CodecError: it cannot be written.
         """
-        head = _HEAD.pack(_MAGIC, len(name)) + name
         if not self._pickles:
-            parts: list[bytes | memoryview] = [head + self._codec.encode(name, value, header)]
-        else:
-            stream, buffers = apart(value)
-            if buffers:
-                parts = self._with_region(head, name, header, laid_out(stream, buffers), buffers)
-            else:
-                parts = [head + self._codec.seal(name, stream, header)]
+            return Sealed(self._codec.encode(name, value, header))
+        stream, buffers = apart(value)
+        if not buffers:
+            return Sealed(self._codec.seal(name, stream, header))
+        return self._with_region(name, header, laid_out(stream, buffers), buffers)
+
+    def parts(self, name: bytes, sealed: Sealed) -> list[bytes | memoryview]:
+        """What a file consists of, to be written one after the other.
+
+        Raises:
+            CodecError: it cannot be written.
+        """
+        parts = [_HEAD.pack(_MAGIC, len(name)) + name + sealed.envelope, *sealed.region]
         size = allocated(sum(map(len, parts)))
         if size > self._limit:
             raise ValueTooLarge(f"a file that takes {size} bytes, the limit is {self._limit}")
@@ -124,18 +142,18 @@ class Layout:
 
     def _with_region(
         self,
-        head: bytes,
         name: bytes,
         header: Header,
         region: list[bytes | memoryview],
         buffers: Sequence[memoryview],
-    ) -> list[bytes | memoryview]:
+    ) -> Sealed:
         start = _end_of_envelope(name)
         offset = region_start(start)
         gap = bytes(offset - start)
         signature = self._codec.signer.sign(gap, *region)
         sheet = Sheet(signature, offset, sum(map(len, region)), len(buffers) + 1)
-        return [head + self._codec.seal(name, _SHEETS.dumps(sheet), header, _SHEETS), gap, *region]
+        envelope = self._codec.seal(name, _SHEETS.dumps(sheet), header, _SHEETS)
+        return Sealed(envelope, [gap, *region])
 
     # -- Reading -----------------------------------------------------------------
 
@@ -145,16 +163,26 @@ class Layout:
         Raises:
             CorruptValue: the file is not one that was written under this name.
         """
-        sealed = self._sealed(name, descriptor)
-        opened = self._codec.open(name, sealed)
-        if opened is None:
-            value, header = self._codec.decode(name, sealed)
-            created, expires = header.created, header.expires
-        else:
-            value, created, expires = opened
+        value, created, expires = self.opened(name, self._sealed(name, descriptor))
         if type(value) is Sheet:
             value = joined(value, self._region(value, name, descriptor))
         return value, created, expires
+
+    def opened(self, name: bytes, envelope: bytes) -> tuple[Any, float, float]:
+        """The same, from an envelope that has no region. Raises as :meth:`read`."""
+        opened = self._codec.open(name, envelope)
+        if opened is not None:
+            return opened
+        value, header = self._codec.decode(name, envelope)
+        return value, header.created, header.expires
+
+    def header_in(self, name: bytes, envelope: bytes) -> Header:
+        """The header of an envelope alone. Raises as :meth:`read`."""
+        return self._codec.header(name, envelope)
+
+    def redated(self, name: bytes, envelope: bytes, expires: float) -> bytes:
+        """What an envelope begins with to have another expiry. Raises as :meth:`read`."""
+        return self._codec.redate(name, envelope, expires)[: ValueCodec.OVERHEAD]
 
     def header(self, name: bytes, descriptor: int) -> Header:
         """The header alone. Raises as :meth:`read`."""
@@ -170,9 +198,9 @@ class Layout:
 
     def redate(self, name: bytes, descriptor: int, expires: float) -> None:
         """Give the value another expiry, in place. Raises as :meth:`read`, and ``OSError``."""
-        redated = self._codec.redate(name, self._sealed(name, descriptor), expires)
+        redated = self.redated(name, self._sealed(name, descriptor), expires)
         # In one call, and as little as there is to change: nothing lies between old and new.
-        os.pwrite(descriptor, redated[: ValueCodec.OVERHEAD], _HEAD.size + len(name))
+        os.pwrite(descriptor, redated, _HEAD.size + len(name))
 
     def _sealed(self, name: bytes, descriptor: int) -> bytes:
         """The envelope in an open file."""
@@ -255,6 +283,14 @@ def peeked(descriptor: int) -> Told | None:
     if at + _EXPIRES.size > len(data):
         return None
     return Told(data[_HEAD.size : _HEAD.size + length], _EXPIRES.unpack_from(data, at)[0])
+
+
+def expires_in(envelope: bytes) -> float:
+    """The expiry that an envelope tells, unverified; it has one, or is damaged: then 0."""
+    if len(envelope) < ValueCodec.OVERHEAD:
+        return 0.0
+    expires: float = _EXPIRES.unpack_from(envelope, _EXPIRES_AT)[0]
+    return expires
 
 
 def _rest(descriptor: int, start: int) -> bytes:

@@ -1,8 +1,9 @@
 """Locks for the processes of a host, in ranges of one file.
 
-Each ends with the process that holds it, however that ends. A key has one byte; a shard's keys
-are neighbours, so that a shard is locked as one range. Past all keys lie the locks for setting
-up and for purging, and one byte for each slot (see ``counts``), which its owner holds for life.
+Each ends with the process that holds it, however that ends. A lane (see ``packs.lanes``) has one
+byte, which stands for all of its keys: what is done under it takes microseconds. Beside these lie
+the locks for setting up and for purging, and one byte for each slot (see ``counts``), which its
+owner holds for life.
 
 The kernel tells open files apart, not threads: those of a process exclude each other before.
 """
@@ -11,19 +12,18 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Final
 
-from tiered.clients.files.names import PLACE_BITS, SHARDS, Place, shard_range
+from tiered.clients.files.names import LANE_BITS, LANES, Place
 from tiered.clock import SYSTEM_CLOCK
 from tiered.concurrency.filelock import is_range_locked, lock_range, unlock_range
 
 __all__ = ["Locks"]
 
-_PAST_KEYS: Final = 1 << PLACE_BITS
-_SETUP: Final = _PAST_KEYS
-_PURGE: Final = _PAST_KEYS + 1
-_SLOTS: Final = _PAST_KEYS + (1 << 32)
+_SETUP: Final = 1 << 32
+_PURGE: Final = _SETUP + 1
+_SLOTS: Final = 1 << 33
 
 _FIRST_PAUSE: Final = 0.0001
 _LONGEST_PAUSE: Final = 0.01
@@ -39,27 +39,25 @@ class Locks:
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
-        self._shards = [threading.Lock() for _ in range(SHARDS)]
+        self._lanes = [threading.Lock() for _ in range(LANES)]
         self._purging = threading.Lock()
 
-    @contextmanager
-    def key(self, place: Place) -> Iterator[None]:
+    def key(self, place: Place) -> AbstractContextManager[None]:
         """Nobody else writes under this key. Raises ``TimeoutError``."""
-        with self._shards[place.shard], self._range(place.lock, 1):
-            yield
+        return self.lane(place.shard >> LANE_BITS)
 
     @contextmanager
-    def shard(self, shard: int) -> Iterator[None]:
-        """Nobody else writes in this shard. Raises ``TimeoutError``."""
-        with self._shards[shard], self._range(*shard_range(shard)):
+    def lane(self, lane: int) -> Iterator[None]:
+        """Nobody else writes in this lane. Raises ``TimeoutError``."""
+        with self._lanes[lane], self._range(lane, 1):
             yield
 
     @contextmanager
     def everything(self) -> Iterator[None]:
         """Nobody else writes at all. Raises ``TimeoutError``."""
         with ExitStack() as held:
-            for shard in range(SHARDS):
-                held.enter_context(self.shard(shard))
+            for lane in range(LANES):
+                held.enter_context(self.lane(lane))
             yield
 
     @contextmanager

@@ -5,6 +5,10 @@
     PATH/
         locks            locked in ranges, always empty (see ``locks``)
         counts           shared memory: bytes in use, times of access (see ``counts``)
+        lanes            shared memory: which packs there are (see ``packs.lanes``)
+        packs/
+            <2 hex digits>-<16 hex digits>         small values of a lane (see ``packs.records``)
+            <2 hex digits>-<16 hex digits>.index   where they lie (see ``packs.index``)
         00/ ... 3f/      shards
             <40 hex digits>              a value (see ``layout``)
             <40 hex digits>.claim        who computes it (see ``claims``)
@@ -21,29 +25,42 @@ from typing import Final, NamedTuple
 
 __all__ = [
     "COUNTS",
+    "LANES",
+    "LANES_FILE",
+    "LANE_BITS",
     "LOCKS",
-    "PLACE_BITS",
+    "PACKS",
     "SHARDS",
     "Place",
+    "index_name",
     "is_claim",
     "is_value",
     "new_name",
     "owner_of",
+    "pack_name",
+    "pack_of",
     "shard_name",
-    "shard_range",
 ]
 
 SHARDS: Final = 64
 """Directories that values are spread over: each has a lock of its own in the kernel."""
 
+LANES: Final = 16
+"""Parts of a directory that are written to independently of each other; some shards each."""
+
+LANE_BITS: Final = 2
+"""Of a shard's number that its lane's has not."""
+
 LOCKS: Final = "locks"
 COUNTS: Final = "counts"
+LANES_FILE: Final = "lanes"
+PACKS: Final = "packs"
 
-PLACE_BITS: Final = 62
 SHARD_BITS: Final = 6
 
 _VALUE: Final = re.compile(r"[0-9a-f]{40}")
 _CLAIM: Final = re.compile(r"[0-9a-f]{40}\.claim")
+_PACK: Final = re.compile(r"([0-9a-f]{2})-([0-9a-f]{16})(\.index)?")
 _NEW: Final = re.compile(r"new-([0-9a-f]{16})-[0-9]+")
 
 _new: Final = tuple.__new__
@@ -55,14 +72,14 @@ class Place(NamedTuple):
     Attributes:
         shard: 0 to 63.
         file: the name of the value's file in the shard.
-        lock: the byte of the lock file that stands for the key; those of a shard are in a row.
         stamp: a number that spreads keys over a table.
+        tag: what the key is known by in an index of small values.
     """
 
     shard: int
     file: str
-    lock: int
     stamp: int
+    tag: int
 
     @property
     def claim(self) -> str:
@@ -94,15 +111,9 @@ class Place(NamedTuple):
 
     @classmethod
     def _at(cls, digest: bytes) -> Place:
-        lock = int.from_bytes(digest[:8], "big") >> 64 - PLACE_BITS
+        tag = int.from_bytes(digest[8:16], "big") | 1
         shard = digest[0] >> 8 - SHARD_BITS
-        return _new(cls, (shard, digest.hex(), lock, int.from_bytes(digest[8:12], "big")))
-
-
-def shard_range(shard: int) -> tuple[int, int]:
-    """The first of a shard's bytes in the lock file, and how many there are."""
-    bits = PLACE_BITS - SHARD_BITS
-    return shard << bits, 1 << bits
+        return _new(cls, (shard, digest.hex(), int.from_bytes(digest[16:], "big"), tag))
 
 
 def shard_name(shard: int) -> str:
@@ -118,6 +129,25 @@ def is_value(name: str) -> bool:
 def is_claim(name: str) -> bool:
     """Whether a file of this name is a claim."""
     return _CLAIM.fullmatch(name) is not None
+
+
+def pack_name(lane: int, number: int) -> str:
+    """The name of the pack of a lane with this number."""
+    return f"{lane:02x}-{number:016x}"
+
+
+def index_name(lane: int, number: int) -> str:
+    """The name of a lane's index with this number."""
+    return f"{pack_name(lane, number)}.index"
+
+
+def pack_of(name: str) -> tuple[int, int, bool] | None:
+    """The lane and the number of the file of this name, and whether it is an index.
+
+    ``None`` if it is of another kind.
+    """
+    match = _PACK.fullmatch(name)
+    return None if match is None else (int(match[1], 16), int(match[2], 16), match[3] is not None)
 
 
 def new_name(owner: int, number: int) -> str:

@@ -8,8 +8,12 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from tiered.clients.files import claims, entries, names
-from tiered.clients.files.layout import peeked
-from tiered.clients.files.names import SHARDS, Place
+from tiered.clients.files.layout import expires_in, peeked
+from tiered.clients.files.names import LANE_BITS, LANES, SHARDS, Place
+from tiered.clients.files.packs.check import check
+from tiered.clients.files.packs.cleaning import tidy
+from tiered.clients.files.packs.lanes import Cell
+from tiered.clients.files.packs.records import Record
 from tiered.clients.files.tree import Tree
 
 __all__ = ["Findings", "Progress", "cleared", "listed", "scan", "shards_of", "swept", "values_in"]
@@ -50,6 +54,7 @@ def scan(
     *,
     repair: bool = True,
     is_sound: Callable[[Place], bool] | None = None,
+    is_sound_record: Callable[[Record], bool] | None = None,
     progress: Progress | None = None,
 ) -> Findings:
     """Count all files, and remove what nobody needs. The right to purge is the caller's.
@@ -58,23 +63,30 @@ def scan(
 
     Args:
         repair: put right what is wrong.
-        is_sound: whether a value is what was written; is not asked of all if it is ``None``.
+        is_sound, is_sound_record: whether a value in a file of its own, or in a pack, is what
+            was written; nothing is read where it is ``None``.
     """
     counts = tree.counts
     counts.bury()
     tally = _Tally(tree, now, repair, is_sound)
     with tree.locks.everything():
-        for number, shard in shards_of(tree):
-            for file in listed(shard):
-                tally.count(shard, file)
+        for number in range(SHARDS):
+            tally.count_shard(number)
             if progress is not None:
                 progress(number + 1, SHARDS)
         drift = tally.size - counts.used
         if repair:
+            tally.tell_lanes()
             counts.correct(drift)
             counts.trust()
+        packed = check(tree.packs, is_sound_record, repair=repair)
     return Findings(
-        tally.values, tally.size, tally.unfinished, tally.claims, tally.unreadable, drift
+        tally.values + packed.values,
+        tally.size + packed.size,
+        tally.unfinished + packed.left,
+        tally.claims,
+        tally.unreadable + packed.unreadable,
+        drift + packed.drift,
     )
 
 
@@ -85,12 +97,42 @@ class _Tally:
         self, tree: Tree, now: float, repair: bool, is_sound: Callable[[Place], bool] | None
     ) -> None:
         self.values = self.size = self.unfinished = self.claims = self.unreadable = 0
+        self._lanes = [(0, 0)] * LANES
         self._tree = tree
         self._now = now
         self._repair = repair
         self._is_sound = is_sound
 
-    def count(self, shard: int, file: str) -> None:
+    def count_shard(self, number: int) -> None:
+        try:
+            shard = self._tree.shard(number)
+        except FileNotFoundError:
+            return
+        before, claims_left = self.values, 0
+        for file in listed(shard):
+            if names.is_claim(file):
+                claims_left += self._count_claim(shard, file)
+            else:
+                self._count(shard, file)
+        lane = number >> LANE_BITS
+        files_so_far, claims_so_far = self._lanes[lane]
+        self._lanes[lane] = files_so_far + self.values - before, claims_so_far + claims_left
+
+    def tell_lanes(self) -> None:
+        """Let it be known how many files there are: see ``packs.lanes``."""
+        for lane, (files, claims_left) in enumerate(self._lanes):
+            self._tree.lanes.set(lane, Cell.FILES, files)
+            self._tree.lanes.set(lane, Cell.CLAIMS, claims_left)
+
+    def _count_claim(self, shard: int, file: str) -> bool:
+        """Whether it is there still."""
+        mark = _mark(self._tree, file)
+        if mark is None or claims.is_over(self._tree, mark, self._now):
+            self.claims += 1
+            return not self._removed(shard, file)
+        return True
+
+    def _count(self, shard: int, file: str) -> None:
         if names.is_value(file):
             if self._is_sound is not None and not self._is_sound(Place.at(file)):
                 self.unreadable += 1
@@ -98,11 +140,6 @@ class _Tally:
                     return
             self.values += 1
             self.size += entries.occupied(shard, file)
-        elif names.is_claim(file):
-            mark = _mark(self._tree, file)
-            if mark is None or claims.is_over(self._tree, mark, self._now):
-                self.claims += 1
-                self._removed(shard, file)
         elif (owner := names.owner_of(file)) is not None and not self._tree.counts.is_alive(owner):
             self.unfinished += 1
             self._removed(shard, file)
@@ -114,14 +151,26 @@ class _Tally:
 def cleared(tree: Tree, now: float) -> int:
     """Remove all values, and end all claims; how many values there were."""
     removed = 0
-    for number, shard in shards_of(tree):
+    for lane in range(LANES):
         # In one step: what was computed before does not come after it.
-        with tree.locks.shard(number):
-            for file in listed(shard):
-                if names.is_claim(file):
-                    _remove(shard, file)
-                elif names.is_value(file):
-                    removed += entries.discard(tree, Place.at(file), now)
+        with tree.locks.lane(lane):
+            removed += tree.packs.clear(lane)
+            for number in range(lane << LANE_BITS, lane + 1 << LANE_BITS):
+                removed += _cleared_shard(tree, number, now)
+    return removed
+
+
+def _cleared_shard(tree: Tree, number: int, now: float) -> int:
+    try:
+        shard = tree.shard(number)
+    except FileNotFoundError:
+        return 0
+    removed = 0
+    for file in listed(shard):
+        if names.is_claim(file):
+            claims.drop(tree, Place.at(file))
+        elif names.is_value(file):
+            removed += entries.discard(tree, Place.at(file), now)
     return removed
 
 
@@ -133,7 +182,7 @@ def swept(tree: Tree, now: float, before: float) -> int:
         told = peeked(descriptor)
         return told is not None and told.expires < limit
 
-    removed = 0
+    removed = _swept_packs(tree, limit)
     for _, shard in shards_of(tree):
         for file in values_in(shard):
             place = Place.at(file)
@@ -144,6 +193,24 @@ def swept(tree: Tree, now: float, before: float) -> int:
                     removed += entries.discard_if(tree, place, now, is_due)
             except OSError:
                 continue  # it is gone, or no file; a scan finds what should not be there
+    return removed
+
+
+def _swept_packs(tree: Tree, limit: float) -> int:
+    packs, removed = tree.packs, 0
+
+    def due(lane: int) -> list[int]:
+        return [
+            spot.packed
+            for spot, record in packs.records(lane)
+            if record is not None and expires_in(record.envelope) < limit
+        ]
+
+    for lane in range(LANES):
+        if due(lane):
+            with tree.locks.lane(lane):
+                removed += packs.forget(lane, due(lane))  # some may have been renewed
+    tidy(packs, tree.locks)
     return removed
 
 

@@ -10,7 +10,10 @@ from typing import Final
 
 from tiered.clients.files.counts import Counts
 from tiered.clients.files.locks import Locks
-from tiered.clients.files.names import LOCKS, SHARDS, shard_name
+from tiered.clients.files.names import LANES_FILE, LOCKS, PACKS, SHARDS, pack_of, shard_name
+from tiered.clients.files.packs.lanes import Lanes
+from tiered.clients.files.packs.store import Packs
+from tiered.clock import SYSTEM_CLOCK
 from tiered.errors import StorageError
 from tiered.typing import Clock
 
@@ -19,6 +22,9 @@ __all__ = ["Tree"]
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
 _ATTEMPTS: Final = 5
+
+_GRAIN: Final = 1e9
+"""Nanoseconds after which two changes of a directory have different times, on any system."""
 
 
 class Tree:
@@ -36,6 +42,8 @@ class Tree:
 
     Attributes:
         mode: who may open files that are made, as others may open the directory.
+        locks, counts, lanes: of the directory.
+        packs: small values.
 
     Raises:
         OSError: it cannot be opened.
@@ -49,6 +57,7 @@ class Tree:
         self._guard = threading.Lock()
         opened: list[int] = []
         self._opened = opened
+        self._unchanged = -1
         # Not at exit: threads may still be at work there, and the kernel closes files anyway.
         self.close = weakref.finalize(self, _close, opened)
         self.close.atexit = False
@@ -75,11 +84,29 @@ class Tree:
             self.locks = Locks(self._lock_file)
             with self.locks.setup():
                 self.counts = Counts(root, self.locks, size, self.mode, clock)
-            self._kept(self.counts.descriptor)
+                self._kept(self.counts.descriptor)
+                self._open_packs(size)
         except FileNotFoundError:
             return False
         self.counts.bury()
         return self.is_current
+
+    def _open_packs(self, size: int) -> None:
+        """Packs and what is known of them belong together: one is of no use without the other."""
+        try:
+            os.mkdir(PACKS, self._directory_mode, dir_fd=self.root)
+        except FileExistsError:
+            pass
+        else:
+            _unlink(LANES_FILE, self.root)
+        self._packs = self._kept(os.open(PACKS, _DIRECTORY, dir_fd=self.root))
+        self.lanes = Lanes(self.root, size, self.mode)
+        self._kept(self.lanes.descriptor)
+        if self.lanes.fresh:
+            for name in os.listdir(self._packs):
+                if pack_of(name) is not None:
+                    _unlink(name, self._packs)
+        self.packs = Packs(self._packs, self.lanes, self.counts, self.locks, self.mode)
 
     def _kept(self, descriptor: int) -> int:
         self._opened.append(descriptor)
@@ -88,7 +115,26 @@ class Tree:
     @property
     def is_current(self) -> bool:
         """Whether others would find the same directory."""
-        return os.fstat(self._lock_file).st_nlink > 0 and self.counts.is_current
+        # Whatever is removed from it changes its time; but its time has grains.
+        changed = os.fstat(self.root).st_mtime_ns
+        if changed == self._unchanged:
+            return True
+        kept = self._lock_file, self.counts.descriptor, self.lanes.descriptor, self._packs
+        if any(os.fstat(descriptor).st_nlink == 0 for descriptor in kept):
+            return False
+        if changed < SYSTEM_CLOCK.wall() * 1e9 - _GRAIN:
+            self._unchanged = changed
+        return True
+
+    @property
+    def used(self) -> int:
+        """Bytes of all values, as far as is known."""
+        return self.counts.used + self.lanes.used
+
+    @property
+    def planned(self) -> int:
+        """The same, and what is being written."""
+        return self.counts.planned + self.lanes.planned
 
     def shard(self, number: int) -> int:
         """A shard's directory. Raises ``FileNotFoundError`` if there is none."""
@@ -129,6 +175,13 @@ class Tree:
     def _directory_mode(self) -> int:
         # Who may read files may look for them.
         return self.mode | (self.mode & 0o444) >> 2
+
+
+def _unlink(name: str, directory: int) -> None:
+    try:
+        os.unlink(name, dir_fd=directory)
+    except FileNotFoundError:
+        pass
 
 
 def _close(descriptors: list[int]) -> None:

@@ -11,14 +11,21 @@ from tiered.clients.files import claims, entries
 from tiered.clients.files.access import Access
 from tiered.clients.files.eviction import Evictor
 from tiered.clients.files.layout import Layout, Version, peeked, version
-from tiered.clients.files.names import Place
+from tiered.clients.files.names import PACKS, Place, pack_name
+from tiered.clients.files.packs.cleaning import tidy
+from tiered.clients.files.packs.index import Spot
+from tiered.clients.files.packs.lanes import Cell
+from tiered.clients.files.packs.records import Record, pack_record, record_size
 from tiered.clients.files.tree import Tree
+from tiered.codec.sign import Signer
 from tiered.codec.values import Header
 from tiered.entry import Entry, Versioned
 from tiered.errors import CorruptValue
 from tiered.typing import Clock
 
 __all__ = ["Item", "Values"]
+
+_SIGNATURE: Final = Signer.SIZE
 
 _FUTURE: Final = 1.0
 """Seconds by which a value may seem to be made in the future."""
@@ -33,8 +40,15 @@ class Item(NamedTuple):
     cost: float = 0.0
 
 
+class Held(NamedTuple):
+    """A small value, and where it lies."""
+
+    spot: Spot
+    record: Record
+
+
 class Values:
-    """What a client does with the files of one key.
+    """What a client does with the value of one key, in a pack or in a file of its own.
 
     Args:
         access: to the directory; here only to say what failed.
@@ -66,26 +80,24 @@ class Values:
         """What is held for the key with the canonical *name*."""
         place = Place.of(name)
         try:
-            value, created, expires = self._read(tree, name, place)
-        except FileNotFoundError:
-            self._look_again(tree, place)
-            return None
+            read = self._read(tree, name, place)
         except CorruptValue:
             # Perhaps it was given another deadline in this very moment: that is in one step for
             # those who have the lock.
             try:
                 with tree.locks.key(place):
-                    value, created, expires = self._read(tree, name, place)
-            except FileNotFoundError:
-                return None
+                    read = self._read(tree, name, place)
             except CorruptValue as error:
                 self._unreadable(error)
                 return None
+        if read is None:
+            self._look_again(tree, place)
+            return None
+        value, created, expires = read
         base = tree.counts.base
         if created > self._clock.monotonic() + base + _FUTURE:
             self._unreadable(CorruptValue("it was made in the future"))
             return None
-        tree.counts.touch(place.stamp)
         return Entry(value, expires - base)
 
     def _look_again(self, tree: Tree, place: Place) -> None:
@@ -93,12 +105,39 @@ class Values:
         if tree.is_gone(place.shard) or not tree.is_current:
             self._access.is_lost(tree)
 
-    def _read(self, tree: Tree, name: bytes, place: Place) -> tuple[Any, float, float]:
-        descriptor = entries.open_to_read(tree, place)
+    def _read(self, tree: Tree, name: bytes, place: Place) -> tuple[Any, float, float] | None:
+        held = self._packed(tree, name, place)
+        if held is not None:
+            return self._layout.opened(name, held.record.envelope)
+        if not tree.lanes.get(tree.lanes.of(place), Cell.FILES):
+            return None
         try:
-            return self._layout.read(name, descriptor)
+            descriptor = entries.open_to_read(tree, place)
+        except FileNotFoundError:
+            # It may have become a small value in between.
+            held = self._packed(tree, name, place)
+            return None if held is None else self._layout.opened(name, held.record.envelope)
+        try:
+            read = self._layout.read(name, descriptor)
         finally:
             os.close(descriptor)
+        tree.counts.touch(place.stamp)
+        return read
+
+    @staticmethod
+    def _packed(tree: Tree, name: bytes, place: Place) -> Held | None:
+        """The small value that is held. Raises ``CorruptValue``."""
+        found = tree.packs.find(place)
+        if found is None:
+            return None
+        spot, record = found
+        if record is None:
+            raise CorruptValue("a value in a pack is damaged")
+        if record.name != name:
+            if Place.of(record.name).tag != place.tag:
+                raise CorruptValue("a value in a pack lies where another key's should be")
+            return None  # the other one has pushed this one out
+        return Held(spot, record)
 
     def versioned(self, tree: Tree, name: bytes) -> Versioned:
         """The same, and its version, if nobody has written meanwhile."""
@@ -111,8 +150,14 @@ class Values:
         """The version of what is held, unverified; ``None`` if nothing is."""
         place = Place.of(name)
         try:
+            held = self._packed(tree, name, place)
+            if held is not None:
+                spot, record = held
+                return Version(-1, spot.pack, spot.start, spot.length, record.envelope[:_SIGNATURE])
             with entries.opened(tree, place) as descriptor:
                 return version(name, descriptor)
+        except CorruptValue:
+            return None
         except FileNotFoundError:
             self._look_again(tree, place)
             return None
@@ -120,8 +165,12 @@ class Values:
     def present(self, tree: Tree, name: bytes, place: Place) -> Entry | None:
         """What is there for a write to judge, without its value; the key's lock is held."""
         try:
-            with entries.opened(tree, place) as descriptor:
-                header = self._layout.header(name, descriptor)
+            held = self._packed(tree, name, place)
+            if held is None:
+                with entries.opened(tree, place) as descriptor:
+                    header = self._layout.header(name, descriptor)
+            else:
+                header = self._layout.header_in(name, held.record.envelope)
         except FileNotFoundError:
             return None
         except (OSError, CorruptValue) as error:
@@ -138,9 +187,15 @@ class Values:
         claimed = mark is not None and not claims.is_over(tree, mark, now)
         facts: dict[str, object] = {"file": place.path, "claimed": claimed}
         try:
-            with entries.opened(tree, place) as descriptor:
-                size = os.fstat(descriptor).st_size
-                header = self._layout.header(name, descriptor)
+            held = self._packed(tree, name, place)
+            if held is not None:
+                facts["file"] = f"{PACKS}/{pack_name(tree.lanes.of(place), held.spot.pack)}"
+                size = held.spot.length
+                header = self._layout.header_in(name, held.record.envelope)
+            else:
+                with entries.opened(tree, place) as descriptor:
+                    size = os.fstat(descriptor).st_size
+                    header = self._layout.header(name, descriptor)
         except (FileNotFoundError, CorruptValue):
             return None, facts
         facts |= {"size": size, "age": now - header.created, "cost": header.cost}
@@ -158,6 +213,14 @@ class Values:
             return False
         return True
 
+    def is_sound_record(self, record: Record) -> bool:
+        """The same, of a value in a pack."""
+        try:
+            self._layout.header_in(*record)
+        except CorruptValue:
+            return False
+        return True
+
     # -- Writing -----------------------------------------------------------------
 
     def write(self, tree: Tree, name: bytes, item: Item, allows: Callable[[Place], bool]) -> bool:
@@ -168,15 +231,33 @@ class Values:
         """
         place, now = Place.of(name), self.now(tree)
         header = Header(now, item.deadline + tree.counts.base, item.keep, item.cost)
-        return entries.write(
-            tree,
-            place,
-            self._layout.parts(name, item.value, header),
-            room=partial(self._evictor.make_room, tree, now),
-            allows=partial(allows, place),
-            now=now,
-            sync=self._sync,
-        )
+        sealed = self._layout.seal(name, item.value, header)
+        room = partial(self._evictor.make_room, tree, now)
+        size = record_size(name, len(sealed.envelope))
+        if sealed.region or size > tree.packs.limit or self._sync:
+            return entries.write(
+                tree,
+                place,
+                self._layout.parts(name, sealed),
+                room=room,
+                allows=partial(allows, place),
+                now=now,
+                sync=self._sync,
+            )
+
+        def allows_here() -> bool:
+            if not allows(place):
+                return False
+            # Never in two places, or the older would be there when the newer goes.
+            entries.discard(tree, place, now)
+            return True
+
+        def room_here() -> bool:
+            tidy(tree.packs, tree.locks)
+            return room()
+
+        record = pack_record(name, sealed.envelope)
+        return tree.packs.write(place, record, room=room_here, allows=allows_here, now=now)
 
     def remove(self, tree: Tree, name: bytes) -> bool:
         """Remove what is held, and end a claim; whether anything was held."""
@@ -186,7 +267,12 @@ class Values:
         """The same, whatever the name is."""
         with tree.locks.key(place):
             claims.drop(tree, place)
-            return entries.discard(tree, place, self.now(tree))
+            return self._discard(tree, place)
+
+    def _discard(self, tree: Tree, place: Place) -> bool:
+        # Both: the second may be a leftover of somebody who was killed.
+        packed = tree.packs.remove(place)
+        return entries.discard(tree, place, self.now(tree)) or packed
 
     def lengthen(self, tree: Tree, name: bytes, deadline: float) -> bool:
         """Move the deadline out to *deadline*; whether it moved."""
@@ -208,31 +294,45 @@ class Values:
             claims.drop(tree, place)
             present = self.present(tree, name, place)
             if present is None:
-                entries.discard(tree, place, self.now(tree))
+                self._discard(tree, place)
                 return False
             if present.deadline <= deadline:
                 return False
             try:
                 self._redate(tree, name, place, deadline)
             except OSError:
-                entries.discard(tree, place, self.now(tree))
+                self._discard(tree, place)
             return True
 
     def end_at(self, tree: Tree, place: Place, deadline: float) -> bool:
         """The same, whatever the name is."""
-        try:
-            with entries.opened(tree, place) as descriptor:
-                told = peeked(descriptor)
-        except OSError:
-            told = None
-        if told is not None and Place.of(told.name) == place:
-            return self.end(tree, told.name, deadline)
+        name = self._name_at(tree, place)
+        if name is not None and Place.of(name) == place:
+            return self.end(tree, name, deadline)
         self.remove_at(tree, place)
         return False
 
+    @staticmethod
+    def _name_at(tree: Tree, place: Place) -> bytes | None:
+        try:
+            found = tree.packs.find(place)
+            if found is not None:
+                return None if found.record is None else found.record.name
+            with entries.opened(tree, place) as descriptor:
+                told = peeked(descriptor)
+        except OSError:
+            return None
+        return None if told is None else told.name
+
     def _redate(self, tree: Tree, name: bytes, place: Place, deadline: float) -> None:
+        expires = deadline + tree.counts.base
+        held = self._packed(tree, name, place)
+        if held is not None:
+            redated = self._layout.redated(name, held.record.envelope, expires)
+            tree.packs.rewrite(place, held.spot, held.record, redated)
+            return
         with entries.opened(tree, place, change=True) as descriptor:
-            self._layout.redate(name, descriptor, deadline + tree.counts.base)
+            self._layout.redate(name, descriptor, expires)
 
     def _unreadable(self, error: Exception) -> None:
         self.corrupt += 1

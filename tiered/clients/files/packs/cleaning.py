@@ -1,0 +1,76 @@
+"""Which packs go, and what of them stays.
+
+A pack goes as a whole. Where one is mostly dead, what lives is moved, and nothing is lost. Else
+the oldest of a lane goes; of its values those are moved that were used later than most of the
+lane's, up to half a pack of them.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from tiered.clients.files.locks import Locks
+from tiered.clients.files.names import LANES
+from tiered.clients.files.packs.index import Index, lengths_of
+from tiered.clients.files.packs.store import Packs
+
+__all__ = ["evict", "tidy"]
+
+_MOSTLY: Final = 0.5
+"""The dead share of a pack from which it is worth its while to move what lives."""
+
+_SAMPLE: Final = 1024
+"""Values that say what is late."""
+
+
+def evict(packs: Packs, locks: Locks) -> int | None:
+    """Remove a full pack; how many values are lost, ``None`` if no pack is full."""
+    spared = packs.lanes.spared()
+    if spared is None:
+        return None
+    lane, pack, share = spared
+    if share >= _MOSTLY:
+        _tidied(packs, locks, lane, pack)
+        return 0
+    for lane in random.sample(range(LANES), LANES):
+        with locks.lane(lane):
+            oldest, index = packs.lanes.oldest(lane), packs.index(lane)
+            if oldest is not None:
+                late = np.zeros(0, np.intp) if index is None else _late(index, oldest)
+                return packs.keep(lane, oldest, late[: _fitting(index, late, packs.lanes.pack)])
+    return None
+
+
+def tidy(packs: Packs, locks: Locks) -> None:
+    """Free the room of what is dead in packs where that is most of it."""
+    while (spared := packs.lanes.spared()) is not None and spared[2] >= _MOSTLY:
+        _tidied(packs, locks, *spared[:2])
+
+
+def _tidied(packs: Packs, locks: Locks, lane: int, pack: int) -> None:
+    with locks.lane(lane):
+        index = packs.index(lane)
+        packs.keep(lane, pack, np.zeros(0, np.intp) if index is None else index.lying_in(pack))
+
+
+def _late(index: Index, pack: int) -> npt.NDArray[np.intp]:
+    """The places in a pack that were used later than most in the lane; the latest first."""
+    living, inside = index.living(), index.lying_in(pack)
+    if len(living) > _SAMPLE:
+        living = np.array(random.sample(living.tolist(), _SAMPLE), np.intp)
+    ticks = index.ticks[inside]
+    late = ticks > np.median(index.ticks[living]) if len(living) else np.zeros(0, np.bool_)
+    order = np.argsort(ticks[late])[::-1]
+    return inside[late][order]
+
+
+def _fitting(index: Index | None, places: npt.NDArray[np.intp], pack: int) -> int:
+    """How many of *places*, from the first one on, take half a pack."""
+    if index is None:
+        return 0
+    sizes = np.cumsum(lengths_of(index.spots[places]))
+    return int(np.searchsorted(sizes, pack // 2, side="right"))

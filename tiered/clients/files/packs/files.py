@@ -1,0 +1,119 @@
+"""The open files of packs: kept open, as opening one costs more than reading a value."""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import Final
+
+from tiered.clients.files.names import pack_name
+from tiered.clients.files.packs.lanes import Lanes
+
+__all__ = ["PackFiles"]
+
+_FLAGS: Final = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+_MOST: Final = 256
+"""Files that a process keeps open."""
+
+
+class _Open:
+    """An open file, closed when nobody reads it any more."""
+
+    __slots__ = ("descriptor",)
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor: Final = descriptor
+
+    def __del__(self) -> None:
+        os.close(self.descriptor)
+
+
+class PackFiles:
+    """Reads and writes packs by their numbers. Threads: safe.
+
+    Args:
+        directory: open, with the packs in it; it is closed by its owner.
+        lanes: tells which packs there are.
+    """
+
+    def __init__(self, directory: int, lanes: Lanes) -> None:
+        self._directory = directory
+        self._lanes = lanes
+        self._open: dict[tuple[int, int], _Open] = {}
+
+    def open(self, name: str) -> int:
+        """A file of the directory. Raises ``OSError``."""
+        return os.open(name, _FLAGS, dir_fd=self._directory)
+
+    def read(self, lane: int, pack: int, start: int, length: int) -> bytes:
+        """What is there; too little, or nothing, of a pack that is gone. Raises ``OSError``."""
+        file = self._open.get((lane, pack))
+        if file is None:
+            try:
+                file = self._opened(lane, pack)
+            except FileNotFoundError:
+                return b""
+        return os.pread(file.descriptor, length, start)
+
+    def write(self, lane: int, pack: int, start: int, data: bytes) -> None:
+        """Write all of *data*. Raises ``OSError``."""
+        file = self._open.get((lane, pack)) or self._opened(lane, pack)
+        if os.pwrite(file.descriptor, data, start) != len(data):
+            raise OSError(errno.ENOSPC, "there is no room on the disk")
+
+    def make(self, name: str, mode: int) -> None:
+        """Make an empty file, in place of one that was left behind. Raises ``OSError``."""
+        self.remove(name)
+        flags = _FLAGS | os.O_CREAT | os.O_EXCL
+        os.close(os.open(name, flags, mode, dir_fd=self._directory))
+
+    def size(self, lane: int, pack: int) -> int:
+        """Bytes in a pack; 0 if there is none. Raises ``OSError``."""
+        try:
+            return os.stat(pack_name(lane, pack), dir_fd=self._directory).st_size
+        except FileNotFoundError:
+            return 0
+
+    def trim(self, lane: int, pack: int, size: int | None) -> int | None:
+        """Cut a pack to *size* bytes, if it has more; its size, ``None`` if there is none."""
+        try:
+            file = self._opened(lane, pack)
+            found = os.fstat(file.descriptor).st_size
+            if size is not None and found > size:
+                os.ftruncate(file.descriptor, size)
+                return size
+        except OSError:
+            return None
+        return found
+
+    def discard(self, lane: int, pack: int) -> None:
+        """Remove a pack. What others have open of it takes no room any more."""
+        name = pack_name(lane, pack)
+        try:
+            file = self._open.pop((lane, pack), None) or _Open(self.open(name))
+            os.ftruncate(file.descriptor, 0)
+        except OSError:
+            pass  # it is gone
+        self.remove(name)
+
+    def remove(self, name: str) -> bool:
+        """Remove a file; whether it was there."""
+        try:
+            os.unlink(name, dir_fd=self._directory)
+        except OSError:
+            return False
+        return True
+
+    def names(self) -> list[str]:
+        """Of all files. Raises ``OSError``."""
+        return os.listdir(self._directory)
+
+    def _opened(self, lane: int, pack: int) -> _Open:
+        file = _Open(self.open(pack_name(lane, pack)))
+        kept = self._open
+        if len(kept) >= _MOST:
+            for key in list(kept):
+                if len(kept) >= _MOST or not self._lanes.has(*key):
+                    kept.pop(key, None)
+        kept[lane, pack] = file
+        return file

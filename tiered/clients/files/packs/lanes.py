@@ -1,0 +1,285 @@
+"""Shared memory that tells which packs there are, and what is in use by them.
+
+Keys are divided over *lanes*, each with an index and packs of its own: whoever changes
+something in a lane holds its lock, so that nothing here is ever written by two at once. Readers
+take no lock. A pack that is full is never written to again, but for deadlines; what lies in it
+and is of no key any more is *dead*, and goes with the pack.
+
+::
+
+    page 0      what holds for the whole directory, 64 bits each (see ``_Figure``)
+    page 1      a row for each lane (see ``Cell``)
+    then        for each lane, in SLOTS entries each: numbers of its packs, bytes in them, and
+                those of them that are dead; a pack's slot is its number modulo SLOTS
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import stat
+import struct
+from enum import IntEnum
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from tiered.clients.files.names import LANE_BITS, LANES, LANES_FILE, Place, shard_name
+
+__all__ = ["PACKED_UP_TO", "Cell", "Lanes", "Shape"]
+
+_MAGIC: Final = int.from_bytes(b"tieredL1", "little")
+_PAGE: Final = 4096
+
+PACKED_UP_TO: Final = 16 * 1024
+"""Bytes that a packed value takes at most, with all that is written around it."""
+
+_PACKED_FROM: Final = 16 << 20
+"""Bytes of a directory's size from which values are packed: a pack has to be a small part."""
+
+_PACKS: Final = 256
+"""How many make a full directory, if it holds small values only."""
+
+_SMALLEST_PACK, _LARGEST_PACK = 64 << 10, 4 << 20
+
+
+class Cell(IntEnum):
+    """What is known of a lane.
+
+    Attributes:
+        INDEX: the number of its index's file; 0 if there is none.
+        ACTIVE: the number of the pack that is appended to; 0 if there is none.
+        TAIL: where in it the next value goes.
+        BYTES: of all its packs, and of its index.
+        FILES: values of its keys that have files of their own; never too few.
+        CLAIMS: claims on its keys; never too few.
+        BUSY: whether somebody is changing something, or was killed at it.
+        NEXT: the number that the next pack, or index, gets.
+    """
+
+    INDEX = 0
+    ACTIVE = 1
+    TAIL = 2
+    BYTES = 3
+    FILES = 4
+    CLAIMS = 5
+    BUSY = 6
+    NEXT = 7
+
+
+class _Figure(IntEnum):
+    MAGIC = 0
+    PACK = 1  # bytes that a pack has at most
+    SLOTS = 2  # packs that a lane can have
+
+
+class Shape:
+    """How large the packs of a directory are, and how many of them a lane can have.
+
+    Attributes:
+        pack: bytes; 0 if nothing is packed.
+        slots: a power of two.
+    """
+
+    def __init__(self, size: int) -> None:
+        if size < _PACKED_FROM:
+            self.pack, self.slots = 0, 1
+            return
+        wanted = min(max(size // _PACKS, _SMALLEST_PACK), _LARGEST_PACK)
+        self.pack = wanted // _PAGE * _PAGE
+        each = -(-size // (self.pack * LANES))
+        self.slots = 1 << (2 * each - 1).bit_length()
+
+
+class Lanes:
+    """The shared memory of a directory's lanes.
+
+    Args:
+        root: the open directory; the setting up is locked by who makes this.
+        size: bytes that the directory is to hold; decides the shape of a new one.
+        mode: who may open a file that is made.
+
+    Attributes:
+        cells: eight for each lane, see :class:`Cell`.
+        pack: bytes that a pack has at most; 0 if nothing is packed.
+        slots: packs that a lane can have.
+        numbers, sizes, dead: of the packs in the slots, shape (lanes, slots).
+        descriptor: of the file, for the owner of this object to close.
+        fresh: whether nothing of what there was before is known any more.
+
+    Raises:
+        OSError: no room, no right.
+
+    Threads: to be changed with the lane's lock held.
+    """
+
+    def __init__(self, root: int, size: int, mode: int) -> None:
+        self.descriptor, self.fresh = _opened(root, Shape(size), mode)
+        try:
+            self._map()
+        except BaseException:
+            os.close(self.descriptor)
+            raise
+        if self.fresh and _has_shards(root):
+            # There may be any number; a scan finds out.
+            self._rows[:, Cell.FILES] = self._rows[:, Cell.CLAIMS] = 1
+
+    def _map(self) -> None:
+        shared = mmap.mmap(self.descriptor, os.fstat(self.descriptor).st_size)
+        self.cells = memoryview(shared).cast("q")[_PAGE // 8 :]
+        figures = memoryview(shared).cast("q")
+        self.pack, self.slots = figures[_Figure.PACK], figures[_Figure.SLOTS]
+        self._rows: npt.NDArray[np.int64] = np.ndarray(
+            (LANES, len(Cell)), np.int64, buffer=shared, offset=_PAGE
+        )
+        tables: npt.NDArray[np.int64] = np.ndarray(
+            (3, LANES, self.slots), np.int64, buffer=shared, offset=2 * _PAGE
+        )
+        self.numbers, self.sizes, self.dead = tables
+        self._table = LANES * self.slots
+
+    @staticmethod
+    def of(place: Place) -> int:
+        """The lane of a key."""
+        return place.shard >> LANE_BITS
+
+    def get(self, lane: int, cell: Cell) -> int:
+        """What is known of *lane*."""
+        return self.cells[lane * len(Cell) + cell]
+
+    def set(self, lane: int, cell: Cell, value: int) -> None:
+        """Change it."""
+        self.cells[lane * len(Cell) + cell] = value
+
+    def add(self, lane: int, cell: Cell, change: int) -> None:
+        """Change it by *change*."""
+        self.cells[lane * len(Cell) + cell] += change
+
+    # -- What is in use ----------------------------------------------------------
+
+    @property
+    def used(self) -> int:
+        """Bytes of all packs and indexes."""
+        return int(self._rows[:, Cell.BYTES].sum())
+
+    @property
+    def planned(self) -> int:
+        """The same, and what can still be appended."""
+        rows = self._rows
+        active = rows[:, Cell.ACTIVE] > 0
+        return int(rows[:, Cell.BYTES].sum() + (self.pack - rows[active, Cell.TAIL]).sum())
+
+    # -- Packs -------------------------------------------------------------------
+
+    def slot(self, pack: int) -> int:
+        """Where the figures of the pack with this number are."""
+        return pack & self.slots - 1
+
+    def has(self, lane: int, pack: int) -> bool:
+        """Whether there is still a pack of this number."""
+        return self.cells[self._at(lane, pack)] == pack
+
+    def grown(self, lane: int, pack: int, change: int) -> None:
+        """A pack has got *change* bytes more."""
+        self.cells[self._at(lane, pack) + self._table] += change
+        self.add(lane, Cell.BYTES, change)
+
+    def bury(self, lane: int, pack: int, size: int) -> bool:
+        """*size* bytes of a pack are dead; whether all of it is now."""
+        at = self._at(lane, pack)
+        cells, table = self.cells, self._table
+        if cells[at] != pack:
+            return False
+        cells[at + 2 * table] = dead = cells[at + 2 * table] + size
+        return dead >= cells[at + table]
+
+    def _at(self, lane: int, pack: int) -> int:
+        return _PAGE // 8 + lane * self.slots + (pack & self.slots - 1)
+
+    def packs(self, lane: int) -> list[int]:
+        """The numbers of a lane's packs, oldest first."""
+        numbers = self.numbers[lane]
+        return sorted(numbers[numbers > 0].tolist())
+
+    def spared(self) -> tuple[int, int, float] | None:
+        """The lane, the number and the dead share of the full pack with the largest one."""
+        shares = np.where(self._full(), self.dead / np.maximum(self.sizes, 1), -1.0)
+        at = int(shares.argmax())
+        share = float(shares.flat[at])
+        if share < 0.0:
+            return None
+        return at // self.slots, int(self.numbers.flat[at]), share
+
+    def oldest(self, lane: int) -> int | None:
+        """The number of the oldest full pack of a lane."""
+        full = self.numbers[lane][self._full()[lane]]
+        return int(full.min()) if len(full) else None
+
+    def _full(self) -> npt.NDArray[np.bool_]:
+        active: npt.NDArray[np.int64] = self._rows[:, Cell.ACTIVE, None]
+        full: npt.NDArray[np.bool_] = np.logical_and(self.numbers > 0, self.numbers != active)
+        return full
+
+
+def _has_shards(root: int) -> bool:
+    return any(name == shard_name(int(name, 16)) for name in os.listdir(root) if _is_hex(name))
+
+
+def _is_hex(name: str) -> bool:
+    try:
+        int(name, 16)
+    except ValueError:
+        return False
+    return True
+
+
+def _length(slots: int) -> int:
+    return 2 * _PAGE + 3 * LANES * slots * 8
+
+
+def _opened(root: int, shape: Shape, mode: int) -> tuple[int, bool]:
+    """The file, and whether it is a new one."""
+    flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+    try:
+        descriptor = os.open(LANES_FILE, flags, dir_fd=root)
+    except FileNotFoundError:
+        return _made(root, shape, mode), True
+    if _is_sound(descriptor):
+        return descriptor, False
+    # Not written to: another process may have mapped it, and would be killed by a shorter one.
+    os.close(descriptor)
+    return _made(root, shape, mode), True
+
+
+def _is_sound(descriptor: int) -> bool:
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode) or status.st_size < 2 * _PAGE:
+        return False
+    magic, pack, slots = struct.unpack("qqq", os.pread(descriptor, 24, 0))
+    return (
+        magic == _MAGIC
+        and (pack == 0 or _SMALLEST_PACK <= pack <= _LARGEST_PACK)
+        and slots > 0
+        and slots & (slots - 1) == 0
+        and status.st_size == _length(slots)
+    )
+
+
+def _made(root: int, shape: Shape, mode: int) -> int:
+    name = f"{LANES_FILE}.new"  # under the lock of setting up: there is one at a time
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        os.unlink(name, dir_fd=root)
+    except FileNotFoundError:
+        pass
+    descriptor = os.open(name, flags, mode, dir_fd=root)
+    try:
+        # All of it now: on a full disk, a hole that is written to in memory ends the process.
+        os.posix_fallocate(descriptor, 0, _length(shape.slots))
+        os.pwrite(descriptor, struct.pack("qqq", _MAGIC, shape.pack, shape.slots), 0)
+        os.rename(name, LANES_FILE, src_dir_fd=root, dst_dir_fd=root)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
