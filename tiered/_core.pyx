@@ -26,6 +26,7 @@ The parts, in the order of their dependence:
 ``awaited.pxi``     a call of a cached coroutine function
 ``entrance.pxi``    the objects that stand where a function stood
 ``remote.pxi``      what each value from a server passes through
+``packs.pxi``       what each small value in a host's files passes through
 ``region.pxi``      what the calls of a region's functions look into
 ==================  ====================================================================
 """
@@ -41,4 +42,5 @@ include "compiled/door.pxi"
 include "compiled/awaited.pxi"
 include "compiled/entrance.pxi"
 include "compiled/remote.pxi"
+include "compiled/packs.pxi"
 include "compiled/region.pxi"

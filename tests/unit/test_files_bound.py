@@ -235,7 +235,7 @@ def test_who_does_not_get_a_lock_gives_up(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(locks_module, "_PATIENCE", 0.0)
     client, tree = make(tmp_path / "c"), tree_of(tmp_path / "c")
     client.put("k", "v", 100)
-    place = Place.of(client._name("k").signed)
+    place = Place.of(client._name("k"))
     with tree.locks.key(place):
         with pytest.raises(StorageError, match="lock"):
             client.put("k", "w", 100)

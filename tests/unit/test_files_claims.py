@@ -19,7 +19,7 @@ def make(path: Path, clock: ManualClock | None = None) -> FilesCacheClient:
 
 
 def mark_of(client: FilesCacheClient, key: str) -> Path:
-    place = Place.of(client._name(key).signed)
+    place = Place.of(client._name(key))
     return Path(client.path, place.path + ".claim")
 
 

@@ -1,19 +1,45 @@
 """Signatures: keyed BLAKE2b.
 
 Without a key the same construction is a plain digest: it finds bytes that were
-damaged or moved to another key, but anybody can make one.
+damaged or moved to another key, but anybody can make one. Where damage is all that is
+to be found, a CRC does it in a quarter of the time.
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
+import struct
+import zlib
 from collections.abc import Sequence
 from typing import Final
 
 from tiered.errors import CorruptValue
 
-__all__ = ["Signer"]
+__all__ = ["Checksum", "Signer"]
+
+
+class Checksum:
+    """CRC-32, with the methods of a hash object that a :class:`Signer` uses.
+
+    Its digest has 16 bytes as signatures have, of which the last 12 are 0.
+    """
+
+    _LAYOUT: Final = struct.Struct(">I12x")
+
+    __slots__ = ("_sum",)
+
+    def __init__(self, crc: int = 0) -> None:
+        self._sum = crc
+
+    def copy(self) -> Checksum:
+        return Checksum(self._sum)
+
+    def update(self, data: bytes | memoryview) -> None:
+        self._sum = zlib.crc32(data, self._sum)
+
+    def digest(self) -> bytes:
+        return self._LAYOUT.pack(self._sum)
 
 
 class Signer:
@@ -26,6 +52,7 @@ class Signer:
         keys: secrets, newest first; ``str`` is taken as UTF-8. None makes plain digests.
         purpose: of the signatures, up to 16 bytes: one made for another is worth nothing here.
         name: of the argument that holds the keys, for messages.
+        light: without a key, look for damage only.
 
     Attributes:
         keyed: whether there is a secret.
@@ -46,11 +73,16 @@ class Signer:
         *,
         purpose: bytes = b"tiered.value.1",
         name: str = "checksum_key",
+        light: bool = False,
     ) -> None:
         self.keyed = bool(keys)
         self._purpose = purpose
         self._name = name
-        self.prepared = tuple(self._prepare(key) for key in keys or [b""])
+        self.prepared: tuple[hashlib.blake2b | Checksum, ...]
+        if light and not keys:
+            self.prepared = (Checksum(zlib.crc32(purpose)),)
+        else:
+            self.prepared = tuple(self._prepare(key) for key in keys or [b""])
 
     def _prepare(self, key: str | bytes) -> hashlib.blake2b:
         if self.keyed:
@@ -83,7 +115,7 @@ class Signer:
         raise CorruptValue("the signature does not match the value and the key it lies under")
 
     @staticmethod
-    def _digest(prepared: hashlib.blake2b, parts: Sequence[bytes | memoryview]) -> bytes:
+    def _digest(prepared: hashlib.blake2b | Checksum, parts: Sequence[bytes | memoryview]) -> bytes:
         digest = prepared.copy()
         for part in parts:
             digest.update(part)

@@ -88,6 +88,7 @@ class ValueCodec:
         max_value_size: bytes that a value may have, serialised and not compressed.
         guarded: nobody else can write where the values lie: pickle needs no key there.
         more: serialisers of the caller's own, for payloads that go through :meth:`seal`.
+        light: without a key, look for damage only, in a fraction of the time.
 
     Raises:
         ValueError: pickle without a key; an unknown name.
@@ -109,6 +110,7 @@ class ValueCodec:
         max_value_size: int = 128 * 1024 * 1024,
         guarded: bool = False,
         more: Sequence[Serializer] = (),
+        light: bool = False,
     ) -> None:
         self._guarded = guarded
         self._more = tuple(more)
@@ -120,7 +122,7 @@ class ValueCodec:
                 f"checksum_key must be str or bytes (or a list of them), "
                 f"not {type(checksum_key).__name__}"
             )
-        self._signer = Signer(keys or ())
+        self._signer = Signer(keys or (), light=light)
         self._newest = self._signer.prepared[0]
         if self._serializer.executes and not self._may_execute:
             raise ValueError(
@@ -139,15 +141,15 @@ class ValueCodec:
         if self._compressor is not None:
             self._plain_below = min(self._plain_below, self._compress_from)
         self._readers = self._make_readers()
-        opener = (
+        self.opener: Final[Any] = (
             _PlainOpener(self)
             if core is None
             else core.Opener(self._newest, self._readers, Manifest)
         )
-        self.open: Callable[[bytes, bytes], tuple[Any, float, float] | None] = opener.open
+        self.open: Callable[[bytes, bytes], tuple[Any, float, float] | None] = self.opener.open
         """``open(name, data)`` gives ``(value, created, expires)``, or ``None``: that is no miss
         yet, :meth:`decode` may read it, or says what is wrong with it."""
-        self.open_many: Callable[..., list[bytes]] = opener.open_many
+        self.open_many: Callable[..., list[bytes]] = self.opener.open_many
         """``open_many(stored, asked, shift, found)`` puts an ``Entry`` into *found* for each of
         *stored* (data by the server's key), with *shift* seconds added to its expiry. *asked*
         has, for each of these, the key and its names. Returns those that :attr:`open` does not

@@ -125,6 +125,17 @@ cdef class KeyNames:
                 return new_tuple(self._kind, (self._signed + name, self._prefix + name))
         return self._general(key)
 
+    def sign(self, key):
+        """The first of the names of *key* alone."""
+        cdef Py_ssize_t length
+        if PyUnicode_CheckExact(key):
+            length = tiered_plain(<PyObject*>key, LONGEST_PLAIN)
+            if length >= 0:
+                return self._signed + PyBytes_FromFormat(
+                    b"s%zd:%s", length, <char*>PyUnicode_DATA(key)
+                )
+        return self._general.sign(key)
+
     def index(self, keys):
         """By the server's key: each of *keys*, and its names."""
         cdef dict found = {}
@@ -173,6 +184,25 @@ def split_items(bytes data, Py_ssize_t at, set asked, dict found):
     return here - start, False
 
 
+from tiered.codec.sign import Checksum
+from zlib import crc32
+
+
+cdef bytes digest_of(prepared, copy, bytes signed):
+    """What *prepared*, whose copy() is *copy*, makes of *signed*."""
+    cdef bytes mac
+    cdef uint32_t found
+    if type(prepared) is Checksum:
+        found = crc32(signed, prepared._sum)
+        mac = PyBytes_FromStringAndSize(NULL, SIGNATURE)
+        memset(PyBytes_AS_STRING(mac), 0, SIGNATURE)
+        tiered_put_u32(<unsigned char*>PyBytes_AS_STRING(mac), found)
+        return mac
+    digest = copy()
+    digest.update(signed)
+    return digest.digest()
+
+
 def seal(prepared, uint32_t kind, header, bytes name, bytes payload):
     """A small envelope. See ``ValueCodec``, which has the twin."""
     cdef double created, expires, keep, cost
@@ -192,9 +222,7 @@ def seal(prepared, uint32_t kind, header, bytes name, bytes payload):
     tiered_put_u32(at + LENGTH, <uint32_t>length)
     memcpy(at + ENVELOPE, PyBytes_AS_STRING(payload), size - ENVELOPE)
     memcpy(at + size, PyBytes_AS_STRING(name), length)
-    digest = prepared.copy()
-    digest.update(signed)
-    mac = digest.digest()
+    mac = digest_of(prepared, prepared.copy, signed)
     sealed = PyBytes_FromStringAndSize(NULL, size)
     memcpy(PyBytes_AS_STRING(sealed), PyBytes_AS_STRING(mac), SIGNATURE)
     memcpy(
@@ -209,11 +237,13 @@ cdef class Opener:
     See ``tiered.codec.values``, which has the twin.
     """
 
+    cdef object _prepared
     cdef object _copy
     cdef object _manifest
     cdef dict _readers
 
     def __init__(self, prepared, dict readers, manifest):
+        self._prepared = prepared
         self._copy = prepared.copy
         self._readers = readers
         self._manifest = manifest
@@ -230,9 +260,7 @@ cdef class Opener:
         signed = PyBytes_FromStringAndSize(NULL, size - SIGNATURE + length)
         memcpy(PyBytes_AS_STRING(signed), at + SIGNATURE, size - SIGNATURE)
         memcpy(PyBytes_AS_STRING(signed) + size - SIGNATURE, PyBytes_AS_STRING(name), length)
-        digest = self._copy()
-        digest.update(signed)
-        mac = digest.digest()
+        mac = digest_of(self._prepared, self._copy, signed)
         if PyBytes_GET_SIZE(mac) != SIGNATURE or not tiered_same_secret(
             <const unsigned char*>PyBytes_AS_STRING(mac), at
         ):

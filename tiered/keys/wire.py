@@ -65,6 +65,10 @@ class PythonKeyNames:
         # The signature covers the prefix too: a value is not to be moved between those.
         return _new(KeyName, (self.signed + name, wire_key(self._prefix, name)))
 
+    def sign(self, key: Key) -> bytes:
+        """The first of the names of *key* alone: for who asks no server. Raises as a call."""
+        return self.signed + canonical(key)
+
     def index(self, keys: Iterable[Key]) -> dict[bytes, tuple[Key, KeyName]]:
         """By the server's key: each of *keys*, and its names."""
         names = [(key, self(key)) for key in keys]

@@ -31,6 +31,9 @@ class Access:
         strict: let failures through.
         counters: of the client.
 
+    Attributes:
+        opened: the directory, if it is open.
+
     Threads: safe, and in forked children, which open the directory for themselves.
     """
 
@@ -51,30 +54,30 @@ class Access:
         self._clock = clock
         self._counters = counters
         self._reports = Reports("tiered.files", clock)
-        self._tree: Tree | None = None
+        self.opened: Tree | None = None
         fork.register(self)
         self.after_fork()
 
     def after_fork(self) -> None:
         """A child has a slot and locks of its own."""
         self._opening = threading.Lock()
-        tree, self._tree = self._tree, None
+        tree, self.opened = self.opened, None
         if tree is not None:
             tree.close()  # nobody is at it: the other threads are not in this process
 
     def close(self) -> None:
         """Give back all files; the next use opens them again."""
-        self._tree = None  # whoever is at it just now closes them when he is done
+        self.opened = None  # whoever is at it just now closes them when he is done
 
     def tree(self) -> Tree:
         """The open directory. Raises ``OSError`` and ``StorageError``."""
-        tree = self._tree
+        tree = self.opened
         if tree is not None:
             return tree
         with self._opening:
-            if self._tree is None:
-                self._tree = Tree(self.path, self._size, private=self._private, clock=self._clock)
-            return self._tree
+            if self.opened is None:
+                self.opened = Tree(self.path, self._size, private=self._private, clock=self._clock)
+            return self.opened
 
     def read(self, action: Callable[[Tree], T], default: T) -> T:
         """What *action* gives; *default* if it fails, unless the client is strict."""
@@ -124,8 +127,8 @@ class Access:
         if tree.is_current:
             return False
         with self._opening:
-            if self._tree is tree:
-                self._tree = None
+            if self.opened is tree:
+                self.opened = None
         return True
 
     def failed(self, subject: str, message: str, error: BaseException) -> None:

@@ -105,6 +105,7 @@ class FilesCacheClient(CacheClient):
             max_value_size=self._capacity,
             guarded=True,
             more=Layout.serializers,
+            light=True,
         )
         self._pickles = pickles = serializer == "pickle"
         self._access = access = Access(
@@ -117,16 +118,24 @@ class FilesCacheClient(CacheClient):
             counters=self.counters,
         )
         self._evictor = Evictor(self._capacity)
+        self._opener = self._codec.opener
+        self._monotonic = clock.monotonic
         layout = Layout(self._codec, pickles=pickles, limit=self._capacity)
         self._values = Values(layout, access, self._evictor, clock, sync=fsync)
         self._claiming = Claiming(access, clock)
-        self._name = key_names(b"")
+        self._name = key_names(b"").sign
         self._unstorable = 0
 
     # -- Reading ---------------------------------------------------------------
 
     def entry(self, key: Key) -> Entry | None:
-        name = self._name(key)[0]
+        name = self._name(key)
+        tree = self._access.opened
+        # A call less, on the way of each read: most are small values, where nothing has changed.
+        if tree is not None and (reader := tree.packs.reader) is not None:
+            entry = reader.entry(name, self._opener, tree.base, self._monotonic())
+            if entry is not None:
+                return entry
         return self._access.read(lambda tree: self._values.find(tree, name), None)
 
     def entries(self, keys: Iterable[Key]) -> dict[Key, Entry]:
@@ -134,12 +143,12 @@ class FilesCacheClient(CacheClient):
         return {key: entry for key, entry in found if entry is not None}
 
     def versioned(self, key: Key) -> Versioned:
-        name = self._name(key).signed
+        name = self._name(key)
         return self._access.read(lambda tree: self._values.versioned(tree, name), Versioned(None))
 
     def version(self, key: Key) -> object | None:
         """The version of what is held for *key*: not verified, as without a read it cannot be."""
-        name = self._name(key).signed
+        name = self._name(key)
         return self._access.read(lambda tree: self._values.version(tree, name), None)
 
     def near(self, key: Key) -> Entry | None:
@@ -156,7 +165,7 @@ class FilesCacheClient(CacheClient):
         keep: float = 0.0,
         condition: Condition = ALWAYS,
     ) -> bool:
-        name = self._name(key).signed
+        name = self._name(key)
 
         def allows(tree: Tree, place: Place) -> bool:
             if condition is not ALWAYS:
@@ -174,7 +183,7 @@ class FilesCacheClient(CacheClient):
             return False
         if not isinstance(ticket, Ticket):
             return super().fill(key, value, deadline, keep=keep, claim=claim)
-        name = self._name(key).signed
+        name = self._name(key)
         if ticket.name != name:
             claim.lost = True  # of what the key was called before a clear()
             return False
@@ -214,15 +223,15 @@ class FilesCacheClient(CacheClient):
             pass  # the failure before this one was told
 
     def touch(self, key: Key, deadline: float) -> bool:
-        name = self._name(key).signed
+        name = self._name(key)
         return self._access.attempt(lambda tree: self._values.lengthen(tree, name, deadline), False)
 
     def outdate(self, key: Key) -> bool:
-        name, now = self._name(key).signed, self.clock.monotonic()
+        name, now = self._name(key), self.clock.monotonic()
         return self._access.attempt(lambda tree: self._values.end(tree, name, now), False)
 
     def discard(self, key: Key) -> bool:
-        name = self._name(key).signed
+        name = self._name(key)
         return self._access.attempt(lambda tree: self._values.remove(tree, name), False)
 
     def sweep(self, before: float | None) -> int:
@@ -236,10 +245,10 @@ class FilesCacheClient(CacheClient):
 
     def claim(self, key: Key, ttl: float = 10.0) -> Claim | None:
         life = check_number("ttl", ttl, low=0.0, hint="seconds, 0 or more")
-        return self._claiming.claim(self, key, self._name(key).signed, life)
+        return self._claiming.claim(self, key, self._name(key), life)
 
     def revoke(self, key: Key) -> None:
-        self._claiming.revoke(self._name(key).signed)
+        self._claiming.revoke(self._name(key))
 
     # -- What it is ------------------------------------------------------------
 
@@ -316,7 +325,7 @@ class FilesCacheClient(CacheClient):
         return self._access.change(verify)
 
     def explain(self, key: Key) -> Explanation:
-        name = self._name(key).signed
+        name = self._name(key)
 
         def explain(tree: Tree) -> Explanation:
             ttl, facts = self._values.described(tree, name)

@@ -102,7 +102,7 @@ class Counts:
 
     def _map(self, fresh: bool, clock: Clock) -> None:
         shared = mmap.mmap(self.descriptor, os.fstat(self.descriptor).st_size)
-        self._cells = memoryview(shared).cast("q")
+        self._cells: memoryview[int] = memoryview(shared).cast("q")
         self._times = memoryview(shared).cast("d")
         self._rows: npt.NDArray[np.int64] = np.ndarray(
             (len(_Row), _SLOTS), np.int64, buffer=shared, offset=_PAGE
@@ -194,6 +194,11 @@ class Counts:
     def touch(self, stamp: int) -> None:
         """What has *stamp* is used now."""
         self._cells[self._first_stamp + (stamp & self._mask)] = self.tick()
+
+    @property
+    def clock_of_accesses(self) -> tuple[memoryview[int], int]:
+        """Shared memory, and where in it the last tick is."""
+        return self._cells, _TICK
 
     def tick(self) -> int:
         """The time of an access; each is later than those before it."""

@@ -23,8 +23,8 @@ _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
 _ATTEMPTS: Final = 5
 
-_GRAIN: Final = 1e9
-"""Nanoseconds after which two changes of a directory have different times, on any system."""
+_GRAIN: Final = 5e7
+"""Nanoseconds after which two changes of a directory have different times."""
 
 
 class Tree:
@@ -44,6 +44,7 @@ class Tree:
         mode: who may open files that are made, as others may open the directory.
         locks, counts, lanes: of the directory.
         packs: small values.
+        base: see :class:`Counts`.
 
     Raises:
         OSError: it cannot be opened.
@@ -85,6 +86,7 @@ class Tree:
             with self.locks.setup():
                 self.counts = Counts(root, self.locks, size, self.mode, clock)
                 self._kept(self.counts.descriptor)
+                self.base = self.counts.base
                 self._open_packs(size)
         except FileNotFoundError:
             return False

@@ -3,29 +3,38 @@
 from __future__ import annotations
 
 import errno
+import mmap
 import os
 from typing import Final
 
+from tiered.acceleration import core
 from tiered.clients.files.names import pack_name
 from tiered.clients.files.packs.lanes import Lanes
 
-__all__ = ["PackFiles"]
+__all__ = ["PACK_BITS", "OpenFile", "PackFiles"]
+
+PACK_BITS: Final = 40
+"""Of the number of an open pack; the lane's is above them."""
 
 _FLAGS: Final = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _MOST: Final = 256
 """Files that a process keeps open."""
 
 
-class _Open:
-    """An open file, closed when nobody reads it any more."""
+class OpenFile:
+    """An open pack of at most *size* bytes, closed when nobody reads it any more."""
 
     __slots__ = ("descriptor",)
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, size: int) -> None:
         self.descriptor: Final = descriptor
 
     def __del__(self) -> None:
         os.close(self.descriptor)
+
+
+open_pack: Final[type[OpenFile]] = OpenFile if core is None else core.MappedPack
+"""The compiled one is mapped as well."""
 
 
 class PackFiles:
@@ -34,12 +43,13 @@ class PackFiles:
     Args:
         directory: open, with the packs in it; it is closed by its owner.
         lanes: tells which packs there are.
+        kept: what is open, by ``lane << PACK_BITS | pack``.
     """
 
-    def __init__(self, directory: int, lanes: Lanes) -> None:
+    def __init__(self, directory: int, lanes: Lanes, kept: dict[int, OpenFile]) -> None:
         self._directory = directory
         self._lanes = lanes
-        self._open: dict[tuple[int, int], _Open] = {}
+        self._open = kept
 
     def open(self, name: str) -> int:
         """A file of the directory. Raises ``OSError``."""
@@ -47,7 +57,7 @@ class PackFiles:
 
     def read(self, lane: int, pack: int, start: int, length: int) -> bytes:
         """What is there; too little, or nothing, of a pack that is gone. Raises ``OSError``."""
-        file = self._open.get((lane, pack))
+        file = self._open.get(lane << PACK_BITS | pack)
         if file is None:
             try:
                 file = self._opened(lane, pack)
@@ -57,7 +67,7 @@ class PackFiles:
 
     def write(self, lane: int, pack: int, start: int, data: bytes) -> None:
         """Write all of *data*. Raises ``OSError``."""
-        file = self._open.get((lane, pack)) or self._opened(lane, pack)
+        file = self._open.get(lane << PACK_BITS | pack) or self._opened(lane, pack)
         if os.pwrite(file.descriptor, data, start) != len(data):
             raise OSError(errno.ENOSPC, "there is no room on the disk")
 
@@ -90,10 +100,19 @@ class PackFiles:
         """Remove a pack. What others have open of it takes no room any more."""
         name = pack_name(lane, pack)
         try:
-            file = self._open.pop((lane, pack), None) or _Open(self.open(name))
-            os.ftruncate(file.descriptor, 0)
+            descriptor = self.open(name)
         except OSError:
-            pass  # it is gone
+            return
+        try:
+            if size := os.fstat(descriptor).st_size:
+                # Not cut to nothing: others may be reading their mapping of it just now.
+                with mmap.mmap(descriptor, size) as mapped:
+                    mapped.madvise(mmap.MADV_REMOVE)
+        except OSError:
+            pass  # not each file system can do that: it stays until they close it
+        finally:
+            os.close(descriptor)
+        self._open.pop(lane << PACK_BITS | pack, None)
         self.remove(name)
 
     def remove(self, name: str) -> bool:
@@ -108,12 +127,12 @@ class PackFiles:
         """Of all files. Raises ``OSError``."""
         return os.listdir(self._directory)
 
-    def _opened(self, lane: int, pack: int) -> _Open:
-        file = _Open(self.open(pack_name(lane, pack)))
+    def _opened(self, lane: int, pack: int) -> OpenFile:
+        file = open_pack(self.open(pack_name(lane, pack)), self._lanes.pack)
         kept = self._open
         if len(kept) >= _MOST:
             for key in list(kept):
-                if len(kept) >= _MOST or not self._lanes.has(*key):
+                if len(kept) >= _MOST or not self._lanes.has(*divmod(key, 1 << PACK_BITS)):
                     kept.pop(key, None)
-        kept[lane, pack] = file
+        kept[lane << PACK_BITS | pack] = file
         return file

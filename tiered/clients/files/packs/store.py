@@ -5,22 +5,46 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Iterator
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from tiered.acceleration import core
 from tiered.clients.files.counts import Counts
 from tiered.clients.files.locks import Locks
 from tiered.clients.files.names import LANES, Place, index_name, pack_name
-from tiered.clients.files.packs.files import PackFiles
+from tiered.clients.files.packs.files import OpenFile, PackFiles
 from tiered.clients.files.packs.index import Index, Spot, lengths_of, packs_of, spot_of
 from tiered.clients.files.packs.lanes import PACKED_UP_TO, Cell, Lanes
 from tiered.clients.files.packs.records import HEAD, Record, unpack_record
+from tiered.entry import Entry
 
 __all__ = ["Found", "Packs"]
 
 _ATTEMPTS: Final = 4
+
+
+class PackReader(Protocol):
+    """Finds small values where all that is needed is known and open; compiled.
+
+    Attributes:
+        files: open packs, by ``lane << PACK_BITS | pack``.
+    """
+
+    files: dict[int, OpenFile]
+
+    def attach(self, lane: int, number: int, cells: memoryview[int]) -> None:
+        """Read a lane by this index from now on."""
+
+    def entry(self, name: bytes, opener: Any, base: float, now: float) -> Entry | None:
+        """What is held for the key with this name; ``None`` is no miss yet.
+
+        Args:
+            opener: of the codec.
+            base: see ``Counts``.
+            now: monotonic; what was made later than that is not believed.
+        """
 
 
 class Found(NamedTuple):
@@ -52,6 +76,7 @@ class Packs:
     Attributes:
         files: the packs themselves.
         limit: bytes that a record may have; 0 if nothing is packed.
+        reader: reads in the usual case, if the compiled core is in use.
 
     Threads: safe.
     """
@@ -65,7 +90,11 @@ class Packs:
         self._counts = counts
         self._locks = locks
         self._mode = mode
-        self.files = PackFiles(directory, lanes)
+        self.reader: Final[PackReader | None] = (
+            None if core is None else core.PackReader(lanes.cells, *counts.clock_of_accesses)
+        )
+        kept = {} if self.reader is None else self.reader.files
+        self.files = PackFiles(directory, lanes, kept)
         self._indexes: list[Index | None] = [None] * LANES
 
     # -- Reading -----------------------------------------------------------------
@@ -279,9 +308,14 @@ class Packs:
                 index = Index(descriptor, number)
             finally:
                 os.close(descriptor)
-            self._indexes[lane] = index
+            self._attach(lane, index)
             return index
         return None
+
+    def _attach(self, lane: int, index: Index) -> None:
+        self._indexes[lane] = index
+        if self.reader is not None:
+            self.reader.attach(lane, index.number, index.cells)
 
     def _has_room(self, lane: int, size: int) -> bool:
         lanes = self.lanes
@@ -332,7 +366,7 @@ class Packs:
             index.copy_to(larger)
         lanes.set(lane, Cell.NEXT, number)
         lanes.set(lane, Cell.INDEX, number)
-        self._indexes[lane] = larger
+        self._attach(lane, larger)
         lanes.add(lane, Cell.BYTES, larger.size)
         if index is not None:
             lanes.add(lane, Cell.BYTES, -index.size)
