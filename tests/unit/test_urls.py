@@ -395,6 +395,7 @@ def test_secrets_that_are_no_text_are_bytes(made: Made, monkeypatch: pytest.Monk
         (b"a key", b"a key"),
         (b"a key\n", b"a key"),
         (b"a key\r\n", b"a key"),
+        (b"a key\r", b"a key\r"),
         (b" a key \n\n", b" a key \n"),
         (b"two\nlines", b"two\nlines"),
         (b"\xff\x00", b"\xff\x00"),

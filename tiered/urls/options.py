@@ -32,8 +32,6 @@ __all__ = [
 
 _WHOLE: Final = re.compile("[-+]?[0-9]{1,18}")
 _NUMBER: Final = re.compile(r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)(e[-+]?[0-9]{1,3})?", re.IGNORECASE)
-_LONGEST: Final = 40
-"""Characters of a number."""
 
 FLAGS: Final = {"true": True, "false": False}
 """The words for yes and no."""
@@ -103,7 +101,7 @@ def number(text: str) -> float | None:
         return math.inf
     if _WHOLE.fullmatch(text):
         return int(text)
-    if len(text) > _LONGEST or not _NUMBER.fullmatch(text):
+    if not _NUMBER.fullmatch(text):
         return None
     value = float(text)
     return value if math.isfinite(value) else None

@@ -77,7 +77,7 @@ def _content(name: str, path: str) -> bytes:
             f"{name} names the file {path!r}, which has more than {_LARGEST} bytes: that is no key"
         )
     # Editors and echo end a line; nobody means that end to be part of the secret.
-    content = content.removesuffix(b"\n").removesuffix(b"\r")
+    content = content.removesuffix(b"\r\n" if content.endswith(b"\r\n") else b"\n")
     if not content:
         raise ValueError(f"{name} names the file {path!r}, which is empty")
     return content
