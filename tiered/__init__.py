@@ -55,6 +55,7 @@ __all__ = [
     "accelerated",
     "cached",
     "coherent_cached",
+    "from_url",
     "makeFutureWrapper",
 ]
 
@@ -98,6 +99,7 @@ if TYPE_CHECKING:
     from tiered.routing.dns import DnsDiscovery, SrvDiscovery
     from tiered.sentinels import FOREVER, MISSING
     from tiered.typing import Clock
+    from tiered.urls import from_url
 
     __version__: str
     from tiered.acceleration import accelerated
@@ -148,6 +150,7 @@ _HOMES = {
     "accelerated": "tiered.acceleration",
     "cached": "tiered.decorators",
     "coherent_cached": "tiered.decorators",
+    "from_url": "tiered.urls",
     "makeFutureWrapper": "tiered.concurrency.wrapping",
 }
 

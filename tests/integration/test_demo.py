@@ -4,85 +4,21 @@ from __future__ import annotations
 
 import json
 import os
-import select
 import signal
 import socket
 import subprocess
-import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.integration.demos import Demo, alive, check, until
 from tests.integration.peers import Raw
 from tiered.cli.demo import command, server
 from tiered.cli.demo.server import PrivateMemcached, answers
 from tiered.cli.main import main
-
-PATIENCE = 60.0
-
-
-def until(condition: Callable[[], object]) -> bool:
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        if condition():
-            return True
-        time.sleep(0.01)
-    return False
-
-
-class Demo:
-    """``python -m tiered demo`` in a session of its own, as a shell starts it."""
-
-    def __init__(self, *options: str) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-u", "-m", "tiered", "demo", *options],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-        )
-        assert self.process.stderr is not None
-        self.said = b""
-
-    def await_words(self, words: bytes) -> None:
-        """Until *words* were said on standard error."""
-        stream = self.process.stderr
-        assert stream is not None
-        while words not in self.said:
-            assert select.select([stream], [], [], PATIENCE)[0], self.said
-            part = os.read(stream.fileno(), 65536)
-            assert part, self.said
-            self.said += part
-
-    def server(self) -> str:
-        """The address of its private memcached."""
-        self.await_words(b"\n")
-        words = self.said.splitlines()[0].decode()
-        assert "a private memcached at " in words
-        return words.rpartition(" ")[2]
-
-    def end(self) -> tuple[int, bytes, bytes]:
-        """Status, output and errors, once it has ended."""
-        output, errors = self.process.communicate(timeout=PATIENCE)
-        return self.process.returncode, output, self.said + errors
-
-    def family(self) -> list[int]:
-        """The processes that it has started, and theirs."""
-        found = [self.process.pid]
-        for pid in found:
-            path = Path(f"/proc/{pid}/task/{pid}/children")
-            found += [int(child) for child in path.read_text().split()] if path.exists() else []
-        return found[1:]
-
-
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 @pytest.fixture
@@ -98,23 +34,6 @@ def demo(memcached: PrivateMemcached) -> Iterator[Callable[..., Demo]]:
     for one in started:
         one.process.kill()
         one.process.communicate()
-
-
-def check(data: dict[str, Any]) -> None:
-    """What holds for every run."""
-    answered, computations, spent = data["answers"], data["computations"], data["time"]
-    assert data["workers"] == 2
-    assert data["requests"] == sum(one["count"] for one in answered.values()) > 0
-    assert sum(one["share"] for one in answered.values()) == pytest.approx(1)
-    assert data["hits"] == {tier: answered[tier]["count"] for tier in ("L1", "L2")}
-    assert answered["computed"]["count"] == computations["total"]
-    assert computations["distinct_keys"] == data["keys"]["asked"] <= data["keys"]["known"]
-    assert computations["repeated"] == computations["total"] - computations["distinct_keys"]
-    assert all(0 < one["p50"] <= one["p99"] for one in answered.values() if one["count"])
-    assert spent["without_cache"] == pytest.approx(spent["spent"] + spent["saved"])
-    assert data["errors"] == 0
-    assert data["coherence"]["stale"] == 0
-    assert data["coherence"]["checked"] == data["requests"]
 
 
 def test_with_a_private_memcached_each_key_is_computed_once(demo: Callable[..., Demo]) -> None:
@@ -162,19 +81,6 @@ def test_without_a_memcached_each_worker_has_its_own(demo: Callable[..., Demo]) 
     assert data["hits"]["L2"] == data["answers"]["waited"]["count"] == 0
     assert data["computations"]["repeated"] > 0
     assert "none (--no-memcached)" in data["shared_tier"]
-
-
-def test_without_a_server_that_answers_and_a_program_to_start_it_says_so_and_runs(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(command, "answers", lambda address: False)
-    monkeypatch.setattr(server, "_binary", lambda: None)
-    assert main(["demo", "--workers", "2", "--seconds", "0.2", "--json"]) == 0
-    said = capsys.readouterr()
-    data = json.loads(said.out)
-    check(data)
-    assert "none is installed, so each worker has only its own cache" in data["shared_tier"]
-    assert data["shared_tier"] in said.err
 
 
 @pytest.mark.parametrize("options", [[], ["--no-memcached"]])

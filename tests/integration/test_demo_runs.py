@@ -71,6 +71,7 @@ def test_a_server_that_does_not_answer_is_an_error() -> None:
         ["--seconds", "soon"],
         ["--memcached", "host:port"],
         ["--memcached", "localhost:1", "--no-memcached"],
+        ["--files", "--no-memcached"],
         ["--no-such-option"],
     ],
 )
@@ -146,5 +147,5 @@ def test_the_version_and_the_help_are_told() -> None:
     assert done.stdout.startswith("tiered 0.")
     help_ = run("--help")
     assert help_.returncode == 0
-    for option in ("--workers", "--seconds", "--memcached", "--no-memcached", "--json"):
+    for option in ("--workers", "--seconds", "--memcached", "--files", "--no-memcached", "--json"):
         assert option in help_.stdout

@@ -10,11 +10,13 @@ from typing import Any, assert_type
 from tiered import (
     NO_NAMESPACE,
     AsyncCachedFunction,
+    CacheClient,
     CachedFunction,
     Entry,
     InprocCacheClient,
     MultiResult,
     cached,
+    from_url,
 )
 from tiered.clients.claims import AsyncClaim
 from tiered.dogpile import Lock, NameRegistry, ThreadMutex
@@ -22,6 +24,7 @@ from tiered.region import make_region
 from tiered.typing import Key
 
 client = InprocCacheClient(10)
+assert_type(from_url("inproc:10 | null:"), CacheClient)
 
 
 @cached(client, 60)

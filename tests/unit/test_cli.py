@@ -20,14 +20,17 @@ import pytest
 
 import tiered
 from tiered.cli.demo import arguments as demo
-from tiered.cli.demo import command, server, worker
+from tiered.cli.demo import command, server, shared, worker
 from tiered.cli.demo.report import Report
 from tiered.cli.demo.server import PrivateMemcached
+from tiered.cli.demo.shared import Files, SharedTier
 from tiered.cli.demo.worker import SOURCES, Job, Progress
 from tiered.cli.demo.workload import find_modules, module_metrics, python_version, zipf_requests
 from tiered.cli.main import main
 from tiered.clients.base import CacheClient
+from tiered.clients.files import FilesCacheClient
 from tiered.clients.inproc import InprocCacheClient
+from tiered.clients.memcached import MemcachedClient
 from tiered.stats.histogram import TimingHistogram
 
 # -- Arguments -------------------------------------------------------------------------
@@ -42,7 +45,8 @@ def parsed(*arguments: str) -> argparse.Namespace:
 def test_the_options_of_the_demo_have_defaults() -> None:
     options = parsed()
     assert (options.workers, options.seconds, options.memcached) == (4, 10.0, None)
-    assert (options.no_memcached, options.json, options.run) == (False, False, demo.run)
+    assert (options.no_memcached, options.files, options.json) == (False, False, False)
+    assert options.run is demo.run
 
 
 def test_the_options_of_the_demo_are_read() -> None:
@@ -91,6 +95,7 @@ def test_an_argument_that_cannot_be_right_is_named_with_what_would_be(
         (["demo", "--fast"], "unrecognized arguments: --fast"),
         (["demo", "--workers"], "argument --workers: expected one argument"),
         (["demo", "--memcached", "a:1", "--no-memcached"], "not allowed with argument"),
+        (["demo", "--files", "--no-memcached"], "not allowed with argument"),
     ],
 )
 def test_what_the_command_line_does_not_know_is_refused(
@@ -125,7 +130,7 @@ def test_help_and_version_are_told(
 
 @pytest.fixture
 def nothing_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(command, "answers", lambda address: False)
+    monkeypatch.setattr(shared, "answers", lambda address: False)
 
 
 @pytest.fixture
@@ -141,12 +146,30 @@ def no_workers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("nothing_answers", "nothing_installed", "no_workers")
-def test_where_no_memcached_is_the_demo_runs_without(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["demo", "--json"]) == 0
+@pytest.mark.parametrize(
+    ("arguments", "note"),
+    [
+        (
+            [],
+            "removed at the end: no memcached answers at 127.0.0.1:11211 and none is installed",
+        ),
+        (["--files"], "removed at the end"),
+    ],
+)
+def test_where_no_memcached_is_the_demo_runs_on_files(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], note: str
+) -> None:
+    assert main(["demo", "--json", *arguments]) == 0
     said = capsys.readouterr()
     tier = json.loads(said.out)["shared_tier"]
-    assert "no memcached answers at 127.0.0.1:11211 and none is installed" in tier
+    path = re.fullmatch(rf"files in (/\S+) \({note}\)", tier)
+    assert path is not None
+    assert not Path(path[1]).exists()
     assert tier in said.err
+
+
+@pytest.mark.usefixtures("nothing_installed")
+def test_a_memcached_that_is_not_installed_does_not_start() -> None:
     with pytest.raises(FileNotFoundError, match="memcached is not installed"):
         PrivateMemcached().start()
 
@@ -170,15 +193,16 @@ def test_an_address_where_nothing_answers_is_told(capsys: pytest.CaptureFixture[
 
 @pytest.mark.usefixtures("no_workers")
 @pytest.mark.parametrize(
-    ("arguments", "address"),
+    ("arguments", "address", "files"),
     [
-        ([], "127.0.0.1:11211"),
-        (["--memcached", "cache"], "cache:11211"),
-        (["--no-memcached"], None),
+        ([], "127.0.0.1:11211", False),
+        (["--memcached", "cache"], "cache:11211", False),
+        (["--files"], None, True),
+        (["--no-memcached"], None, False),
     ],
 )
-def test_workers_are_told_which_server_to_use(
-    monkeypatch: pytest.MonkeyPatch, arguments: list[str], address: str | None
+def test_workers_are_told_what_to_share(
+    monkeypatch: pytest.MonkeyPatch, arguments: list[str], address: str | None, files: bool
 ) -> None:
     told: list[Job] = []
 
@@ -186,11 +210,13 @@ def test_workers_are_told_which_server_to_use(
         told.extend(jobs)
         return False
 
-    monkeypatch.setattr(command, "answers", lambda address: True)
+    monkeypatch.setattr(shared, "answers", lambda address: True)
     monkeypatch.setattr(command, "_watch", watch)
     assert main(["demo", "--workers", "3", "--seconds", "7", *arguments]) == 0
     assert [job.number for job in told] == [0, 1, 2]
-    assert {(job.memcached, job.seconds) for job in told} == {(address, 7.0)}
+    assert {(job.shared.memcached, job.seconds) for job in told} == {(address, 7.0)}
+    assert len({job.shared for job in told}) == 1
+    assert (told[0].shared.files is not None) is files
     assert len({job.secret for job in told}) == 1  # else they would not read each other's values
     assert len({job.coherence for job in told}) == 1
 
@@ -439,6 +465,9 @@ def test_popular_modules_are_asked_for_as_zipf_says() -> None:
 # -- A worker --------------------------------------------------------------------------
 
 
+NOTHING = SharedTier("none")
+
+
 @pytest.fixture
 def job(tmp_path: Path) -> Job:
     modules = []
@@ -446,7 +475,7 @@ def job(tmp_path: Path) -> Job:
         path = tmp_path / f"module{number}.py"
         path.write_text("x = 1\n")
         modules.append(str(path))
-    return Job(0, modules, None, "a secret", seconds=1000)
+    return Job(0, modules, NOTHING, "a secret", seconds=1000)
 
 
 @pytest.fixture(autouse=True)
@@ -462,15 +491,18 @@ def test_a_workers_client_has_the_tiers_that_there_are(job: Job) -> None:
     near, far = worker._clients(job)
     assert near.capacity == 2  # too small on purpose, or a second tier would have nothing to do
     assert far is None
-    assert worker._clients(Job(0, job.modules, "localhost:1", "a secret", 1))[1] is not None
-    assert worker._clients(Job(0, ["one"], None, "a secret", 1))[0].capacity == 1
+    server = SharedTier("a server", memcached="localhost:1")
+    assert type(worker._clients(Job(0, job.modules, server, "s", 1))[1]) is MemcachedClient
+    files = SharedTier("files", files=Files("/there/is/none"))
+    assert type(worker._clients(Job(0, job.modules, files, "s", 1))[1]) is FilesCacheClient
+    assert worker._clients(Job(0, ["one"], NOTHING, "s", 1))[0].capacity == 1
 
 
 def test_a_worker_serves_its_time_and_says_that_it_is_done(
     job: Job, pipes: tuple[Connection, Connection]
 ) -> None:
     ours, theirs = pipes
-    worker.serve(Job(0, job.modules, None, "a secret", seconds=1e-9), theirs)
+    worker.serve(Job(0, job.modules, NOTHING, "a secret", seconds=1e-9), theirs)
     said: Progress = ours.recv()
     assert said.done
     assert len(said.computed) == 1

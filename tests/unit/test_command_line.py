@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
-from tiered.cli.demo import command, server, worker
+from tiered.cli.demo import server, shared, worker
 from tiered.cli.demo.report import Report
 from tiered.cli.demo.server import PrivateMemcached, answers
+from tiered.cli.demo.shared import SharedTier, shared_tier
 from tiered.cli.demo.worker import Job, Progress
 from tiered.cli.demo.workload import find_modules, module_metrics, zipf_requests
 from tiered.decorators import cached
@@ -22,25 +23,32 @@ from tiered.stats.histogram import TimingHistogram
 
 
 def options(**given: Any) -> argparse.Namespace:
-    return argparse.Namespace(**{"no_memcached": False, "memcached": None, **given})
+    return argparse.Namespace(**{"no_memcached": False, "files": False, "memcached": None, **given})
 
 
 def test_without_a_server_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(command, "answers", lambda address: False)
+    monkeypatch.setattr(shared, "answers", lambda address: False)
     monkeypatch.setattr(PrivateMemcached, "installed", staticmethod(lambda: False))
     with contextlib.ExitStack() as cleanup:
-        address, words = command._shared_tier(options(), cleanup)
-    assert address is None
-    assert "none is installed, so each worker has only its own cache" in words
+        tier = shared_tier(options(), cleanup)
+        assert tier.memcached is None
+        assert tier.files is not None
+        assert Path(tier.files.path).is_dir()
+        assert tier.words.startswith(
+            f"files in {tier.files.path} (removed at the end: no memcached"
+        )
+    assert not Path(tier.files.path).exists()
 
 
 def test_a_server_that_answers_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(command, "answers", lambda address: True)
+    monkeypatch.setattr(shared, "answers", lambda address: True)
     with contextlib.ExitStack() as cleanup:
-        assert command._shared_tier(options(), cleanup)[0] == "127.0.0.1:11211"
+        assert shared_tier(options(), cleanup).memcached == "127.0.0.1:11211"
         given = options(memcached="10.0.0.1:5")
-        assert command._shared_tier(given, cleanup) == ("10.0.0.1:5", "memcached at 10.0.0.1:5")
-        assert command._shared_tier(options(no_memcached=True), cleanup)[0] is None
+        told = SharedTier("memcached at 10.0.0.1:5", memcached="10.0.0.1:5")
+        assert shared_tier(given, cleanup) == told
+        nothing = shared_tier(options(no_memcached=True), cleanup)
+        assert (nothing.memcached, nothing.files, nothing.client("s")) == (None, None, None)
 
 
 def test_answers_asks(memcached: PrivateMemcached) -> None:
@@ -122,7 +130,7 @@ def test_requests_are_zipf_distributed() -> None:
 
 def test_a_worker_reports_and_stops_when_told() -> None:
     ours, theirs = Pipe()
-    job = Job(0, find_modules(5), None, "secret", seconds=1000)
+    job = Job(0, find_modules(5), SharedTier("none"), "secret", seconds=1000)
     ours.send("stop")
     worker._serve(job, cached(worker._clients(job)[0], 60)(module_metrics), None, theirs)
     said = ours.recv()
@@ -137,6 +145,7 @@ def test_a_worker_whose_parent_is_gone_ends(memcached: PrivateMemcached) -> None
     ours.close()
     previous = signal.getsignal(signal.SIGINT)
     try:
-        worker.serve(Job(0, find_modules(5), memcached.address, "secret", 1000), theirs)
+        tier = SharedTier("a server", memcached=memcached.address)
+        worker.serve(Job(0, find_modules(5), tier, "secret", 1000), theirs)
     finally:
         signal.signal(signal.SIGINT, previous)

@@ -7,11 +7,11 @@ import re
 from collections.abc import Callable
 from typing import Final
 
+from tiered.sizes import parse_size
+
 __all__ = ["byte_size", "seconds", "whole"]
 
 _LONGEST: Final = 86_400.0
-_UNITS: Final = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
-_SIZE: Final = re.compile(r"([0-9]{1,15})([KMGT]?)B?", re.IGNORECASE)
 
 
 def seconds(text: str) -> float:
@@ -39,10 +39,9 @@ def whole(low: int, high: int) -> Callable[[str], int]:
 
 
 def byte_size(text: str) -> int:
-    """A number of bytes, such as ``500M`` or ``2GB``."""
-    match = _SIZE.fullmatch(text)
-    size = int(match[1]) * _UNITS[match[2].upper()] if match else 0
-    if not size:
+    """A number of bytes, such as ``500M``, ``2GB`` or ``1GiB``."""
+    size = parse_size(text)
+    if size is None:
         raise argparse.ArgumentTypeError(
             f"must be a number of bytes such as 1000000, 500M or 2G, not {text!r}"
         )

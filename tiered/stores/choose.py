@@ -12,7 +12,7 @@ from tiered.stores.s3fifo import LockedS3FIFOStore, S3FIFOStore
 from tiered.typing import OnEvict, Store, Weigher
 from tiered.validation import check_number
 
-__all__ = ["choose_store"]
+__all__ = ["POLICY_NAMES", "choose_store"]
 
 
 def _own() -> dict[str, type[Any]]:
@@ -25,6 +25,9 @@ def _own() -> dict[str, type[Any]]:
 
 _OWN: Final = _own()
 """The policies of this package, with their stores."""
+
+POLICY_NAMES: Final = tuple(sorted([*_OWN, *POLICIES]))
+"""All policies, by the name that users give."""
 
 
 def choose_store(
@@ -56,4 +59,4 @@ def choose_store(
         return own
     if policy in POLICIES:
         return policy_store(policy, size, weigher, on_evict)
-    raise ValueError(f"policy must be one of {sorted([*_OWN, *POLICIES])}, not {policy!r}")
+    raise ValueError(f"policy must be one of {list(POLICY_NAMES)}, not {policy!r}")

@@ -15,7 +15,8 @@ Several worker processes answer requests for metrics of the Python modules on th
 machine, through a small cache in each process and one that they share. Popular modules
 are asked for more often, as on any web site. The shared cache is a memcached: the one at
 --memcached or 127.0.0.1:11211 if it answers, else a private one, started for the demo and
-stopped with it. Without any, each worker has its own cache only.
+stopped with it. Where none is installed, and with --files, it is a temporary directory, which
+is removed at the end.
 
 The workers also change notices, many times a second, and a bus keeps what they hold in step.
 Its broker is killed in the middle of the run; a worker takes over. No answer may be out of
@@ -35,6 +36,9 @@ def add_to(commands: Any) -> None:
     where = parser.add_mutually_exclusive_group()
     where.add_argument(
         "--memcached", type=_address, metavar="HOST:PORT", help="use this server as shared tier"
+    )
+    where.add_argument(
+        "--files", action="store_true", help="use files in a temporary directory as shared tier"
     )
     where.add_argument(
         "--no-memcached", action="store_true", help="no shared tier: one cache per worker"

@@ -1,4 +1,4 @@
-"""The demo: starts workers, a broker and, if there is none, a server; shows; cleans up."""
+"""The demo: starts workers, a broker and what they share; shows; cleans up."""
 
 from __future__ import annotations
 
@@ -22,14 +22,13 @@ from tiered.cli.demo.board import Board
 from tiered.cli.demo.broker import BrokerProcess
 from tiered.cli.demo.coherent import DETECTION, Coherence
 from tiered.cli.demo.report import Report
-from tiered.cli.demo.server import PrivateMemcached, answers
+from tiered.cli.demo.shared import shared_tier
 from tiered.cli.demo.worker import Job, Progress, serve
 from tiered.cli.demo.workload import find_modules
 
 __all__ = ["run"]
 
 _CONTEXT: Final = multiprocessing.get_context("spawn")
-_USUAL_ADDRESS: Final = "127.0.0.1:11211"
 _INTERRUPTED: Final = 130
 _STOP_WITHIN: Final = 5.0
 
@@ -41,22 +40,22 @@ def run(options: argparse.Namespace) -> int:
     report: Report | None = None
     interrupted, lost = False, 0
     try:
-        # The signals first, and the server last to go: an interruption is met at any moment.
+        # The signals first, and what is shared last to go: an interruption is met at any moment.
         with _ending_on_signals(), contextlib.ExitStack() as cleanup:
             try:
-                address, shared_tier = _shared_tier(options, cleanup)
+                shared = shared_tier(options, cleanup)
             except OSError as error:
                 print(f"tiered demo: {error}", file=sys.stderr)
                 return 1
-            print(f"shared tier: {shared_tier}", file=say, flush=True)
+            print(f"shared tier: {shared.words}", file=say, flush=True)
             modules = find_modules()
-            report = Report(options.workers, len(modules), shared_tier)
+            report = Report(options.workers, len(modules), shared.words)
             secret = secrets.token_hex(8)
             broker = BrokerProcess(secret)
             board = Board(_CONTEXT)
             coherence = Coherence(broker.address, board, options.workers)
             jobs = [
-                Job(number, modules, address, secret, options.seconds, coherence)
+                Job(number, modules, shared, secret, options.seconds, coherence)
                 for number in range(options.workers)
             ]
             try:
@@ -80,27 +79,6 @@ def run(options: argparse.Namespace) -> int:
     if stale:
         print(f"tiered demo: {stale} answers were out of date", file=sys.stderr)
     return 1 if lost or stale else 0
-
-
-def _shared_tier(
-    options: argparse.Namespace, cleanup: contextlib.ExitStack
-) -> tuple[str | None, str]:
-    """The address of the server to use, if any, and what to call it."""
-    if options.no_memcached:
-        return None, "none (--no-memcached): each worker has only its own cache"
-    if options.memcached is not None:
-        if not answers(options.memcached):
-            raise OSError(f"no memcached answers at {options.memcached}")
-        return options.memcached, f"memcached at {options.memcached}"
-    if answers(_USUAL_ADDRESS):
-        return _USUAL_ADDRESS, f"memcached at {_USUAL_ADDRESS}"
-    if PrivateMemcached.installed():
-        server = cleanup.enter_context(PrivateMemcached())
-        return server.address, f"a private memcached at {server.address}"
-    return None, (
-        "none: no memcached answers at 127.0.0.1:11211 and none is installed, "
-        "so each worker has only its own cache"
-    )
 
 
 def _watch(jobs: list[Job], report: Report, say: TextIO, broker: BrokerProcess) -> int:

@@ -10,9 +10,10 @@ from multiprocessing.connection import Connection
 from typing import Final
 
 from tiered.cli.demo.coherent import Coherence, Figures, Participant
+from tiered.cli.demo.shared import SharedTier
 from tiered.cli.demo.workload import ModuleMetrics, module_metrics, zipf_requests
+from tiered.clients.base import CacheClient
 from tiered.clients.inproc import InprocCacheClient
-from tiered.clients.memcached import MemcachedClient
 from tiered.clients.tiered import TieredInclusiveClient
 from tiered.decorators import CachedFunction, cached
 from tiered.stats.histogram import TimingHistogram
@@ -35,15 +36,15 @@ class Job:
     Attributes:
         number: from 0; seeds its choice of requests.
         modules: the keys, the most popular first.
-        memcached: ``host:port`` of the shared tier, or ``None`` for none.
-        secret: signs the values on the server; also keeps runs apart.
+        shared: the tier that all workers share, if any.
+        secret: signs the values there; also keeps runs apart.
         seconds: how long to serve.
         coherence: the bus that keeps the workers in step, if any.
     """
 
     number: int
     modules: list[str]
-    memcached: str | None
+    shared: SharedTier
     secret: str
     seconds: float
     coherence: Coherence | None = None
@@ -92,11 +93,8 @@ def serve(job: Job, pipe: Connection) -> None:
         metrics.client.close()
 
 
-def _clients(job: Job) -> tuple[InprocCacheClient, MemcachedClient | None]:
-    near = InprocCacheClient(max(len(job.modules) // 4, 1))
-    if job.memcached is None:
-        return near, None
-    return near, MemcachedClient([job.memcached], checksum_key=job.secret)
+def _clients(job: Job) -> tuple[InprocCacheClient, CacheClient | None]:
+    return InprocCacheClient(max(len(job.modules) // 4, 1)), job.shared.client(job.secret)
 
 
 def _serve(
