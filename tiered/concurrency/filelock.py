@@ -11,7 +11,14 @@ from typing import Final
 
 from tiered.concurrency import fork
 
-__all__ = ["ByteRangeLock", "FileLock", "is_range_locked", "lock_range", "unlock_range"]
+__all__ = [
+    "ByteRangeLock",
+    "FileLock",
+    "is_range_locked",
+    "lock_range",
+    "range_flags",
+    "unlock_range",
+]
 
 _FLOCK: Final = struct.Struct("hhqqi0q")
 """``struct flock``: kind, whence, start, length, process (0)."""
@@ -156,6 +163,11 @@ def lock_range(
 def unlock_range(descriptor: int, start: int, length: int = 1) -> None:
     """Unlock *length* bytes for the open file *descriptor*."""
     fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _pack(fcntl.F_UNLCK, os.SEEK_SET, start, length, 0))
+
+
+def range_flags(start: int, length: int = 1) -> tuple[bytes, bytes]:
+    """What ``fcntl(descriptor, F_OFD_SETLK, ...)`` takes to lock *length* bytes, or to unlock."""
+    return _range(False, start, length), _pack(fcntl.F_UNLCK, os.SEEK_SET, start, length, 0)
 
 
 def is_range_locked(descriptor: int, start: int, length: int = 1) -> bool:

@@ -13,11 +13,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from fcntl import F_OFD_SETLK, fcntl
 from typing import Final
 
 from tiered.clients.files.names import LANE_BITS, LANES, Place
 from tiered.clock import SYSTEM_CLOCK
-from tiered.concurrency.filelock import is_range_locked, lock_range, unlock_range
+from tiered.concurrency.filelock import is_range_locked, lock_range, range_flags, unlock_range
 
 __all__ = ["Locks"]
 
@@ -39,18 +40,16 @@ class Locks:
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
-        self._lanes = [threading.Lock() for _ in range(LANES)]
+        self._lanes = [_LaneLock(self, descriptor, lane) for lane in range(LANES)]
         self._purging = threading.Lock()
 
     def key(self, place: Place) -> AbstractContextManager[None]:
         """Nobody else writes under this key. Raises ``TimeoutError``."""
         return self.lane(place.shard >> LANE_BITS)
 
-    @contextmanager
-    def lane(self, lane: int) -> Iterator[None]:
+    def lane(self, lane: int) -> AbstractContextManager[None]:
         """Nobody else writes in this lane. Raises ``TimeoutError``."""
-        with self._lanes[lane], self._range(lane, 1):
-            yield
+        return self._lanes[lane]
 
     @contextmanager
     def everything(self) -> Iterator[None]:
@@ -95,11 +94,15 @@ class Locks:
         """Whether another open file has *slot*."""
         return is_range_locked(self._descriptor, _SLOTS + slot)
 
+    def wait_for(self, start: int, length: int) -> None:
+        """Lock a range. Raises ``TimeoutError``."""
+        if not self._take(start, length, _PATIENCE):
+            _refused(True)
+
     @contextmanager
     def _range(self, start: int, length: int) -> Iterator[None]:
         try:
-            if not self._take(start, length, _PATIENCE):
-                _refused(True)
+            self.wait_for(start, length)
             yield
         finally:
             # Also if it was not locked: an interrupt may have come between.
@@ -121,6 +124,34 @@ class Locks:
             SYSTEM_CLOCK.sleep(pause)
             waited += pause
             pause = min(pause * 1.5, _LONGEST_PAUSE)
+
+
+class _LaneLock(AbstractContextManager[None]):
+    """The lock of a lane. It is taken for each write: no generator is made, nothing packed."""
+
+    def __init__(self, locks: Locks, descriptor: int, lane: int) -> None:
+        self._wait_for = locks.wait_for
+        self._descriptor = descriptor
+        self._lane = lane
+        self._thread = threading.Lock()
+        self._locked, self._unlocked = range_flags(lane)
+
+    def __enter__(self) -> None:
+        self._thread.acquire()
+        try:
+            try:
+                fcntl(self._descriptor, F_OFD_SETLK, self._locked)
+            except BlockingIOError:
+                self._wait_for(self._lane, 1)
+        except BaseException:
+            self.__exit__(None, None, None)  # an interrupt may have come after it was locked
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            fcntl(self._descriptor, F_OFD_SETLK, self._unlocked)
+        finally:
+            self._thread.release()
 
 
 def _refused(waited: bool) -> bool:

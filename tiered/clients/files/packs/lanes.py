@@ -44,8 +44,8 @@ _PACKS: Final = 256
 _SMALLEST_PACK, _LARGEST_PACK = 64 << 10, 4 << 20
 
 
-class Cell(IntEnum):
-    """What is known of a lane.
+class Cell:
+    """What is known of a lane: the numbers of its cells. No enumeration, for speed.
 
     Attributes:
         INDEX: the number of its index's file; 0 if there is none.
@@ -58,14 +58,18 @@ class Cell(IntEnum):
         NEXT: the number that the next pack, or index, gets.
     """
 
-    INDEX = 0
-    ACTIVE = 1
-    TAIL = 2
-    BYTES = 3
-    FILES = 4
-    CLAIMS = 5
-    BUSY = 6
-    NEXT = 7
+    INDEX: Final = 0
+    ACTIVE: Final = 1
+    TAIL: Final = 2
+    BYTES: Final = 3
+    FILES: Final = 4
+    CLAIMS: Final = 5
+    BUSY: Final = 6
+    NEXT: Final = 7
+
+
+_CELLS: Final = 8
+"""Of a lane."""
 
 
 class _Figure(IntEnum):
@@ -127,11 +131,11 @@ class Lanes:
 
     def _map(self) -> None:
         shared = mmap.mmap(self.descriptor, os.fstat(self.descriptor).st_size)
-        self.cells = memoryview(shared).cast("q")[_PAGE // 8 :]
+        self.cells: memoryview[int] = memoryview(shared).cast("q")[_PAGE // 8 :]
         figures = memoryview(shared).cast("q")
         self.pack, self.slots = figures[_Figure.PACK], figures[_Figure.SLOTS]
         self._rows: npt.NDArray[np.int64] = np.ndarray(
-            (LANES, len(Cell)), np.int64, buffer=shared, offset=_PAGE
+            (LANES, _CELLS), np.int64, buffer=shared, offset=_PAGE
         )
         tables: npt.NDArray[np.int64] = np.ndarray(
             (3, LANES, self.slots), np.int64, buffer=shared, offset=2 * _PAGE
@@ -144,17 +148,17 @@ class Lanes:
         """The lane of a key."""
         return place.shard >> LANE_BITS
 
-    def get(self, lane: int, cell: Cell) -> int:
+    def get(self, lane: int, cell: int) -> int:
         """What is known of *lane*."""
-        return self.cells[lane * len(Cell) + cell]
+        return self.cells[lane * _CELLS + cell]
 
-    def set(self, lane: int, cell: Cell, value: int) -> None:
+    def set(self, lane: int, cell: int, value: int) -> None:
         """Change it."""
-        self.cells[lane * len(Cell) + cell] = value
+        self.cells[lane * _CELLS + cell] = value
 
-    def add(self, lane: int, cell: Cell, change: int) -> None:
+    def add(self, lane: int, cell: int, change: int) -> None:
         """Change it by *change*."""
-        self.cells[lane * len(Cell) + cell] += change
+        self.cells[lane * _CELLS + cell] += change
 
     # -- What is in use ----------------------------------------------------------
 
