@@ -82,7 +82,10 @@ class Access:
     def read(self, action: Callable[[Tree], T], default: T) -> T:
         """What *action* gives; *default* if it fails, unless the client is strict."""
         try:
-            return action(self.tree())
+            tree = self.tree()
+            if not tree.is_current and self.is_lost(tree):
+                tree = self.tree()
+            return action(tree)
         except (OSError, StorageError) as error:
             if self.strict:
                 raise self._failure(error) from error

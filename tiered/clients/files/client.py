@@ -198,9 +198,11 @@ class FilesCacheClient(CacheClient):
         self, name: bytes, item: Item, allows: Callable[[Tree, Place], bool], *, always: bool
     ) -> bool:
         try:
-            return self._access.change(
+            if self._access.change(
                 lambda tree: self._values.write(tree, name, item, partial(allows, tree))
-            )
+            ):
+                return True
+            self._forget(name, always)  # there is no room
         except CodecError as error:
             self._unstorable += 1
             self._access.failed("unstorable", "a value is not stored", error)

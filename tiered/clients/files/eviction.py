@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from contextlib import suppress
 from typing import Final
 
 from tiered.clients.files import entries
@@ -99,12 +100,14 @@ class Evictor:
     def _evict_files(self, tree: Tree, now: float, target: int) -> bool:
         counts, pool = tree.counts, self._pool(tree)
         pool.sort(key=lambda place: counts.last_used(place.stamp))
+        evicted = 0
         for place in pool[: max(1, len(pool) // _LEAVE)]:
-            with tree.locks.key(place):
-                self.evicted += entries.discard(tree, place, now)
+            with tree.locks.key(place), suppress(IsADirectoryError):
+                evicted += entries.discard(tree, place, now)
             if tree.planned <= target:
                 break
-        return bool(pool)
+        self.evicted += evicted
+        return evicted > 0
 
     @staticmethod
     def _pool(tree: Tree) -> list[Place]:

@@ -108,7 +108,9 @@ class Tree:
             for name in os.listdir(self._packs):
                 if pack_of(name) is not None:
                     _unlink(name, self._packs)
-        self.packs = Packs(self._packs, self.lanes, self.counts, self.locks, self.mode)
+        self.packs = Packs(
+            self._packs, self.lanes, self.counts, self.locks, mode=self.mode, size=size
+        )
 
     def _kept(self, descriptor: int) -> int:
         self._opened.append(descriptor)
@@ -116,7 +118,7 @@ class Tree:
 
     @property
     def is_current(self) -> bool:
-        """Whether others would find the same directory."""
+        """Whether others would find the same directory; shards that were removed are forgotten."""
         # Whatever is removed from it changes its time; but its time has grains.
         changed = os.fstat(self.root).st_mtime_ns
         if changed == self._unchanged:
@@ -124,6 +126,9 @@ class Tree:
         kept = self._lock_file, self.counts.descriptor, self.lanes.descriptor, self._packs
         if any(os.fstat(descriptor).st_nlink == 0 for descriptor in kept):
             return False
+        for number in range(SHARDS):
+            if self.is_gone(number):
+                self.forget_shard(number)
         if changed < SYSTEM_CLOCK.wall() * 1e9 - _GRAIN:
             self._unchanged = changed
         return True

@@ -79,9 +79,6 @@ class Values:
     def find(self, tree: Tree, name: bytes) -> Entry | None:
         """What is held for the key with the canonical *name*."""
         place = Place.of(name)
-        if not tree.is_current:
-            self._access.is_lost(tree)
-            return None
         try:
             read = self._read(tree, name, place)
         except CorruptValue:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from tiered.clients.files.names import LANES, pack_of
-from tiered.clients.files.packs.lanes import Cell
+from tiered.clients.files.names import LANES
 from tiered.clients.files.packs.records import Record
 from tiered.clients.files.packs.store import Packs
 
@@ -38,18 +37,17 @@ def check(packs: Packs, is_sound: Callable[[Record], bool] | None, *, repair: bo
         is_sound: whether a record is what was written; nothing is read if it is ``None``.
         repair: put right what is wrong.
     """
-    lanes = packs.lanes
-    counted = lanes.used
-    values = size = unreadable = 0
+    counted, names = packs.lanes.used, set(packs.files.names())
+    values = size = measured = unreadable = left = 0
     for lane in range(LANES):
-        bad: list[int] = []
-        if is_sound is not None:
-            sound = {
-                found.spot.packed
-                for found in packs.records(lane)
-                if found.record is not None and is_sound(found.record)
-            }
-            bad = [packed for packed in packs.spots(lane) if packed not in sound]
+        left += len(packs.strays(lane, names))
+        if packs.is_lost(lane, names):
+            unreadable += 1
+            if not repair:
+                continue
+            packs.clear(lane)
+        measured += packs.measured(lane)
+        bad = [] if is_sound is None else _unsound(packs, lane, is_sound)
         unreadable += len(bad)
         if repair:
             packs.forget(lane, bad)
@@ -58,18 +56,14 @@ def check(packs: Packs, is_sound: Callable[[Record], bool] | None, *, repair: bo
         else:
             size += packs.measured(lane)
             values += packs.count(lane) - len(bad)
-    left = 0
-    for name in packs.files.names():
-        known = pack_of(name)
-        if known is None:
-            continue
-        lane, number, is_index = known
-        if is_index:
-            used = lane < LANES and lanes.get(lane, Cell.INDEX) == number
-        else:
-            used = lane < LANES and lanes.has(lane, number)
-        if not used:
-            left += 1
-            if repair:
-                packs.files.remove(name)
-    return Checked(values, size, unreadable, left, size - counted)
+    return Checked(values, size, unreadable, left, measured - counted)
+
+
+def _unsound(packs: Packs, lane: int, is_sound: Callable[[Record], bool]) -> list[int]:
+    """Where a lane has values that are not what was written, or are not found by their keys."""
+    sound = {
+        found.spot.packed
+        for found in packs.records(lane)
+        if found.record is not None and is_sound(found.record) and packs.holds(lane, found)
+    }
+    return [packed for packed in packs.spots(lane) if packed not in sound]

@@ -28,10 +28,11 @@ _SAMPLE: Final = 1024
 
 
 def evict(packs: Packs, locks: Locks) -> int | None:
-    """Remove a full pack; how many values are lost, ``None`` if no pack is full."""
+    """Remove a pack, a full one if there is one; how many values are lost, ``None`` if no
+    pack is left."""
     spared = packs.lanes.spared()
     if spared is None:
-        return None
+        return _evict_active(packs, locks)
     lane, pack, share = spared
     if share >= _MOSTLY:
         _tidied(packs, locks, lane, pack)
@@ -49,6 +50,16 @@ def tidy(packs: Packs, locks: Locks) -> None:
     """Free the room of what is dead in packs where that is most of it."""
     while (spared := packs.lanes.spared()) is not None and spared[2] >= _MOSTLY:
         _tidied(packs, locks, *spared[:2])
+
+
+def _evict_active(packs: Packs, locks: Locks) -> int | None:
+    # There is less room than packs take while they are filled: they are of somebody with more.
+    for lane in random.sample(range(LANES), LANES):
+        with locks.lane(lane):
+            pack = packs.close(lane)
+            if pack is not None:
+                return packs.keep(lane, pack, np.zeros(0, np.intp))
+    return None
 
 
 def _tidied(packs: Packs, locks: Locks, lane: int, pack: int) -> None:

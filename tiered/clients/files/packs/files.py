@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import mmap
 import os
+import stat
 from typing import Final
 
 from tiered.acceleration import core
@@ -17,6 +18,7 @@ PACK_BITS: Final = 40
 """Of the number of an open pack; the lane's is above them."""
 
 _FLAGS: Final = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+_STRANGE: Final = frozenset((errno.ELOOP, errno.EISDIR, errno.ENXIO, errno.ENOTDIR))
 _MOST: Final = 256
 """Files that a process keeps open."""
 
@@ -52,8 +54,20 @@ class PackFiles:
         self._open = kept
 
     def open(self, name: str) -> int:
-        """A file of the directory. Raises ``OSError``."""
-        return os.open(name, _FLAGS, dir_fd=self._directory)
+        """A file of the directory. Raises ``OSError``.
+
+        Something else of its name, say a link, is as good as none.
+        """
+        try:
+            descriptor = os.open(name, _FLAGS, dir_fd=self._directory)
+        except OSError as error:
+            if error.errno in _STRANGE:
+                raise _missing(name) from error
+            raise
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise _missing(name)
+        return descriptor
 
     def read(self, lane: int, pack: int, start: int, length: int) -> bytes:
         """What is there; too little, or nothing, of a pack that is gone. Raises ``OSError``."""
@@ -79,21 +93,26 @@ class PackFiles:
 
     def size(self, lane: int, pack: int) -> int:
         """Bytes in a pack; 0 if there is none. Raises ``OSError``."""
+        name = pack_name(lane, pack)
         try:
-            return os.stat(pack_name(lane, pack), dir_fd=self._directory).st_size
+            status = os.stat(name, dir_fd=self._directory, follow_symlinks=False)
         except FileNotFoundError:
             return 0
+        return status.st_size if stat.S_ISREG(status.st_mode) else 0
 
     def trim(self, lane: int, pack: int, size: int | None) -> int | None:
-        """Cut a pack to *size* bytes, if it has more; its size, ``None`` if there is none."""
+        """Cut a pack to *size* bytes, if it has more; its size, ``None`` if there is none.
+
+        Raises ``OSError``.
+        """
         try:
             file = self._opened(lane, pack)
-            found = os.fstat(file.descriptor).st_size
-            if size is not None and found > size:
-                os.ftruncate(file.descriptor, size)
-                return size
-        except OSError:
+        except FileNotFoundError:
             return None
+        found = os.fstat(file.descriptor).st_size
+        if size is not None and found > size:
+            os.ftruncate(file.descriptor, size)
+            return size
         return found
 
     def discard(self, lane: int, pack: int) -> None:
@@ -136,3 +155,7 @@ class PackFiles:
                     kept.pop(key, None)
         kept[lane << PACK_BITS | pack] = file
         return file
+
+
+def _missing(name: str) -> FileNotFoundError:
+    return FileNotFoundError(errno.ENOENT, "what is there is no file", name)

@@ -22,6 +22,7 @@ one, which readers learn from the lane's cells.
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
 import stat
@@ -31,7 +32,7 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Index", "Spot", "lengths_of", "packs_of", "spot_of"]
+__all__ = ["DamagedIndex", "Index", "Spot", "index_size", "lengths_of", "packs_of", "spot_of"]
 
 _MAGIC: Final = int.from_bytes(b"tieredI1", "little")
 _HEAD: Final = 8
@@ -71,6 +72,10 @@ def spot_of(packed: int) -> Spot:
     return Spot(packed >> _LENGTH_BITS + _START_BITS, start * _UNIT, length * _UNIT)
 
 
+class DamagedIndex(OSError):
+    """A file is no index, or not all of one."""
+
+
 class Index:
     """The index of a lane, mapped.
 
@@ -79,7 +84,8 @@ class Index:
         number: of the file.
 
     Raises:
-        OSError: the file is none.
+        DamagedIndex: the file is none.
+        OSError: it cannot be mapped.
 
     Threads: reading is safe at any time; all else needs the lane's lock.
     """
@@ -90,11 +96,11 @@ class Index:
         head = os.pread(descriptor, 24, 0)
         places: int
         if not stat.S_ISREG(status.st_mode) or len(head) < 24:
-            raise OSError("an index is of another format")
+            raise DamagedIndex("an index is of another format")
         magic, places, _ = struct.unpack("QQQ", head)
-        self.size = _length(places) if 0 < places < 1 << 40 else 0
+        self.size = index_size(places) if 0 < places < 1 << 40 else 0
         if magic != _MAGIC or places & (places - 1) or status.st_size != self.size:
-            raise OSError("an index is of another format")
+            raise DamagedIndex("an index is of another format")
         shared = mmap.mmap(descriptor, self.size)
         self.cells = memoryview(shared).cast("Q")
         self.mask: Final[int] = places - 1
@@ -109,10 +115,11 @@ class Index:
         descriptor = os.open(name, flags, mode, dir_fd=directory)
         try:
             # All of it now: on a full disk, a hole that is written to in memory ends the process.
-            os.posix_fallocate(descriptor, 0, _length(places))
+            os.posix_fallocate(descriptor, 0, index_size(places))
             os.pwrite(descriptor, struct.pack("QQQ", _MAGIC, places, 0), 0)
         except BaseException:
             os.close(descriptor)
+            os.unlink(name, dir_fd=directory)
             raise
         return descriptor
 
@@ -138,7 +145,7 @@ class Index:
     def point(self, tag: int, spot: int, tick: int) -> int:
         """Let the key's place be *spot*; which was there before, or 0.
 
-        A key that is new must have room: see :attr:`is_full`.
+        A key that is new must have room: see :attr:`is_full`. Raises ``OSError`` if it has not.
         """
         cells, mask = self.cells, self.mask
         here = self.find(tag)
@@ -147,10 +154,12 @@ class Index:
             cells[here + 1] = spot
             cells[here + 2] = tick
             return before
-        at = tag >> 1
-        while cells[_HEAD + (at & mask) * 3]:
-            at += 1
-        here = _HEAD + (at & mask) * 3
+        for at in range(tag >> 1, (tag >> 1) + mask + 1):
+            here = _HEAD + (at & mask) * 3
+            if not cells[here]:
+                break
+        else:
+            raise OSError(errno.ENOSPC, "an index is full, and says that it is not")
         cells[here + 1] = spot
         cells[here + 2] = tick
         cells[here] = tag  # last: from now on it is found
@@ -179,8 +188,9 @@ class Index:
 
     def copy_to(self, other: Index) -> None:
         """Fill *other*, which is empty and has room, with all that has a spot."""
-        living = self._places[self.spots != 0]
-        other.fill(living)
+        places = self._places
+        # What has no tag was not finished by somebody who was killed.
+        other.fill(places[np.logical_and(places[:, 0] != 0, places[:, 1] != 0)])
 
     def fill(self, living: npt.NDArray[np.uint64]) -> None:
         """Take in places of another index; this one is empty and has room."""
@@ -195,6 +205,12 @@ class Index:
         self.cells[_TAKEN] = int(inside.sum())
         for tag, spot, tick in living[~inside].tolist():  # past the end: from the beginning on
             self.point(tag, spot, tick)
+
+    def mend(self) -> None:
+        """Put right what is left by somebody who was killed at a change."""
+        tags = self._places[:, 0]
+        self.spots[tags == 0] = 0
+        self.cells[_TAKEN] = int(np.count_nonzero(tags))
 
     def places_wanted(self) -> int:
         """How many places an index needs that takes the place of this one."""
@@ -211,5 +227,6 @@ def lengths_of(spots: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
     return (spots & np.uint64((1 << _LENGTH_BITS) - 1)).astype(np.int64) * _UNIT
 
 
-def _length(places: int) -> int:
+def index_size(places: int = _FEWEST) -> int:
+    """The bytes of an index with so many places."""
     return (_HEAD + 3 * places) * 8

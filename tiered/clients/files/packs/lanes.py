@@ -44,6 +44,10 @@ _PACKS: Final = 256
 _SMALLEST_PACK, _LARGEST_PACK = 64 << 10, 4 << 20
 
 
+_MANY: Final = 1 << 40
+"""Files, where it is not known how many."""
+
+
 class Cell:
     """What is known of a lane: the numbers of its cells. No enumeration, for speed.
 
@@ -126,8 +130,8 @@ class Lanes:
             os.close(self.descriptor)
             raise
         if self.fresh and _has_shards(root):
-            # There may be any number; a scan finds out.
-            self._rows[:, Cell.FILES] = self._rows[:, Cell.CLAIMS] = 1
+            # There may be any number, and it must not get to 0 before a scan finds out.
+            self._rows[:, Cell.FILES] = self._rows[:, Cell.CLAIMS] = _MANY
 
     def _map(self) -> None:
         shared = mmap.mmap(self.descriptor, os.fstat(self.descriptor).st_size)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from typing import Any, Final, NamedTuple, Protocol
 
 import numpy as np
@@ -13,9 +13,17 @@ import numpy.typing as npt
 from tiered.acceleration import core
 from tiered.clients.files.counts import Counts
 from tiered.clients.files.locks import Locks
-from tiered.clients.files.names import LANES, Place, index_name, pack_name
+from tiered.clients.files.names import LANES, Place, index_name, pack_name, pack_of
 from tiered.clients.files.packs.files import OpenFile, PackFiles
-from tiered.clients.files.packs.index import Index, Spot, lengths_of, packs_of, spot_of
+from tiered.clients.files.packs.index import (
+    DamagedIndex,
+    Index,
+    Spot,
+    index_size,
+    lengths_of,
+    packs_of,
+    spot_of,
+)
 from tiered.clients.files.packs.lanes import PACKED_UP_TO, Cell, Lanes
 from tiered.clients.files.packs.records import HEAD, Record, unpack_record
 from tiered.entry import Entry
@@ -72,6 +80,7 @@ class Packs:
         counts: for the clock of accesses, and what is reserved.
         locks: of the whole directory.
         mode: who may open files that are made.
+        size: bytes that the directory is to hold.
 
     Attributes:
         files: the packs themselves.
@@ -82,10 +91,19 @@ class Packs:
     """
 
     def __init__(
-        self, directory: int, lanes: Lanes, counts: Counts, locks: Locks, mode: int
+        self,
+        directory: int,
+        lanes: Lanes,
+        counts: Counts,
+        locks: Locks,
+        *,
+        mode: int,
+        size: int,
     ) -> None:
         self.lanes: Final = lanes
-        self.limit: Final = min(PACKED_UP_TO, lanes.pack // 4)
+        # Packs may have been laid out for somebody with more room, who would leave us none.
+        fits = lanes.pack * LANES <= size // 2
+        self.limit: Final = min(PACKED_UP_TO, lanes.pack // 4) if fits else 0
         self._directory = directory
         self._counts = counts
         self._locks = locks
@@ -146,8 +164,38 @@ class Packs:
         lanes, index = self.lanes, self._index(lane)
         active, total = lanes.get(lane, Cell.ACTIVE), 0 if index is None else index.size
         for pack in lanes.packs(lane):
-            total += lanes.get(lane, Cell.TAIL) if pack == active else self.files.size(lane, pack)
+            size = self.files.size(lane, pack)
+            total += min(size, lanes.get(lane, Cell.TAIL)) if pack == active else size
         return total
+
+    def is_lost(self, lane: int, names: Container[str]) -> bool:
+        """Whether a lane's index is damaged, or is not among the *names* of files."""
+        number = self.lanes.get(lane, Cell.INDEX)
+        try:
+            self._index(lane)
+        except DamagedIndex:
+            return True
+        return number > 0 and index_name(lane, number) not in names
+
+    def holds(self, lane: int, found: Found) -> bool:
+        """Whether what was found in a lane is what a reader of its key finds."""
+        index, record = self._index(lane), found.record
+        if index is None or record is None:
+            return False
+        at = index.find(Place.of(record.name).tag)
+        return at >= 0 and index.cells[at + 1] == found.spot.packed
+
+    def strays(self, lane: int, names: Iterable[str]) -> list[str]:
+        """Which of *names* are of files that were of a lane, and are not any more."""
+        lanes, strays = self.lanes, []
+        for name in names:
+            known = pack_of(name)
+            if known is None or known[0] != lane:
+                continue
+            _, number, is_index = known
+            if not (lanes.get(lane, Cell.INDEX) == number if is_index else lanes.has(lane, number)):
+                strays.append(name)
+        return strays
 
     # -- Writing, one value at a time --------------------------------------------
 
@@ -171,18 +219,19 @@ class Packs:
         lane = self.lanes.of(place)
         while True:
             with self._locks.lane(lane):
-                if self._has_room(lane, len(record)):
+                if self._has_room(lane, len(record)) and not self._growth(lane):
                     if not allows():
                         return False
                     self._append(lane, place.tag, record)
                     return True
-            if not self._add_pack(lane, len(record), room, now):
+                growth = self._growth(lane)
+            if not self._add_room(lane, len(record), growth, room, now):
                 return False
 
     def remove(self, place: Place) -> bool:
         """Forget a key, whose lane's lock is held; whether it was there."""
         lane = self.lanes.of(place)
-        index = self._index(lane)
+        index = self.index(lane)
         at = -1 if index is None else index.find(place.tag)
         if index is None or at < 0 or not index.cells[at + 1]:
             return False
@@ -209,26 +258,33 @@ class Packs:
 
         Those are moved. *places* may be all of them, or have some that lie elsewhere by now.
         """
-        index = self._index(lane)
-        if index is None or not self.lanes.has(lane, pack):
-            return 0
         self._begin(lane)
-        inside = index.lying_in(pack)
-        moved = 0
-        kept = np.intersect1d(inside, places)
-        if len(kept):
-            data = self.files.read(lane, pack, 0, self.lanes.pack)
-            kept = kept[self._ends_of(index.spots[kept]) <= len(data)]
-            moved = self._move(lane, index, kept, data)
-        self._lose(lane, pack)
+        index, lanes = self.index(lane), self.lanes
+        lost = 0
+        if lanes.has(lane, pack) and lanes.get(lane, Cell.ACTIVE) != pack:
+            if index is not None:
+                inside = index.lying_in(pack)
+                lost = len(inside) - self._moved(lane, index, pack, np.intersect1d(inside, places))
+            self._lose(lane, pack)
         self._end(lane)
-        return len(inside) - moved
+        return lost
+
+    def close(self, lane: int) -> int | None:
+        """Append no more to the pack that was appended to; its number, ``None`` if none was."""
+        self._begin(lane)
+        pack = self.lanes.get(lane, Cell.ACTIVE)
+        self.lanes.set(lane, Cell.ACTIVE, 0)
+        self._end(lane)
+        return pack or None
 
     def clear(self, lane: int) -> int:
         """Forget everything in a lane; how many values there were."""
-        self._begin(lane)
-        count = self.count(lane)
+        self.lanes.set(lane, Cell.BUSY, 1)
         number = self.lanes.get(lane, Cell.INDEX)
+        try:
+            count = self.count(lane)
+        except DamagedIndex:
+            count = 0
         # First what readers look at.
         self.lanes.set(lane, Cell.INDEX, 0)
         self._indexes[lane] = None
@@ -257,23 +313,34 @@ class Packs:
         return len(gone)
 
     def index(self, lane: int) -> Index | None:
-        """The index of a lane, if there is one."""
-        return self._index(lane)
+        """The index of a lane, if there is one; what cannot be found any more is forgotten."""
+        try:
+            index = self._index(lane)
+        except DamagedIndex:
+            index = None
+        if index is None and self.lanes.get(lane, Cell.INDEX):
+            # Others may have it mapped still, and would go by it.
+            self.clear(lane)
+        return index
 
     def settle(self, lane: int) -> int:
         """Put right what is known of a lane, whose lock is held; bytes that it takes."""
-        lanes, index = self.lanes, self._index(lane)
-        active = lanes.get(lane, Cell.ACTIVE)
+        lanes, index = self.lanes, self.index(lane)
+        active, tail = lanes.get(lane, Cell.ACTIVE), lanes.get(lane, Cell.TAIL)
         for pack in lanes.packs(lane):
-            tail = lanes.get(lane, Cell.TAIL) if pack == active else None
-            size = self.files.trim(lane, pack, tail)
+            size = self.files.trim(lane, pack, tail if pack == active else None)
             lanes.sizes[lane, lanes.slot(pack)] = size or 0
             if size is None:
                 lanes.numbers[lane, lanes.slot(pack)] = 0
+            if pack == active and size != tail:
+                lanes.set(lane, Cell.ACTIVE, 0)  # somebody has cut it
         if not lanes.has(lane, active):
             lanes.set(lane, Cell.ACTIVE, 0)
+        for name in self.strays(lane, self.files.names()):
+            self.files.remove(name)
         living = np.zeros(lanes.slots, np.int64)
         if index is not None:
+            index.mend()
             packs = packs_of(index.spots)
             index.spots[lanes.numbers[lane][packs % lanes.slots] != packs] = 0
             spots = index.spots[index.living()]
@@ -281,7 +348,7 @@ class Packs:
         lanes.dead[lane] = np.maximum(lanes.sizes[lane] - living, 0)
         lanes.set(lane, Cell.BYTES, int(lanes.sizes[lane].sum()) + (index.size if index else 0))
         for pack in lanes.packs(lane):
-            if pack != active and lanes.bury(lane, pack, 0):
+            if pack != lanes.get(lane, Cell.ACTIVE) and lanes.bury(lane, pack, 0):
                 self._drop(lane, pack)
         self._end(lane)
         return lanes.get(lane, Cell.BYTES)
@@ -339,17 +406,16 @@ class Packs:
         except FileNotFoundError:
             # Somebody has removed it: what was there is lost.
             self.lanes.set(lane, Cell.ACTIVE, 0)
-            self._end(lane)
             raise OSError(errno.ENOENT, "a pack was removed") from None
         except OSError:
-            self._end(lane)  # nothing has changed
+            self.files.trim(lane, pack, tail)  # a part may have been written
             raise
         self.lanes.set(lane, Cell.TAIL, tail + len(data))
         self.lanes.grown(lane, pack, len(data))
 
     def _index_to_write(self, lane: int) -> Index:
         """The index, with room for one more key."""
-        index = self._index(lane)
+        index = self.index(lane)
         if index is not None and not index.is_full:
             return index
         lanes = self.lanes
@@ -373,17 +439,27 @@ class Packs:
             self.files.remove(index_name(lane, index.number))
         return larger
 
-    def _add_pack(self, lane: int, size: int, room: Callable[[], bool], now: float) -> bool:
-        reserved = self.lanes.pack
+    def _growth(self, lane: int) -> int:
+        """Bytes of the index that a lane needs before one more key has room; 0 if it has."""
+        index = self.index(lane)
+        if index is None:
+            return index_size()
+        return index_size(index.places_wanted()) if index.is_full else 0
+
+    def _add_room(
+        self, lane: int, size: int, growth: int, room: Callable[[], bool], now: float
+    ) -> bool:
+        reserved = self.lanes.pack + growth
         self._counts.begin(reserved)
         try:
             if not room():
                 return False
             with self._locks.lane(lane):
+                self._begin(lane)
                 if not self._has_room(lane, size):
-                    self._begin(lane)
                     self._open_pack(lane)
-                    self._end(lane)
+                self._index_to_write(lane)
+                self._end(lane)
         finally:
             self._counts.end(reserved, 0, now)
         return True
@@ -402,16 +478,31 @@ class Packs:
             if oldest is None:
                 raise OSError(errno.ENOSPC, "there are too many packs")
             self._lose(lane, oldest)
-            number = oldest + lanes.slots
+            # The next one with its slot: a number is never used twice.
+            number = lanes.get(lane, Cell.NEXT) + 1
+            number += oldest - number & lanes.slots - 1
         self.files.make(pack_name(lane, number), self._mode)
         slot = lanes.slot(number)
         lanes.sizes[lane, slot] = lanes.dead[lane, slot] = 0
         lanes.numbers[lane, slot] = number
         lanes.set(lane, Cell.NEXT, number)
+        lanes.set(lane, Cell.ACTIVE, 0)  # the full one must never seem to end at 0
         lanes.set(lane, Cell.TAIL, 0)
         lanes.set(lane, Cell.ACTIVE, number)
         if full and lanes.bury(lane, full, 0):
             self._drop(lane, full)
+
+    def _moved(self, lane: int, index: Index, pack: int, places: npt.NDArray[np.intp]) -> int:
+        """Move the values at *places*, which lie in *pack*; how many could be."""
+        if not len(places):
+            return 0
+        data = self.files.read(lane, pack, 0, self.lanes.pack)
+        try:
+            return self._move(
+                lane, index, places[self._ends_of(index.spots[places]) <= len(data)], data
+            )
+        except OSError:
+            return 0  # where there is no room to move them to, they go: to make room
 
     def _move(self, lane: int, index: Index, places: npt.NDArray[np.intp], data: bytes) -> int:
         """Append the values at *places*, which lie in *data*, again; how many there are."""
@@ -444,17 +535,20 @@ class Packs:
 
     def _lose(self, lane: int, pack: int) -> None:
         """Remove a pack, and forget what is in it still."""
-        index = self._index(lane)
+        index = self.index(lane)
         if index is not None:
             index.spots[index.lying_in(pack)] = 0
         self._drop(lane, pack)
 
     def _drop(self, lane: int, pack: int) -> None:
         lanes, slot = self.lanes, self.lanes.slot(pack)
+        # First the file: who is killed in between leaves none that is not known.
+        self.files.discard(lane, pack)
+        if not lanes.has(lane, pack):
+            return  # it had to go for another one, which has its slot
         lanes.numbers[lane, slot] = 0
         lanes.add(lane, Cell.BYTES, -int(lanes.sizes[lane, slot]))
         lanes.sizes[lane, slot] = lanes.dead[lane, slot] = 0
-        self.files.discard(lane, pack)
 
     def _begin(self, lane: int) -> None:
         if self.lanes.get(lane, Cell.BUSY):
