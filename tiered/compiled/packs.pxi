@@ -1,4 +1,5 @@
-# Small values in the files of a host: what each read that finds one passes through.
+# Small values in the files of a host: what each read that finds one, and each write, passes
+# through.
 
 from libc.stdint cimport int64_t
 from hashlib import blake2b
@@ -29,6 +30,12 @@ cdef extern from *:
         if (data != NULL) munmap((void *)data, size);
     }
 
+    /* Whoever is killed between two of these leaves the first, and not the second. */
+    static inline void tiered_set(long long *at, long long value)
+    {
+        __atomic_store_n(at, value, __ATOMIC_RELEASE);
+    }
+
     static inline unsigned long long tiered_u64(const unsigned char *at)
     {
         return (unsigned long long)tiered_u32(at) << 32 | tiered_u32(at + 4);
@@ -38,6 +45,8 @@ cdef extern from *:
     const unsigned char* tiered_map(int, size_t) noexcept
     void tiered_unmap(const unsigned char*, size_t) noexcept
     uint64_t tiered_u64(const unsigned char*) noexcept
+    void tiered_set(long long*, long long) noexcept
+    ssize_t pwrite(int, const void*, size_t, long long) noexcept nogil
     int close(int) noexcept
 
 # As in clients.files.names, packs.lanes, packs.index and packs.records.
@@ -45,6 +54,13 @@ cdef enum:
     LANES = 16
     LANE_SHIFT = 4
     LANE_CELLS = 8
+    INDEX_CELL = 0
+    ACTIVE_CELL = 1
+    TAIL_CELL = 2
+    BYTES_CELL = 3
+    BUSY_CELL = 6
+    TABLES_FROM = 512
+    INDEX_TAKEN = 2
     INDEX_HEAD = 8
     PLACE_CELLS = 3
     SPOT_LENGTH_BITS = 12
@@ -78,26 +94,35 @@ cdef class MappedPack:
         close(self.descriptor)
 
 
-cdef class PackReader:
-    """The usual way of reading a small value: everything is open, and nothing has changed.
+cdef class PackAccess:
+    """The usual way to a small value: everything is open, and nothing has changed.
 
-    It has no twin: ``tiered.clients.files.packs.store`` reads whatever this one does not.
+    It has no twin: ``tiered.clients.files.packs.store`` reads and writes whatever this one does
+    not.
     """
 
     cdef readonly dict files
     cdef object _lanes_kept
     cdef object _ticks_kept
-    cdef const long long* _lanes
+    cdef long long* _lanes
+    cdef long long _slots
+    cdef long long _size
     cdef long long* _tick
     cdef list _kept
     cdef uint64_t* _cells[LANES]
     cdef uint64_t _masks[LANES]
     cdef long long _numbers[LANES]
 
-    def __init__(self, long long[::1] lanes, long long[::1] ticks, Py_ssize_t tick):
+    def __init__(
+        self, long long[::1] lanes, long long slots, long long size,
+        long long[::1] ticks, Py_ssize_t tick,
+    ):
         cdef int lane
-        if lanes.shape[0] < LANES * LANE_CELLS or not 0 <= tick < ticks.shape[0]:
+        if slots <= 0 or slots & (slots - 1):
+            raise ValueError("slots")
+        if lanes.shape[0] < TABLES_FROM + 3 * LANES * slots or not 0 <= tick < ticks.shape[0]:
             raise ValueError("too little memory")
+        self._slots, self._size = slots, size
         self.files = {}
         self._lanes_kept, self._ticks_kept = lanes, ticks
         self._lanes = &lanes[0]
@@ -117,6 +142,86 @@ cdef class PackReader:
         self._numbers[lane] = number
         self._kept[lane] = cells
 
+    cdef bint is_attached(self, int lane):
+        cdef long long number = self._numbers[lane]
+        return number != 0 and number == self._lanes[lane * LANE_CELLS + INDEX_CELL]
+
+    def append(self, int lane, uint64_t tag, bytes record):
+        """Write *record* in a lane, whose lock is held, and let its key be found there.
+
+        Returns where the key's value was before, as one number, if the pack there has nothing
+        else by now, and has to be removed; 0 if not; -1 if nothing was done, as this is not the
+        usual case.
+        """
+        cdef long long* row = self._lanes + lane * LANE_CELLS
+        cdef long long size = PyBytes_GET_SIZE(record)
+        cdef const char* data = PyBytes_AS_STRING(record)
+        cdef long long number, tail, before, at, table
+        cdef uint64_t* cells
+        cdef uint64_t mask, where, here
+        cdef uint64_t spot
+        cdef ssize_t written
+        cdef MappedPack pack
+        if not 0 <= lane < LANES or row[BUSY_CELL] != 0 or not self.is_attached(lane):
+            return -1
+        number, tail = row[ACTIVE_CELL], row[TAIL_CELL]
+        kept = self._kept[lane]  # what is mapped stays, whatever other threads do
+        cells, mask = self._cells[lane], self._masks[lane]
+        if number <= 0 or tail + size > self._size or cells[INDEX_TAKEN] * 4 >= (mask + 1) * 3:
+            return -1
+        file = self.files.get(<uint64_t>lane << PACK_BITS | <uint64_t>number)
+        if type(file) is not MappedPack:
+            return -1
+        pack = <MappedPack>file
+        tiered_set(row + BUSY_CELL, 1)
+        with nogil:  # it may be to a disk
+            written = pwrite(pack.descriptor, data, size, tail)
+        if written != size or tiered_size(pack.descriptor) < 0:
+            tiered_set(row + BUSY_CELL, 0)  # who tries again finds out why
+            return -1
+        table = LANES * self._slots
+        at = TABLES_FROM + lane * self._slots + (number & (self._slots - 1))
+        tiered_set(row + TAIL_CELL, tail + size)
+        tiered_set(self._lanes + at + table, self._lanes[at + table] + size)
+        tiered_set(row + BYTES_CELL, row[BYTES_CELL] + size)
+        spot = (
+            <uint64_t>number << SPOT_BITS
+            | <uint64_t>(tail // SPOT_UNIT) << SPOT_LENGTH_BITS
+            | <uint64_t>(size // SPOT_UNIT)
+        )
+        self._tick[0] += 1
+        where = tag >> 1
+        while True:
+            here = INDEX_HEAD + (where & mask) * PLACE_CELLS
+            if cells[here] == tag or cells[here] == 0:
+                break
+            where += 1
+        before = <long long>cells[here + 1] if cells[here] == tag else 0
+        tiered_set(<long long*>&cells[here + 2], self._tick[0])
+        tiered_set(<long long*>&cells[here + 1], <long long>spot)
+        if cells[here] == 0:
+            tiered_set(<long long*>&cells[here], <long long>tag)
+            tiered_set(<long long*>&cells[INDEX_TAKEN], <long long>cells[INDEX_TAKEN] + 1)
+        if before != 0 and not self.is_over(lane, before):
+            before = 0
+        tiered_set(row + BUSY_CELL, 0)
+        return before
+
+    cdef bint is_over(self, int lane, long long packed):
+        """Count what was at a spot as dead; whether all of its pack is, and that one is full."""
+        cdef long long number = packed >> SPOT_BITS
+        cdef long long table = LANES * self._slots
+        cdef long long* at = self._lanes + TABLES_FROM + lane * self._slots + (
+            number & (self._slots - 1)
+        )
+        cdef long long size = (packed & ((1 << SPOT_LENGTH_BITS) - 1)) * SPOT_UNIT
+        if at[0] != number:
+            return False
+        tiered_set(at + 2 * table, at[2 * table] + size)
+        return at[2 * table] >= at[table] and number != self._lanes[
+            lane * LANE_CELLS + ACTIVE_CELL
+        ]
+
     def look(self, bytes name):
         """The envelope of the key with this name, or ``None``: that is no miss yet."""
         cdef const unsigned char* data
@@ -133,7 +238,7 @@ cdef class PackReader:
         hashed = hashing.digest()
         digest = <const unsigned char*>PyBytes_AS_STRING(hashed)
         lane = digest[0] >> LANE_SHIFT
-        if self._numbers[lane] == 0 or self._numbers[lane] != self._lanes[lane * LANE_CELLS]:
+        if not self.is_attached(lane):
             return None
         cells, mask = self._cells[lane], self._masks[lane]
         tag = tiered_u64(digest + 8) | 1

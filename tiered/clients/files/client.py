@@ -132,8 +132,8 @@ class FilesCacheClient(CacheClient):
         name = self._name(key)
         tree = self._access.opened
         # A call less, on the way of each read: most are small values, where nothing has changed.
-        if tree is not None and (reader := tree.packs.reader) is not None:
-            entry = reader.entry(name, self._opener, tree.base, self._monotonic())
+        if tree is not None and (fast := tree.packs.fast) is not None:
+            entry = fast.entry(name, self._opener, tree.base, self._monotonic())
             if entry is not None:
                 return entry
         return self._access.read(lambda tree: self._values.find(tree, name), None)

@@ -33,8 +33,8 @@ __all__ = ["Found", "Packs"]
 _ATTEMPTS: Final = 4
 
 
-class PackReader(Protocol):
-    """Finds small values where all that is needed is known and open; compiled.
+class PackAccess(Protocol):
+    """Reads and writes small values where all that is needed is known and open; compiled.
 
     Attributes:
         files: open packs, by ``lane << PACK_BITS | pack``.
@@ -44,6 +44,14 @@ class PackReader(Protocol):
 
     def attach(self, lane: int, number: int, cells: memoryview[int]) -> None:
         """Read a lane by this index from now on."""
+
+    def append(self, lane: int, tag: int, record: bytes) -> int:
+        """Write a record in a lane, whose lock is held.
+
+        Returns:
+            Where the key's value was before (see :attr:`Spot.packed`), if the pack there has
+            nothing else any more; 0 if not; -1 if nothing was done.
+        """
 
     def entry(self, name: bytes, opener: Any, base: float, now: float) -> Entry | None:
         """What is held for the key with this name; ``None`` is no miss yet.
@@ -85,7 +93,7 @@ class Packs:
     Attributes:
         files: the packs themselves.
         limit: bytes that a record may have; 0 if nothing is packed.
-        reader: reads in the usual case, if the compiled core is in use.
+        fast: reads and writes in the usual case, if the compiled core is in use.
 
     Threads: safe.
     """
@@ -108,10 +116,12 @@ class Packs:
         self._counts = counts
         self._locks = locks
         self._mode = mode
-        self.reader: Final[PackReader | None] = (
-            None if core is None else core.PackReader(lanes.cells, *counts.clock_of_accesses)
+        self.fast: Final[PackAccess | None] = (
+            None
+            if core is None
+            else core.PackAccess(lanes.cells, lanes.slots, lanes.pack, *counts.clock_of_accesses)
         )
-        kept = {} if self.reader is None else self.reader.files
+        kept = {} if self.fast is None else self.fast.files
         self.files = PackFiles(directory, lanes, kept)
         self._indexes: list[Index | None] = [None] * LANES
 
@@ -381,8 +391,8 @@ class Packs:
 
     def _attach(self, lane: int, index: Index) -> None:
         self._indexes[lane] = index
-        if self.reader is not None:
-            self.reader.attach(lane, index.number, index.cells)
+        if self.fast is not None:
+            self.fast.attach(lane, index.number, index.cells)
 
     def _has_room(self, lane: int, size: int) -> bool:
         lanes = self.lanes
@@ -390,6 +400,12 @@ class Packs:
 
     def _append(self, lane: int, tag: int, record: bytes) -> None:
         lanes = self.lanes
+        if self.fast is not None and (emptied := self.fast.append(lane, tag, record)) >= 0:
+            if emptied:
+                self._begin(lane)
+                self._drop(lane, spot_of(emptied).pack)
+                self._end(lane)
+            return
         self._begin(lane)
         index = self._index_to_write(lane)
         pack, tail = lanes.get(lane, Cell.ACTIVE), lanes.get(lane, Cell.TAIL)
