@@ -22,6 +22,7 @@ __all__ = ["ALONE", "ONCE", "PARTS", "part_of"]
 PARTS: Final = ("twice", "twice-alone", "once", "once-alone")
 _BUS: Final = "the bus: messages and sockets, which keep no values"
 _BENCH: Final = "whether benchmarks measure what they say; each starts processes of its own"
+_DEMO: Final = "workers that compute each key once only as long as none of them is starved"
 
 ONCE: Final[dict[str, str]] = {
     "docs": "a page's shell command",
@@ -45,6 +46,8 @@ ONCE: Final[dict[str, str]] = {
 
 ALONE: Final[dict[str, str]] = {
     "integration/coherence": "processes that must hear from each other in time, under load",
+    "integration/test_demo.py": _DEMO,
+    "integration/test_demo_runs.py": _DEMO,
 }
 
 
