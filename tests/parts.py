@@ -21,10 +21,12 @@ __all__ = ["ALONE", "ONCE", "PARTS", "part_of"]
 
 PARTS: Final = ("twice", "twice-alone", "once", "once-alone")
 _BUS: Final = "the bus: messages and sockets, which keep no values"
+_ROUTING: Final = "which server a key belongs to, and which servers there are"
 _BENCH: Final = "whether benchmarks measure what they say; each starts processes of its own"
 _DEMO: Final = "workers that compute each key once only as long as none of them is starved"
 
 ONCE: Final[dict[str, str]] = {
+    "contract/test_aio_views.py": "Python around clients whose own contract is run twice",
     "docs": "a page's shell command",
     "integration/coherence/test_broken_nodes.py": "whether the checker finds what is wrong",
     "integration/coherence/test_broker_faults.py": "who is broker, and who follows him",
@@ -41,6 +43,12 @@ ONCE: Final[dict[str, str]] = {
     "integration/test_zmq_lives.py": _BUS,
     "integration/test_zmq_security.py": _BUS,
     "integration/test_zmq_sockets.py": _BUS,
+    "processes/test_files_processes.py": "locks and claims; the core only signs what they guard",
+    "unit/test_addresses.py": _ROUTING,
+    "unit/test_discovery.py": _ROUTING,
+    "unit/test_ring.py": _ROUTING,
+    "unit/test_ring_weights.py": _ROUTING,
+    "unit/test_routing.py": _ROUTING,
     "unit/test_typing.py": "type checkers, which read Python",
 }
 
