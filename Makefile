@@ -3,10 +3,14 @@
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 JOBS := $(shell nproc)
-# What goes on between processes and sockets is tested by itself: it has times to keep.
-SUITE := $(PYTHON) -m pytest --cov --cov-report= --cov-fail-under=0
-# So are the examples: a page must not be cut in two, and a server on memcached's usual port is theirs
-# alone.
+PYTEST := $(PYTHON) -m pytest
+# Side by side; who is done early takes from who is not.
+BESIDE := -n $(JOBS) --dist=worksteal
+# What is run compiled and pure is measured in the second run only, which sees as Python what the
+# first one has compiled: the tracer takes as long as half of the tests.
+COVERED := $(PYTEST) --cov --cov-report= --cov-fail-under=0
+# The examples one by one: a page must not be cut in two, and a server on memcached's usual port is
+# theirs alone.
 EXAMPLES := README.md docs
 CORE := tiered/_core.pyx $(wildcard tiered/compiled/*.pxi)
 
@@ -53,12 +57,14 @@ ifdef ARGS
 	$(PYTHON) -m pytest $(ARGS)
 	TIERED_PURE=1 $(PYTHON) -m pytest $(ARGS)
 else
-	$(SUITE) -n $(JOBS) --ignore=tests/integration tests
-	$(SUITE) --cov-append $(EXAMPLES)
-	$(SUITE) --cov-append tests/integration
-	TIERED_PURE=1 $(SUITE) --cov-append -n $(JOBS) --ignore=tests/integration tests
-	TIERED_PURE=1 $(SUITE) --cov-append $(EXAMPLES)
-	TIERED_PURE=1 $(PYTHON) -m pytest --cov --cov-append --cov-report=term tests/integration
+	$(PYTEST) $(BESIDE) --part=twice tests
+	$(PYTEST) --part=twice-alone tests
+	$(PYTEST) $(EXAMPLES)
+	$(COVERED) $(BESIDE) --part=once tests
+	$(COVERED) --cov-append --part=once-alone tests
+	TIERED_PURE=1 $(COVERED) --cov-append $(BESIDE) --part=twice tests
+	TIERED_PURE=1 $(COVERED) --cov-append --part=twice-alone tests
+	TIERED_PURE=1 $(PYTEST) --cov --cov-append --cov-report=term $(EXAMPLES)
 endif
 
 check: $(VENV)/.tools $(VENV)/.core memcached  ## Lint, format, types, layers, and the examples of the docs

@@ -7,20 +7,37 @@ import inspect
 import os
 import secrets
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
+from tests import parts
 from tiered.cli.demo.server import PrivateMemcached
 from tiered.clients.memcached import MemcachedClient
 from tiered.testing import ManualClock
 
+HERE = Path(__file__).parent
 SECRET = "a secret for tests"
 
 # No deadlines: how long an example takes is the machine's affair. In CI the examples are the
 # same each time, so that a change does not fail for what another one brought in.
 settings.register_profile("tiered", deadline=None, derandomize=os.environ.get("CI") == "true")
 settings.load_profile("tiered")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--part", choices=parts.PARTS, help="only this part of the suite, as in `make test`"
+    )
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leaves out what belongs to another part, before it is imported."""
+    part = config.getoption("--part")
+    if part is None or collection_path.suffix != ".py":
+        return None
+    return parts.part_of(collection_path.relative_to(HERE)) != part or None
 
 
 @pytest.hookimpl(tryfirst=True)

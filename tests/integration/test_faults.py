@@ -117,7 +117,17 @@ def test_without_a_fault_every_operation_does_its_part_on_servers_of_all_ages(
 
 @pytest.mark.parametrize("act", ACTS)
 @pytest.mark.parametrize("name", FAULTS)
-def test_a_fault_costs_counted_misses_and_nothing_else(bench: Bench, name: str, act: str) -> None:
+def test_a_fault_costs_counted_misses_and_nothing_else(
+    proxy: Proxy, memcached: PrivateMemcached, clock: ManualClock, name: str, act: str
+) -> None:
+    # Where an answer seems to be incomplete, the rest of it is waited for.
+    timeout = 1.0 if name in MAYBE_UNHARMED else 5.0
+    made = Bench(proxy, memcached.address, clock, timeout=timeout)
+    with made.client, made.direct:
+        _cost(made, name, act)
+
+
+def _cost(bench: Bench, name: str, act: str) -> None:
     operation = ACTS[act]
     faults: dict[str, Callable[[Fault], Fault]] = {"all": lambda fault: fault}
     for place in range(PLACES):

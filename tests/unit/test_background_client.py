@@ -455,3 +455,13 @@ def test_what_is_queued_is_found_beside_others(clock: ManualClock) -> None:
     assert [entry.value for entry in (*found.values(), *beside.values())] == ["queued", "b"]
     slow.gate.set()
     client.close()
+
+
+def test_none_is_a_key_like_others(slow: Slow) -> None:
+    client = blocked(slow)
+    for key in ("before", None, "after"):
+        assert client.put(key, 1, 60)
+    slow.gate.set()
+    for key in ("before", None, "after"):
+        assert client.wait(key, LATE)
+    assert slow.writes == [("busy", 0), ("before", 1), (None, 1), ("after", 1)]

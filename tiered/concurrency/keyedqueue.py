@@ -237,11 +237,11 @@ class KeyedQueue:
         while True:
             with self._changed:
                 crew.idle += 1
-                self._changed.wait_for(lambda: self._dismissed(crew) or self._next() is not None)
+                self._changed.wait_for(lambda: self._dismissed(crew) or self._due())
                 crew.idle -= 1
-                key = None if self._dismissed(crew) else self._next()
-                if key is None:
+                if self._dismissed(crew):
                     return
+                (key,) = self._due()
                 job = self._take(key)
             assert job is not None
             # Whatever it raised is counted, and must not cost the queue its thread.
@@ -254,8 +254,9 @@ class KeyedQueue:
         """Whether *crew* is to end: what waits is another crew's, or nothing will ever wait."""
         return self._crew is not crew or (self._retired and not self._waiting)
 
-    def _next(self) -> Hashable | None:
-        return next((key for key in self._waiting if key not in self._running), None)
+    def _due(self) -> tuple[Hashable, ...]:
+        """The key whose job is next, or nothing; in a tuple, as ``None`` is a key too."""
+        return next(((key,) for key in self._waiting if key not in self._running), ())
 
     def _take(self, key: Hashable) -> Job | None:
         job = self._waiting.get(key)
