@@ -43,7 +43,6 @@ ONCE: Final[dict[str, str]] = {
     "integration/test_zmq_lives.py": _BUS,
     "integration/test_zmq_security.py": _BUS,
     "integration/test_zmq_sockets.py": _BUS,
-    "processes/test_files_processes.py": "locks and claims; the core only signs what they guard",
     "unit/test_addresses.py": _ROUTING,
     "unit/test_discovery.py": _ROUTING,
     "unit/test_ring.py": _ROUTING,
