@@ -98,15 +98,16 @@ class FilesCacheClient(CacheClient):
     ) -> None:
         self.clock = clock
         self._capacity = check_count("size_bytes", size_bytes, low=1)
+        self._pickles = pickles = serializer == "pickle"
         self._codec = ValueCodec(
             checksum_key=checksum_key,
             serializer=serializer,
             compress=False,
             max_value_size=self._capacity,
-            guarded=True,
+            # As pickles are refused where others write; other serialisers are not.
+            guarded=pickles,
             more=Layout.serializers,
         )
-        self._pickles = pickles = serializer == "pickle"
         self._access = access = Access(
             _checked_path(path),
             self._capacity,

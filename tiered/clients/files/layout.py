@@ -193,7 +193,8 @@ class Layout:
         sealed = self._sealed(name, descriptor)
         self._codec.header(name, sealed)
         if sealed[_SERIALIZER_AT] == SheetSerializer.number:
-            sheet, _ = self._codec.decode(name, sealed)
+            # Not by the codec, which may have to refuse what the region holds.
+            sheet = _SHEETS.loads(sealed[ValueCodec.OVERHEAD :])
             self._region(sheet, name, descriptor)
 
     def redate(self, name: bytes, descriptor: int, expires: float) -> None:
