@@ -31,12 +31,19 @@ class Checked(NamedTuple):
     drift: int
 
 
-def check(packs: Packs, is_sound: Callable[[Record], bool] | None, *, repair: bool) -> Checked:
+def check(
+    packs: Packs,
+    is_sound: Callable[[Record], bool] | None,
+    *,
+    repair: bool,
+    done: Callable[[int], object] | None = None,
+) -> Checked:
     """Look through all packs; all locks are held.
 
     Args:
         is_sound: whether a record is what was written; nothing is read if it is ``None``.
         repair: put right what is wrong.
+        done: is called with the number of lanes that were looked through, after each.
     """
     lanes = packs.lanes
     counted = lanes.used
@@ -58,6 +65,8 @@ def check(packs: Packs, is_sound: Callable[[Record], bool] | None, *, repair: bo
         else:
             size += packs.measured(lane)
             values += packs.count(lane) - len(bad)
+        if done is not None:
+            done(lane + 1)
     left = 0
     for name in packs.files.names():
         known = pack_of(name)
