@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy
 import pytest
 
 from tests.conftest import SECRET
@@ -136,6 +137,37 @@ def test_an_unsigned_pickle_is_not_read_by_who_reads_json(path: Path) -> None:
     client = make(path, serializer="json", checksum_key=SECRET)
     assert client.get("k", None) is None
     assert client.stats.corrupt == 1
+
+
+class Telltale:
+    """Leaves a file where it is unpickled; with an array, from a region."""
+
+    def __init__(self, mark: Path, *more: Any) -> None:
+        self._arguments = (str(mark), *more)
+
+    def __reduce__(self) -> Any:
+        return _leave, self._arguments
+
+
+def _leave(mark: str, *_: Any) -> None:
+    Path(mark).touch()
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_what_others_plant_is_not_executed_by_who_reads_json(
+    path: Path, tmp_path: Path, large: bool
+) -> None:
+    more = (numpy.ones(10_000),) if large else ()
+    make(path).put("k", Telltale(tmp_path / "executed", *more), 10)
+    path.chmod(0o777)
+    client = make(path, serializer="json")
+    assert client.get("k", None) is None
+    assert client.stats.corrupt == 1
+    assert client.verify().clean  # it is whole, for those who may read it
+    assert not (tmp_path / "executed").exists()
+    path.chmod(0o700)
+    make(path).get("k")
+    assert (tmp_path / "executed").exists()
 
 
 def test_keys_are_rotated(path: Path) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import math
 import re
 from collections.abc import Callable
 from typing import Final
 
 from tiered.sizes import parse_size
 
-__all__ = ["byte_size", "seconds", "whole"]
+__all__ = ["byte_size", "period", "seconds", "whole"]
 
 _LONGEST: Final = 86_400.0
 
@@ -22,6 +23,17 @@ def seconds(text: str) -> float:
         number = 0.0
     if not 0.0 < number < _LONGEST:
         raise argparse.ArgumentTypeError(f"must be a positive number of seconds, not {text!r}")
+    return number
+
+
+def period(text: str) -> float:
+    """A number of seconds, 0 or more."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0.0 <= number < math.inf:
+        raise argparse.ArgumentTypeError(f"must be a number of seconds, 0 or more, not {text!r}")
     return number
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import tiered
 from tiered.cli.coherence import command as coherence
 from tiered.cli.demo import arguments as demo
+from tiered.cli.files import command as files
 
 __all__ = ["main"]
 
@@ -21,6 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     demo.add_to(commands)
     coherence.add_to(commands)
+    files.add_to(commands)
     options = parser.parse_args(arguments)
     status: int = options.run(options)
     return status

@@ -294,6 +294,17 @@ class ValueCodec:
         return self._open(name, data)[1]
 
     @staticmethod
+    def told(data: bytes) -> Header | None:
+        """The header that an envelope tells, or its beginning; nothing is verified.
+
+        ``None`` if *data* is too short, or no envelope.
+        """
+        if len(data) < _OVERHEAD:
+            return None
+        kind, created, expires, keep, cost, _ = _unpack(data)
+        return Header(created, expires, keep, cost) if kind & 0xFFFF_0000 == _KIND else None
+
+    @staticmethod
     def is_compressed(data: bytes) -> bool:
         """Whether the payload of an envelope is compressed; nothing is verified."""
         return data[Signer.SIZE + 3] != 0

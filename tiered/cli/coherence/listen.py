@@ -9,7 +9,8 @@ import sys
 from typing import TYPE_CHECKING, Any, Final
 
 from tiered.cli.arguments import byte_size, seconds, whole
-from tiered.cli.coherence.secret import add_secrets, lines_of, secrets_of
+from tiered.cli.coherence.secret import add_secrets, secrets_of
+from tiered.cli.keyfile import lines_of
 
 if TYPE_CHECKING:
     from tiered.clients.files import FilesCacheClient

@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import os
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
+
+from tiered.cli.keyfile import lines_of, text_of
 
 if TYPE_CHECKING:
     from tiered.coherence import CurveKeys
 
-__all__ = ["VARIABLE", "Secrets", "add_secrets", "curve_text", "lines_of", "secrets_of"]
+__all__ = ["VARIABLE", "Secrets", "add_secrets", "curve_text", "secrets_of"]
 
 VARIABLE: Final = "TIERED_BUS_KEY"
 
@@ -68,15 +69,6 @@ def secrets_of(options: argparse.Namespace) -> Secrets:
     return Secrets(key, curve)
 
 
-def lines_of(option: str, path: str) -> list[str]:
-    """The secrets in a file, one a line. Raises ``ValueError``."""
-    lines = [line.strip() for line in _read(option, path).splitlines()]
-    found = [line for line in lines if line]
-    if not found:
-        raise ValueError(f"{option} {path!r} holds no key")
-    return found
-
-
 def curve_text(keys: CurveKeys) -> str:
     """What a file with *keys* contains; ZeroMQ's own tools read and write the same."""
     return (
@@ -90,7 +82,7 @@ def curve_text(keys: CurveKeys) -> str:
 def _curve_in(path: str) -> CurveKeys:
     from tiered.coherence import CurveKeys
 
-    found = dict(_PAIR.findall(_read("--curve-file", path)))
+    found = dict(_PAIR.findall(text_of("--curve-file", path)))
     if len(found) != 2:
         raise ValueError(
             f"--curve-file {path!r} holds no pair of keys; 'python -m tiered coherence keys' "
@@ -100,12 +92,3 @@ def _curve_in(path: str) -> CurveKeys:
         return CurveKeys(found["public"], found["secret"])
     except ValueError as error:
         raise ValueError(f"--curve-file {path!r}: {error}") from error
-
-
-def _read(option: str, path: str) -> str:
-    try:
-        return Path(path).read_text(encoding="utf-8")
-    except OSError as error:
-        raise ValueError(f"{option} {path!r}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{option} {path!r} is no text") from error

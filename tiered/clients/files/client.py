@@ -98,16 +98,17 @@ class FilesCacheClient(CacheClient):
     ) -> None:
         self.clock = clock
         self._capacity = check_count("size_bytes", size_bytes, low=1)
+        self._pickles = pickles = serializer == "pickle"
         self._codec = ValueCodec(
             checksum_key=checksum_key,
             serializer=serializer,
             compress=False,
             max_value_size=self._capacity,
-            guarded=True,
+            # As pickles are refused where others write; other serialisers are not.
+            guarded=pickles,
             more=Layout.serializers,
             light=True,
         )
-        self._pickles = pickles = serializer == "pickle"
         self._access = access = Access(
             _checked_path(path),
             self._capacity,
@@ -300,13 +301,16 @@ class FilesCacheClient(CacheClient):
             self._evictor.evicted,
         )
 
-    def verify(self, *, repair: bool = True, progress: Progress | None = None) -> Findings:
+    def verify(
+        self, *, repair: bool = True, contents: bool = True, progress: Progress | None = None
+    ) -> Findings:
         """Read all files, and put right what is wrong with them and with what was counted.
 
         Nobody can write meanwhile; readers do not notice.
 
         Args:
             repair: remove what cannot be read, and what processes that were killed have left.
+            contents: read the values; without, files are counted, and no more.
             progress: ``progress(done, all)`` is called now and then.
 
         Raises:
@@ -319,8 +323,8 @@ class FilesCacheClient(CacheClient):
                     tree,
                     self._values.now(tree),
                     repair=repair,
-                    is_sound=partial(self._values.is_sound, tree),
-                    is_sound_record=self._values.is_sound_record,
+                    is_sound=partial(self._values.is_sound, tree) if contents else None,
+                    is_sound_record=self._values.is_sound_record if contents else None,
                     progress=progress,
                 )
 

@@ -38,7 +38,7 @@ from tiered.clients.files.names import COUNTS
 from tiered.clients.files.times import run_of
 from tiered.typing import Clock
 
-__all__ = ["Counts"]
+__all__ = ["Counts", "SeenCounts"]
 
 _MAGIC: Final = int.from_bytes(b"tieredF1", "little")
 _SLOTS: Final = 1024
@@ -47,6 +47,7 @@ _PAGE: Final = 4096
 _FEWEST_STAMPS, _MOST_STAMPS = 1 << 10, 1 << 17
 _BYTES_A_STAMP: Final = 4096
 _NUMBER: Final = struct.Struct("d")
+_LOOK: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 
 
 class _Figure(IntEnum):
@@ -58,6 +59,7 @@ class _Figure(IntEnum):
     RUN = 5  # of the clock by which BASE was set
     BASE = 6  # wall clock less monotonic clock, a float
     LATEST = 7  # the time of the last write, a float
+    CAPACITY = 8  # bytes, as of who last made room
 
 
 class _Row(IntEnum):
@@ -150,6 +152,10 @@ class Counts:
     def correct(self, drift: int) -> None:
         """Files take *drift* bytes more than was counted."""
         self._cells[_Figure.DRIFT] += drift
+
+    def bound(self, capacity: int) -> None:
+        """The files are kept within *capacity* bytes; for who looks at them."""
+        self._cells[_CAPACITY] = capacity
 
     # -- Doubts ------------------------------------------------------------------
 
@@ -257,6 +263,46 @@ class Counts:
 
 _TICK: Final = int(_Figure.TICK)
 _LATEST: Final = int(_Figure.LATEST)
+_CAPACITY: Final = int(_Figure.CAPACITY)
+
+
+class SeenCounts:
+    """What the shared memory said when it was looked at: no slot is taken for that, nor a lock.
+
+    Args:
+        root: the open directory.
+        clock: for times of this process.
+
+    Attributes:
+        used: bytes of all values that have files of their own.
+        capacity: bytes, as of the process that last made room; 0 if none has.
+        base: as of :class:`Counts`.
+
+    Raises:
+        OSError: no right, or the file is of another format.
+    """
+
+    def __init__(self, root: int, clock: Clock) -> None:
+        descriptor = os.open(COUNTS, _LOOK, dir_fd=root)
+        try:
+            if not _is_sound(descriptor):
+                raise OSError(f"the file {COUNTS!r} is of another format")
+            data = memoryview(os.pread(descriptor, os.fstat(descriptor).st_size, 0))
+        finally:
+            os.close(descriptor)
+        cells, times = data.cast("q"), data.cast("d")
+        start = (_PAGE // 8) + _Row.BYTES * _SLOTS
+        self.used: Final[int] = sum(cells[start : start + _SLOTS]) + cells[_Figure.DRIFT]
+        self.capacity: Final[int] = cells[_CAPACITY]
+        self._stamps: Final = cells[(_PAGE + len(_Row) * _SLOTS * 8) // 8 :]
+        own = max(clock.wall(), times[_LATEST]) - clock.monotonic()
+        run = run_of(clock)
+        known = run != 0 and cells[_Figure.RUN] == run
+        self.base: Final[float] = times[_Figure.BASE] if known else own
+
+    def last_used(self, stamp: int) -> int:
+        """When what has *stamp* was last used, by the clock of accesses."""
+        return self._stamps[stamp & len(self._stamps) - 1]
 
 
 def _stamps_for(size: int) -> int:

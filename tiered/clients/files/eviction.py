@@ -50,6 +50,7 @@ class Evictor:
 
     def make_room(self, tree: Tree, now: float) -> bool:
         """Whether all that is planned can be written without going too far past the capacity."""
+        tree.counts.bound(self._capacity)
         if tree.planned <= self._capacity:
             return True
         with tree.locks.purging(wait=False) as ours:

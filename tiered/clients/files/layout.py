@@ -35,7 +35,17 @@ from tiered.codec.sign import Signer
 from tiered.codec.values import Header, ValueCodec
 from tiered.errors import CorruptValue, ValueTooLarge
 
-__all__ = ["Layout", "Sealed", "Told", "Version", "allocated", "expires_in", "peeked", "version"]
+__all__ = [
+    "Layout",
+    "Sealed",
+    "Told",
+    "Version",
+    "allocated",
+    "beginning",
+    "expires_in",
+    "peeked",
+    "version",
+]
 
 _HEAD: Final = struct.Struct(">4sI")
 _MAGIC: Final = b"tFv1"
@@ -193,7 +203,8 @@ class Layout:
         sealed = self._sealed(name, descriptor)
         self._codec.header(name, sealed)
         if sealed[_SERIALIZER_AT] == SheetSerializer.number:
-            sheet, _ = self._codec.decode(name, sealed)
+            # Not by the codec, which may have to refuse what the region holds.
+            sheet = _SHEETS.loads(sealed[ValueCodec.OVERHEAD :])
             self._region(sheet, name, descriptor)
 
     def redate(self, name: bytes, descriptor: int, expires: float) -> None:
@@ -271,18 +282,28 @@ class Told(NamedTuple):
 
 def peeked(descriptor: int) -> Told | None:
     """What an open file tells of itself; ``None`` if it is none of ours."""
+    found = beginning(descriptor)
+    return None if found is None else Told(found[0], expires_in(found[1]))
+
+
+def beginning(descriptor: int) -> tuple[bytes, bytes] | None:
+    """An open file's name, and what its envelope begins with; ``None`` if it is none of ours.
+
+    Of the envelope there are at least the bytes that each one has; nothing is verified.
+    """
     data = os.pread(descriptor, _USUAL, 0)
     if len(data) < _HEAD.size:
         return None
     magic, length = _HEAD.unpack_from(data)
-    at = _HEAD.size + length + _EXPIRES_AT
+    end = _HEAD.size + length
+    least = end + ValueCodec.OVERHEAD
     if magic != _MAGIC or length > _LONGEST_NAME:
         return None
-    if at + _EXPIRES.size > len(data):
-        data = os.pread(descriptor, at + _EXPIRES.size, 0)
-    if at + _EXPIRES.size > len(data):
+    if least > len(data):
+        data = os.pread(descriptor, least, 0)
+    if least > len(data):
         return None
-    return Told(data[_HEAD.size : _HEAD.size + length], _EXPIRES.unpack_from(data, at)[0])
+    return data[_HEAD.size : end], data[end:]
 
 
 def expires_in(envelope: bytes) -> float:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TypeAlias
+from functools import partial
+from typing import Final, TypeAlias
 
 from tiered.clients.files import claims, entries, names
 from tiered.clients.files.layout import expires_in, peeked
@@ -19,7 +20,9 @@ from tiered.clients.files.tree import Tree
 __all__ = ["Findings", "Progress", "cleared", "listed", "scan", "shards_of", "swept", "values_in"]
 
 Progress: TypeAlias = Callable[[int, int], object]
-"""``progress(done, all)``, of shards."""
+"""``progress(done, all)``, of parts of the directory."""
+
+_PARTS: Final = SHARDS + LANES
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +76,14 @@ def scan(
         for number in range(SHARDS):
             tally.count_shard(number)
             if progress is not None:
-                progress(number + 1, SHARDS)
+                progress(number + 1, _PARTS)
         drift = tally.size - counts.used
         if repair:
             tally.tell_lanes()
             counts.correct(drift)
             counts.trust()
-        packed = check(tree.packs, is_sound_record, repair=repair)
+        done = None if progress is None else partial(_told, progress)
+        packed = check(tree.packs, is_sound_record, repair=repair, done=done)
     return Findings(
         tally.values + packed.values,
         tally.size + packed.size,
@@ -88,6 +92,10 @@ def scan(
         tally.unreadable + packed.unreadable,
         drift + packed.drift,
     )
+
+
+def _told(progress: Progress, lanes: int) -> None:
+    progress(SHARDS + lanes, _PARTS)
 
 
 class _Tally:

@@ -30,12 +30,19 @@ class Checked(NamedTuple):
     drift: int
 
 
-def check(packs: Packs, is_sound: Callable[[Record], bool] | None, *, repair: bool) -> Checked:
+def check(
+    packs: Packs,
+    is_sound: Callable[[Record], bool] | None,
+    *,
+    repair: bool,
+    done: Callable[[int], object] | None = None,
+) -> Checked:
     """Look through all packs; all locks are held.
 
     Args:
         is_sound: whether a record is what was written; nothing is read if it is ``None``.
         repair: put right what is wrong.
+        done: is called with the number of lanes that were looked through, after each.
     """
     counted, names = packs.lanes.used, set(packs.files.names())
     values = size = measured = unreadable = left = 0
@@ -56,6 +63,8 @@ def check(packs: Packs, is_sound: Callable[[Record], bool] | None, *, repair: bo
         else:
             size += packs.measured(lane)
             values += packs.count(lane) - len(bad)
+        if done is not None:
+            done(lane + 1)
     return Checked(values, size, unreadable, left, measured - counted)
 
 

@@ -82,6 +82,7 @@ class Index:
     Args:
         descriptor: of the open file; it can be closed afterwards.
         number: of the file.
+        access: how it is mapped; ``mmap.ACCESS_READ`` for who only looks.
 
     Raises:
         DamagedIndex: the file is none.
@@ -90,7 +91,7 @@ class Index:
     Threads: reading is safe at any time; all else needs the lane's lock.
     """
 
-    def __init__(self, descriptor: int, number: int) -> None:
+    def __init__(self, descriptor: int, number: int, *, access: int = mmap.ACCESS_DEFAULT) -> None:
         self.number = number
         status = os.fstat(descriptor)
         head = os.pread(descriptor, 24, 0)
@@ -101,7 +102,7 @@ class Index:
         self.size = index_size(places) if 0 < places < 1 << 40 else 0
         if magic != _MAGIC or places & (places - 1) or status.st_size != self.size:
             raise DamagedIndex("an index is of another format")
-        shared = mmap.mmap(descriptor, self.size)
+        shared = mmap.mmap(descriptor, self.size, access=access)
         self.cells = memoryview(shared).cast("Q")
         self.mask: Final[int] = places - 1
         self._places: npt.NDArray[np.uint64] = np.ndarray(

@@ -27,7 +27,7 @@ import numpy.typing as npt
 
 from tiered.clients.files.names import LANE_BITS, LANES, LANES_FILE, Place, shard_name
 
-__all__ = ["PACKED_UP_TO", "Cell", "Lanes", "Shape"]
+__all__ = ["PACKED_UP_TO", "Cell", "Lanes", "SeenLanes", "Shape"]
 
 _MAGIC: Final = int.from_bytes(b"tieredL1", "little")
 _PAGE: Final = 4096
@@ -133,8 +133,9 @@ class Lanes:
             # There may be any number, and it must not get to 0 before a scan finds out.
             self._rows[:, Cell.FILES] = self._rows[:, Cell.CLAIMS] = _MANY
 
-    def _map(self) -> None:
-        shared = mmap.mmap(self.descriptor, os.fstat(self.descriptor).st_size)
+    def _map(self, access: int = mmap.ACCESS_DEFAULT) -> None:
+        size = os.fstat(self.descriptor).st_size
+        shared = mmap.mmap(self.descriptor, size, access=access)
         self.cells: memoryview[int] = memoryview(shared).cast("q")[_PAGE // 8 :]
         figures = memoryview(shared).cast("q")
         self.pack, self.slots = figures[_Figure.PACK], figures[_Figure.SLOTS]
@@ -228,6 +229,29 @@ class Lanes:
         active: npt.NDArray[np.int64] = self._rows[:, Cell.ACTIVE, None]
         full: npt.NDArray[np.bool_] = np.logical_and(self.numbers > 0, self.numbers != active)
         return full
+
+
+class SeenLanes(Lanes):
+    """The same, for who only looks: nothing is made, and nothing can be changed.
+
+    Args:
+        root: the open directory.
+
+    Raises:
+        FileNotFoundError: there is none.
+        OSError: no right, or the file is of another format.
+    """
+
+    def __init__(self, root: int) -> None:
+        self.fresh = False
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+        self.descriptor = os.open(LANES_FILE, flags, dir_fd=root)
+        try:
+            if not _is_sound(self.descriptor):
+                raise OSError(f"the file {LANES_FILE!r} is of another format")
+            self._map(mmap.ACCESS_READ)
+        finally:
+            os.close(self.descriptor)
 
 
 def _has_shards(root: int) -> bool:

@@ -1,0 +1,1 @@
+"""``python -m tiered files``: what is in a directory of values, and whether it is sound."""
