@@ -238,12 +238,16 @@ class NodeBus(ABC):
         self._perform(self._protocol.receive(message, now), now)
 
     def pump(self, now: float) -> None:
-        """Publish what callers have left."""
+        """Tell members that have joined how things stand, and publish what callers have left."""
         self._pumped = now
         while self._newcomers:
             member = self._newcomers.popleft()()
             if member is not None:
                 member.extend(self._epoch, self._until)
+        self.publish_left(now)
+
+    def publish_left(self, now: float) -> None:
+        """Publish what callers have left. Calls nobody but :meth:`_send`; one thread at a time."""
         outbox = self._outbox
         while outbox:
             first, size, data, urgent = outbox.popleft()
@@ -261,6 +265,13 @@ class NodeBus(ABC):
             self._perform(effects, now)
         while self._asides:
             self._send(self._asides.popleft())
+
+    def publish_distrust(self) -> None:
+        """What was left may be lost on its way: one event stands for all of it."""
+        with self._lock:
+            # Serials must not follow each other: that is what it is known by.
+            self._serial += 2
+            self._outbox.append((self._serial, 1, _FLOOD, True))
 
     def _perform(self, effects: Iterable[NodeEffect], now: float) -> None:
         for effect in effects:

@@ -6,6 +6,7 @@ import logging
 import math
 import random
 import secrets
+import threading
 import traceback
 import weakref
 from collections import deque
@@ -40,6 +41,10 @@ _LINGER: Final = 0.3
 """Seconds for which what was sent last may take to leave."""
 _PATIENCE: Final = 0.5
 """Seconds after which an address that says neither yes nor no is taken to be vacant."""
+_PACE: Final = 0.0005
+"""Seconds after a direct sending in which there is no other: a flood is better sent in blocks."""
+_FEW: Final = 8
+"""Nodes to which a caller sends by himself, where the broker is in this process."""
 
 
 class Driver:
@@ -71,7 +76,11 @@ class Driver:
             patience=_PATIENCE,
             chance=random.Random(),  # noqa: S311 - spreads attempts, keeps no secret
         )
+        self._lock = threading.Lock()
+        """Held by whoever uses the sockets and the protocols: by our thread, while it is awake."""
         self._sleeping = False
+        self._direct_at = -math.inf
+        self._cut_short = False
         self._stop_at = math.inf
         self._tick_at = self._elect_at = self._inquire_at = -math.inf
 
@@ -84,10 +93,50 @@ class Driver:
     # -- For other threads ---------------------------------------------------------
 
     def wake(self) -> None:
-        """Have the thread look at what callers have left. Never waits."""
-        if self._sleeping:
-            self._sleeping = False
-            self._readiness.bell.ring()
+        """Have sent what callers have left: by this thread, if the bus's sleeps. Never waits."""
+        if not self._sleeping:
+            return  # it looks for the last time before it sleeps
+        through = False
+        try:
+            through = self._send_directly()
+        finally:
+            if not through:
+                self._sleeping = False
+                self._readiness.bell.ring()
+
+    def _send_directly(self) -> bool:
+        """Do for the bus's thread what is to be sent; ``False`` if it has to be woken up.
+
+        Under the lock, which that thread holds but for its sleep. A caller only tries to get it,
+        as it may be in the midst of a callback of that thread, in a signal's handler that has
+        interrupted this very method, or hold what such a callback waits for. For the same reason
+        nothing is called here but what packs and sends: who is to be told is told by the thread.
+        """
+        now = self._now()
+        if now - self._direct_at < _PACE or not self._lock.acquire(blocking=False):
+            return False
+        try:
+            bus = self._bus()
+            if not self._sleeping or bus is None or not self._may_send_directly(bus):
+                return False
+            self._direct_at = now
+            # A handler that raises may end this anywhere: the thread puts that right.
+            self._cut_short = True
+            bus.publish_left(now)
+            self._cut_short = False
+            # Sending may have taken from a socket the word that something has come.
+            return not (self._inward or bus.has_work or self._readiness.ready())
+        except Exception:
+            what = "what was published could not be sent:\n%s"
+            self._reports.warn("direct", what, traceback.format_exc())
+            return False
+        finally:
+            self._lock.release()
+
+    def _may_send_directly(self, bus: ZmqBus) -> bool:
+        if bus.carrier is not self or self._following is None:
+            return False
+        return self.desk is None or self.desk.protocol.nodes <= _FEW
 
     def stop(self, patience: float) -> None:
         """Have the thread end: when all is accepted, or after *patience* seconds."""
@@ -109,19 +158,28 @@ class Driver:
             context, self._settings, self._readiness, receive=self._receive, watch=self._watch
         )
         try:
-            while self._turn():
-                pass
+            while True:
+                with self._lock:
+                    if not self._turn():
+                        break
+                    seconds = self._until_next()
+                if seconds > 0:
+                    self._readiness.sleep(seconds)
         finally:
-            self._end()
+            with self._lock:
+                self._sleeping = False
+                self._end()
             context.term()
 
     def _turn(self) -> bool:
-        ready = self._wait()
+        self._sleeping = False
         bus = self._bus()
         if bus is None or bus.carrier is not self:
             return False
         try:
-            self._work(bus, ready)
+            if self._cut_short:
+                self._put_right(bus)
+            self._work(bus)
         except Exception:
             # A member that raises, or a mistake of ours: what was to be applied may not be.
             what = "a turn of the bus was cut short, all copies are distrusted:\n%s"
@@ -131,21 +189,27 @@ class Driver:
             return True
         return bus.owed > 0 and self._now() < self._stop_at
 
-    def _wait(self) -> list[zmq.Socket[bytes] | int]:
-        # Said before looking for the last time: whoever leaves something after that rings.
+    def _until_next(self) -> float:
+        """Seconds until there is something to do; who leaves something after that wakes us."""
+        # Said before looking for the last time.
         self._sleeping = True
         bus = self._bus()
-        if bus is None or bus.has_work:
-            seconds = 0.0
-        else:
-            seconds = min(self._tick_at, self._elect_at, self._stop_at) - self._now()
-        del bus
-        ready = self._readiness.wait(seconds)
-        self._sleeping = False
-        return ready
+        if bus is None or bus.has_work or self._readiness.ready():
+            return 0.0
+        return min(self._tick_at, self._elect_at, self._stop_at) - self._now()
 
-    def _work(self, bus: ZmqBus, ready: list[zmq.Socket[bytes] | int]) -> None:
-        self._readiness.act(ready)
+    def _put_right(self, bus: ZmqBus) -> None:
+        """A caller's sending was cut short: what he had in hand may be lost, or half done."""
+        self._cut_short = False
+        _log.warning("a thread was stopped while it published: all nodes confirm what they hold")
+        if self.desk is not None:
+            # What it has counted it may not have told anybody.
+            self._step_down()
+            self.seek()
+        bus.publish_distrust()
+
+    def _work(self, bus: ZmqBus) -> None:
+        self._readiness.act(self._readiness.ready())
         bus.pump(self._now())
         self._deliver(bus)
         now = self._now()
