@@ -197,7 +197,8 @@ class CoherenceManager:
         Returns:
             whether everybody has applied it, where that was waited for.
         """
-        self.start()
+        if not self._started:
+            self.start()
         settle = settle and self.synchronous
         try:
             receipt = self.bus.publish(kind, self.topic, names, source=self, urgent=settle)

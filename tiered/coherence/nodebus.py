@@ -7,13 +7,14 @@ settlement, answers) has a lock of its own; nothing is called while one is held.
 
 from __future__ import annotations
 
+import itertools
 import math
 import secrets
 import threading
 import weakref
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 from tiered.coherence.bus import Answer, BusStats, Member, Receipt
@@ -145,11 +146,10 @@ class NodeBus(ABC):
         if not living:
             del self._members[topic]
 
-    def _of(self, topic: bytes) -> Iterator[Member]:
+    def _of(self, topic: bytes) -> list[Member]:
         """Those of *topic*, and those of all topics."""
         members = self._members
-        yield from _living(members.get(topic, ()))
-        yield from _living(members.get(ALL_TOPICS, ()))
+        return _living(members.get(topic, ()) + members.get(ALL_TOPICS, ()))
 
     def publish(
         self,
@@ -329,7 +329,7 @@ class NodeBus(ABC):
             member.distrust(reason)
 
     def _all_members(self) -> list[Member]:
-        return [member for group in self._members.values() for member in _living(group)]
+        return _living(itertools.chain.from_iterable(self._members.values()))
 
     def _reported(self, report: Report) -> None:
         """The broker's answer to an ``Inquire``, for those transports that send one."""
@@ -359,11 +359,8 @@ class NodeBus(ABC):
         )
 
 
-def _living(members: Iterable[weakref.ref[Member]]) -> Iterator[Member]:
-    for reference in members:
-        member = reference()
-        if member is not None:
-            yield member
+def _living(members: Iterable[weakref.ref[Member]]) -> list[Member]:
+    return [member for reference in members if (member := reference()) is not None]
 
 
 _PERFORM: Final[dict[type, Callable[[NodeBus, Any, float], None]]] = {

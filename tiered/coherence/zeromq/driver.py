@@ -25,7 +25,7 @@ from tiered.coherence.zeromq.links import SLOWLY, SOON, Links
 from tiered.coherence.zeromq.listener import CannotBind, Listener
 from tiered.coherence.zeromq.readiness import Readiness
 from tiered.coherence.zeromq.settings import Settings
-from tiered.coherence.zeromq.tuning import Context
+from tiered.coherence.zeromq.tuning import Context, Socket
 from tiered.stats.reports import Reports
 
 if TYPE_CHECKING:
@@ -158,20 +158,21 @@ class Driver:
             context, self._settings, self._readiness, receive=self._receive, watch=self._watch
         )
         try:
+            stirred: list[Socket] = []
             while True:
                 with self._lock:
-                    if not self._turn():
+                    if not self._turn(stirred):
                         break
-                    seconds = self._until_next()
+                    seconds, stirred = self._until_next()
                 if seconds > 0:
-                    self._readiness.sleep(seconds)
+                    stirred = self._readiness.sleep(seconds)
         finally:
             with self._lock:
                 self._sleeping = False
                 self._end()
             context.term()
 
-    def _turn(self) -> bool:
+    def _turn(self, stirred: list[Socket]) -> bool:
         self._sleeping = False
         bus = self._bus()
         if bus is None or bus.carrier is not self:
@@ -179,7 +180,7 @@ class Driver:
         try:
             if self._cut_short:
                 self._put_right(bus)
-            self._work(bus)
+            self._work(bus, stirred)
         except Exception:
             # A member that raises, or a mistake of ours: what was to be applied may not be.
             what = "a turn of the bus was cut short, all copies are distrusted:\n%s"
@@ -189,14 +190,15 @@ class Driver:
             return True
         return bus.owed > 0 and self._now() < self._stop_at
 
-    def _until_next(self) -> float:
-        """Seconds until there is something to do; who leaves something after that wakes us."""
+    def _until_next(self) -> tuple[float, list[Socket]]:
+        """Seconds to sleep, as who leaves something after this wakes us; or what can be read."""
         # Said before looking for the last time.
         self._sleeping = True
         bus = self._bus()
-        if bus is None or bus.has_work or self._readiness.ready():
-            return 0.0
-        return min(self._tick_at, self._elect_at, self._stop_at) - self._now()
+        ready = self._readiness.ready()
+        if bus is None or bus.has_work or ready:
+            return 0.0, ready
+        return min(self._tick_at, self._elect_at, self._stop_at) - self._now(), ready
 
     def _put_right(self, bus: ZmqBus) -> None:
         """A caller's sending was cut short: what he had in hand may be lost, or half done."""
@@ -208,8 +210,8 @@ class Driver:
             self.seek()
         bus.publish_distrust()
 
-    def _work(self, bus: ZmqBus) -> None:
-        self._readiness.act(self._readiness.ready())
+    def _work(self, bus: ZmqBus, stirred: list[Socket]) -> None:
+        self._readiness.act(stirred)
         bus.pump(self._now())
         self._deliver(bus)
         now = self._now()
