@@ -45,6 +45,8 @@ _PACE: Final = 0.0005
 """Seconds after a direct sending in which there is no other: a flood is better sent in blocks."""
 _FEW: Final = 8
 """Nodes to which a caller sends by himself, where the broker is in this process."""
+_AT_MOST_TRY: Final = (False,)
+"""Whether to wait for the lock, for each time that it is tried."""
 
 
 class Driver:
@@ -113,11 +115,14 @@ class Driver:
         nothing is called here but what packs and sends: who is to be told is told by the thread.
         """
         now = self._now()
-        if now - self._direct_at < _PACE or not self._lock.acquire(blocking=False):
+        if now - self._direct_at < _PACE:
             return False
+        held: list[bool] = []
         try:
+            # Taken and noted in one step: a handler that raises cannot come between.
+            held.extend(map(self._lock.acquire, _AT_MOST_TRY))
             bus = self._bus()
-            if not self._sleeping or bus is None or not self._may_send_directly(bus):
+            if not held[0] or not self._sleeping or bus is None or not self._may_send(bus):
                 return False
             self._direct_at = now
             # A handler that raises may end this anywhere: the thread puts that right.
@@ -131,9 +136,10 @@ class Driver:
             self._reports.warn("direct", what, traceback.format_exc())
             return False
         finally:
-            self._lock.release()
+            if held and held[0]:
+                self._lock.release()
 
-    def _may_send_directly(self, bus: ZmqBus) -> bool:
+    def _may_send(self, bus: ZmqBus) -> bool:
         if bus.carrier is not self or self._following is None:
             return False
         return self.desk is None or self.desk.protocol.nodes <= _FEW
