@@ -19,7 +19,7 @@ from tests.integration.test_zmq_bus import new_address
 from tiered.coherence import ZmqBus
 from tiered.coherence.bus import Receipt
 from tiered.coherence.messages import Kind, NodeMessage, Publish
-from tiered.coherence.zeromq import driver
+from tiered.coherence.zeromq import driver, turns
 
 SELDOM = 16 * PATIENCE
 """A detection time whose beats are so rare that what waits for one has failed."""
@@ -107,7 +107,7 @@ def test_a_caller_sends_by_himself_while_the_thread_sleeps(pair: Pair) -> None:
 
 def test_a_flood_is_sent_by_the_thread(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     wait_until(lambda: pair.sender.directly(b"a"))
-    monkeypatch.setattr(driver, "_PACE", 1000.0)
+    monkeypatch.setattr(turns, "_PACE", 1000.0)
     for _ in range(100):
         assert pair.sender.directly(b"a") is None
     assert pair.sender.publish(Kind.DELETE, TOPIC, [b"b"]).accepted(PATIENCE)
@@ -147,7 +147,7 @@ def test_nobody_waits_for_a_thread_that_is_awake(pair: Pair) -> None:
 def test_nobody_waits_for_another_caller_who_sends(
     pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(driver, "_PACE", -1.0)
+    monkeypatch.setattr(turns, "_PACE", -1.0)
     go_on = threading.Event()
     thread = pair.in_another_thread(lambda: go_on.wait(PATIENCE))
     receipts = [pair.sender.directly(b"meanwhile") for _ in range(3)]
@@ -163,7 +163,7 @@ def test_nobody_waits_for_another_caller_who_sends(
 def test_who_publishes_while_he_sends_does_not_wait_for_himself(
     pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(driver, "_PACE", -1.0)
+    monkeypatch.setattr(turns, "_PACE", -1.0)
     receipts: list[Receipt] = []
 
     def publish() -> None:

@@ -1,4 +1,7 @@
-"""The one thread of a bus: it owns all sockets, and tells the node what happens there."""
+"""The one thread of a bus: it owns all sockets, and tells the node what happens there.
+
+While it sleeps, who publishes may send by himself (:mod:`tiered.coherence.zeromq.turns`).
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,6 @@ import logging
 import math
 import random
 import secrets
-import threading
 import traceback
 import weakref
 from collections import deque
@@ -26,6 +28,7 @@ from tiered.coherence.zeromq.listener import CannotBind, Listener
 from tiered.coherence.zeromq.readiness import Readiness
 from tiered.coherence.zeromq.settings import Settings
 from tiered.coherence.zeromq.tuning import Context, Socket
+from tiered.coherence.zeromq.turns import Turns
 from tiered.stats.reports import Reports
 
 if TYPE_CHECKING:
@@ -41,12 +44,8 @@ _LINGER: Final = 0.3
 """Seconds for which what was sent last may take to leave."""
 _PATIENCE: Final = 0.5
 """Seconds after which an address that says neither yes nor no is taken to be vacant."""
-_PACE: Final = 0.0005
-"""Seconds after a direct sending in which there is no other: a flood is better sent in blocks."""
 _FEW: Final = 8
 """Nodes to which a caller sends by himself, where the broker is in this process."""
-_AT_MOST_TRY: Final = (False,)
-"""Whether to wait for the lock, for each time that it is tried."""
 
 
 class Driver:
@@ -78,11 +77,7 @@ class Driver:
             patience=_PATIENCE,
             chance=random.Random(),  # noqa: S311 - spreads attempts, keeps no secret
         )
-        self._lock = threading.Lock()
-        """Held by whoever uses the sockets and the protocols: by our thread, while it is awake."""
-        self._sleeping = False
-        self._direct_at = -math.inf
-        self._cut_short = False
+        self._turns = Turns(self._readiness, self._now, self._send_left, self._reports)
         self._stop_at = math.inf
         self._tick_at = self._elect_at = self._inquire_at = -math.inf
 
@@ -95,54 +90,22 @@ class Driver:
     # -- For other threads ---------------------------------------------------------
 
     def wake(self) -> None:
-        """Have sent what callers have left: by this thread, if the bus's sleeps. Never waits."""
-        if not self._sleeping:
-            return  # it looks for the last time before it sleeps
-        through = False
-        try:
-            through = self._send_directly()
-        finally:
-            if not through:
-                self._sleeping = False
-                self._readiness.bell.ring()
+        """Have what callers have left be sent, if possible by this thread. Never waits."""
+        self._turns.wake()
 
-    def _send_directly(self) -> bool:
-        """Do for the bus's thread what is to be sent; ``False`` if it has to be woken up.
+    def _send_left(self, now: float) -> bool:
+        """Send what callers have left, in a caller's thread; whether ours may sleep on.
 
-        Under the lock, which that thread holds but for its sleep. A caller only tries to get it,
-        as it may be in the midst of a callback of that thread, in a signal's handler that has
-        interrupted this very method, or hold what such a callback waits for. For the same reason
-        nothing is called here but what packs and sends: who is to be told is told by the thread.
+        Calls what packs and sends, and nothing else: who is to be told is told by our thread.
         """
-        now = self._now()
-        if now - self._direct_at < _PACE:
+        bus = self._bus()
+        if bus is None or bus.carrier is not self or self._following is None:
             return False
-        held: list[bool] = []
-        try:
-            # Taken and noted in one step: a handler that raises cannot come between.
-            held.extend(map(self._lock.acquire, _AT_MOST_TRY))
-            bus = self._bus()
-            if not held[0] or not self._sleeping or bus is None or not self._may_send(bus):
-                return False
-            self._direct_at = now
-            # A handler that raises may end this anywhere: the thread puts that right.
-            self._cut_short = True
-            bus.publish_left(now)
-            self._cut_short = False
-            # Sending may have taken from a socket the word that something has come.
-            return not (self._inward or bus.has_work or self._readiness.ready())
-        except Exception:
-            what = "what was published could not be sent:\n%s"
-            self._reports.warn("direct", what, traceback.format_exc())
+        if self.desk is not None and self.desk.protocol.nodes > _FEW:
             return False
-        finally:
-            if held and held[0]:
-                self._lock.release()
-
-    def _may_send(self, bus: ZmqBus) -> bool:
-        if bus.carrier is not self or self._following is None:
-            return False
-        return self.desk is None or self.desk.protocol.nodes <= _FEW
+        bus.publish_left(now)
+        # Sending may have taken from a socket the word that something has come.
+        return not (self._inward or bus.has_work or self._readiness.ready())
 
     def stop(self, patience: float) -> None:
         """Have the thread end: when all is accepted, or after *patience* seconds."""
@@ -166,25 +129,25 @@ class Driver:
         try:
             stirred: list[Socket] = []
             while True:
-                with self._lock:
+                with self._turns.lock:
                     if not self._turn(stirred):
                         break
                     seconds, stirred = self._until_next()
                 if seconds > 0:
                     stirred = self._readiness.sleep(seconds)
         finally:
-            with self._lock:
-                self._sleeping = False
+            with self._turns.lock:
+                self._turns.sleeping = False
                 self._end()
             context.term()
 
     def _turn(self, stirred: list[Socket]) -> bool:
-        self._sleeping = False
+        self._turns.sleeping = False
         bus = self._bus()
         if bus is None or bus.carrier is not self:
             return False
         try:
-            if self._cut_short:
+            if self._turns.cut_short:
                 self._put_right(bus)
             self._work(bus, stirred)
         except Exception:
@@ -199,7 +162,7 @@ class Driver:
     def _until_next(self) -> tuple[float, list[Socket]]:
         """Seconds to sleep, as who leaves something after this wakes us; or what can be read."""
         # Said before looking for the last time.
-        self._sleeping = True
+        self._turns.sleeping = True
         bus = self._bus()
         ready = self._readiness.ready()
         if bus is None or bus.has_work or ready:
@@ -208,7 +171,7 @@ class Driver:
 
     def _put_right(self, bus: ZmqBus) -> None:
         """A caller's sending was cut short: what he had in hand may be lost, or half done."""
-        self._cut_short = False
+        self._turns.cut_short = False
         _log.warning("a thread was stopped while it published: all nodes confirm what they hold")
         if self.desk is not None:
             # What it has counted it may not have told anybody.
