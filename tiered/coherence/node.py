@@ -132,7 +132,8 @@ class NodeProtocol:
             self.ignored += 1
         else:
             self.phase = step.action(self, message, now)
-        return self._taken()
+        effects, self._effects = self._effects, []
+        return effects
 
     def publish(
         self, first: int, size: int, events: bytes, now: float, *, urgent: bool = False

@@ -7,7 +7,6 @@ settlement, answers) has a lock of its own; nothing is called while one is held.
 
 from __future__ import annotations
 
-import itertools
 import math
 import secrets
 import threading
@@ -149,7 +148,8 @@ class NodeBus(ABC):
     def _of(self, topic: bytes) -> list[Member]:
         """Those of *topic*, and those of all topics."""
         members = self._members
-        return _living(members.get(topic, ()) + members.get(ALL_TOPICS, ()))
+        named = members.get(topic, ()) + members.get(ALL_TOPICS, ())
+        return [member for reference in named if (member := reference()) is not None]
 
     def publish(
         self,
@@ -275,7 +275,10 @@ class NodeBus(ABC):
 
     def _perform(self, effects: Iterable[NodeEffect], now: float) -> None:
         for effect in effects:
-            _PERFORM[type(effect)](self, effect, now)
+            if type(effect) is Send:
+                self._send(effect.message)
+            else:
+                _PERFORM[type(effect)](self, effect, now)
 
     def _tell_members(self, passed: Passed, now: float) -> None:
         for member in self._of(passed.payload[:TOPIC_SIZE]):
@@ -329,7 +332,8 @@ class NodeBus(ABC):
             member.distrust(reason)
 
     def _all_members(self) -> list[Member]:
-        return _living(itertools.chain.from_iterable(self._members.values()))
+        groups = self._members.values()
+        return [member for group in groups for one in group if (member := one()) is not None]
 
     def _reported(self, report: Report) -> None:
         """The broker's answer to an ``Inquire``, for those transports that send one."""
@@ -359,12 +363,7 @@ class NodeBus(ABC):
         )
 
 
-def _living(members: Iterable[weakref.ref[Member]]) -> list[Member]:
-    return [member for reference in members if (member := reference()) is not None]
-
-
 _PERFORM: Final[dict[type, Callable[[NodeBus, Any, float], None]]] = {
-    Send: lambda bus, effect, now: bus._send(effect.message),
     Apply: NodeBus._apply,
     Accepted: NodeBus._accepted,
     Extend: NodeBus._extend,
