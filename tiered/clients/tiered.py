@@ -20,7 +20,7 @@ import contextlib
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, TypeVar
 
 from tiered.clients.base import (
@@ -205,7 +205,7 @@ class TieredInclusiveClient(CacheClient, NearReads):
                     best, depth, version = found, index, which
                 if self._will_do(tier, found, search):
                     break
-            note = None if search.on_copy is None else _bind(search.on_copy, version)
+            note = None if search.on_copy is None else partial(search.on_copy, version)
             promoted = depth and self._promote(key, best, depth, watch, note)
         if promoted and best is not None:
             self._announce(search, key, best)
@@ -213,9 +213,9 @@ class TieredInclusiveClient(CacheClient, NearReads):
 
     def _look(self, tier: _Tier, key: Key, search: Search) -> Versioned:
         if search.on_copy is None or tier is not self._tiers[-1]:
-            read = _bind(tier.client.find, key, _AFRESH) if search.afresh else None
-            return Versioned(self._ask(tier, read or _bind(tier.client.entry, key), None))
-        return self._ask(tier, _bind(tier.client.versioned, key), Versioned(None))
+            read = partial(tier.client.find, key, _AFRESH) if search.afresh else None
+            return Versioned(self._ask(tier, read or partial(tier.client.entry, key), None))
+        return self._ask(tier, partial(tier.client.versioned, key), Versioned(None))
 
     def find_many(self, keys: Iterable[Key], search: Search) -> dict[Key, Entry]:
         missing = list(dict.fromkeys(keys))
@@ -246,7 +246,7 @@ class TieredInclusiveClient(CacheClient, NearReads):
                     break
             for key, watch in watches.items():
                 entry, depth = best.get(key, (None, 0))
-                note = None if search.on_copies is None else _bind(search.on_copies, key, None)
+                note = None if search.on_copies is None else partial(search.on_copies, key, None)
                 if depth and self._promote(key, entry, depth, watch, note):
                     promoted.append(key)
         for key in promoted:
@@ -282,7 +282,7 @@ class TieredInclusiveClient(CacheClient, NearReads):
             for tier in reversed(self._tiers[:depth]):
                 stored = self._ask(
                     tier,
-                    _bind(tier.client.store, key, value, tier.deadline(deadline, now)),
+                    partial(tier.client.store, key, value, tier.deadline(deadline, now)),
                     False,
                 )
                 tier.promotions += stored
@@ -301,7 +301,7 @@ class TieredInclusiveClient(CacheClient, NearReads):
             entry = confirm()
             if entry is not None:
                 value, deadline = entry
-                store = _bind(nearest.client.store, key, value, deadline)
+                store = partial(nearest.client.store, key, value, deadline)
                 watch.publish(lambda: self._ask(nearest, store, False))
         return entry
 
@@ -388,7 +388,7 @@ class TieredInclusiveClient(CacheClient, NearReads):
             for tier in reversed(self._tiers[1:]):
                 stored = self._ask(
                     tier,
-                    _bind(tier.client.store_many, items, tier.deadline(deadline, now), keep=keep),
+                    partial(tier.client.store_many, items, tier.deadline(deadline, now), keep=keep),
                     dict[Key, bool](),
                 )
                 for key, watch in watches.items():
@@ -401,7 +401,7 @@ class TieredInclusiveClient(CacheClient, NearReads):
                     watch,
                     first,
                     key,
-                    _bind(first.client.store, key, items[key], life, keep=keep),
+                    partial(first.client.store, key, items[key], life, keep=keep),
                 )
         return written
 
@@ -440,7 +440,7 @@ class TieredInclusiveClient(CacheClient, NearReads):
                 key: watching.enter_context(self._generations.writing(key)) for key in wanted
             }
             for tier in reversed(self._tiers):
-                gone = self._ask(tier, _bind(tier.client.discard_many, wanted), dict[Key, bool]())
+                gone = self._ask(tier, partial(tier.client.discard_many, wanted), dict[Key, bool]())
                 for key, watch in watches.items():
                     found[key] |= gone.get(key, False)
                     watch.passed()
@@ -458,13 +458,13 @@ class TieredInclusiveClient(CacheClient, NearReads):
         # As a writer who came as far as the farthest tier in another process.
         farthest = self._tiers[-1]
         with self._generations.writing(key) as watch:
-            self._ask(farthest, lambda: farthest.client.drop_near(key), None)
+            self._ask(farthest, partial(farthest.client.drop_near, key), None)
             self._write_down(watch, key, lambda tier: tier.client.discard(key), farthest=False)
 
     def sweep(self, before: float | None) -> int:
         swept = 0
         for tier in reversed(self._tiers):
-            swept += self._ask(tier, _bind(tier.client.sweep, before), 0)
+            swept += self._ask(tier, partial(tier.client.sweep, before), 0)
             self._generations.passed_all()
         return swept
 
@@ -484,24 +484,24 @@ class TieredInclusiveClient(CacheClient, NearReads):
         if farthest is not None:
             watch.passed()
         for tier in reversed(self._tiers[1 : None if farthest is None else -1]):
-            done |= self._ask(tier, _bind(write, tier), False)
+            done |= self._ask(tier, partial(write, tier), False)
             watch.passed()
         first = self._tiers[0]
         if farthest is not None and len(self._tiers) == 1:
             return done
-        return self._settle(watch, first, key, lambda: write(first)) or done
+        return self._settle(watch, first, key, partial(write, first)) or done
 
     def _settle(self, watch: Watch, tier: _Tier, key: Key, write: Callable[[], bool]) -> bool:
         """Write the nearest tier; what cannot be written there must not stay as it was."""
-        drop = _bind(self._ask, tier, _bind(tier.client.discard, key), False)
+        drop = partial(self._ask, tier, partial(tier.client.discard, key), False)
         errors = tier.errors
-        written = watch.settle(lambda: self._ask(tier, write, False), drop)
+        written = watch.settle(partial(self._ask, tier, write, False), drop)
         if tier.errors > errors:
             drop()
         return written
 
     def _is_fresh(self, tier: _Tier, key: Key, now: float) -> bool:
-        entry = self._ask(tier, _bind(tier.client.entry, key), None)
+        entry = self._ask(tier, partial(tier.client.entry, key), None)
         return entry is not None and entry.deadline > now
 
     def _ask(self, tier: _Tier, call: Callable[[], T], fallback: T) -> T:
@@ -570,8 +570,8 @@ class TieredInclusiveClient(CacheClient, NearReads):
 
     def revoke(self, key: Key) -> None:
         farthest = self._tiers[-1]
-        super().revoke(key)
-        self._ask(farthest, lambda: farthest.client.revoke(key), None)
+        self._claims.revoke(key)
+        self._ask(farthest, partial(farthest.client.revoke, key), None)
 
     def wait(self, key: Key, timeout: float | None = None) -> bool:
         ends = math.inf if timeout is None else self.clock.monotonic() + timeout
@@ -627,13 +627,8 @@ class TieredInclusiveClient(CacheClient, NearReads):
 
 def _many(tier: _Tier, keys: list[Key], search: Search) -> Callable[[], dict[Key, Entry]]:
     if search.afresh:
-        return _bind(tier.client.find_many, list(keys), _AFRESH)  # it may be tiers itself
-    return _bind(tier.client.entries, keys)
-
-
-def _bind(function: Callable[..., T], *args: Any, **options: Any) -> Callable[[], T]:
-    """*function* with its arguments as they are now, whatever the loop variables become."""
-    return lambda: function(*args, **options)
+        return partial(tier.client.find_many, list(keys), _AFRESH)  # it may be tiers itself
+    return partial(tier.client.entries, keys)
 
 
 def _check_tiers(clients: Sequence[Any]) -> None:

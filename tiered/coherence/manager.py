@@ -23,7 +23,6 @@ from tiered.coherence.names import topic_of
 from tiered.coherence.workers import behind
 from tiered.concurrency import fork
 from tiered.stats.reports import Reports
-from tiered.typing import Key
 from tiered.validation import check_count, check_number
 
 __all__ = ["CoherenceManager", "CoherenceStats"]
@@ -197,7 +196,8 @@ class CoherenceManager:
         Returns:
             whether everybody has applied it, where that was waited for.
         """
-        self.start()
+        if not self._started:
+            self.start()
         settle = settle and self.synchronous
         try:
             receipt = self.bus.publish(kind, self.topic, names, source=self, urgent=settle)
@@ -246,12 +246,9 @@ class CoherenceManager:
                 if held is not None:
                     self._dropped += 1
                     held.heard = now
-                    self._drop(kind, held.key)
+                    if not self.copies.drop(kind, held.key):
+                        self.distrust("a copy could not be dropped")
             self.follows.tell(name, _HOW[kind])
-
-    def _drop(self, kind: Kind, key: Key) -> None:
-        if not self.copies.drop(kind, key):
-            self.distrust("a copy could not be dropped")
 
     def forget_all(self) -> None:
         """Drop all copies, and those that are about to be made."""

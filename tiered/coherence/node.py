@@ -132,7 +132,8 @@ class NodeProtocol:
             self.ignored += 1
         else:
             self.phase = step.action(self, message, now)
-        return self._taken()
+        effects, self._effects = self._effects, []
+        return effects
 
     def publish(
         self, first: int, size: int, events: bytes, now: float, *, urgent: bool = False
@@ -144,7 +145,7 @@ class NodeProtocol:
         block = OwedEvents(first, size, events, urgent, now)
         self._unwarned = min(self._unwarned, now)
         follows = first == self._serial
-        self._serial = block.last + 1
+        self._serial = first + size
         kept = self.owed.add(block)
         if kept and not follows:
             self.owed.collapse()
@@ -276,7 +277,8 @@ class NodeProtocol:
             if self.seq < self.target:
                 return CATCHING_UP
             self.replays += 1
-        self._extend()
+        if self._pong is not None:
+            self._extend(self._pong)
         return FOLLOWING
 
     def _lost(self, lost: Lost, now: float) -> Phase:
@@ -311,10 +313,9 @@ class NodeProtocol:
             return self._behind(now)
         return self._caught_up(now)
 
-    def _extend(self) -> None:
-        if self._pong is not None:
-            self._effects.append(Extend(self.epoch, self._pong + self._detection))
-            self._pong = None
+    def _extend(self, pong: float) -> None:
+        self._effects.append(Extend(self.epoch, pong + self._detection))
+        self._pong = None
 
     # -- What is owed --------------------------------------------------------------
 

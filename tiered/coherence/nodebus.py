@@ -13,7 +13,7 @@ import threading
 import weakref
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 from tiered.coherence.bus import Answer, BusStats, Member, Receipt
@@ -145,11 +145,11 @@ class NodeBus(ABC):
         if not living:
             del self._members[topic]
 
-    def _of(self, topic: bytes) -> Iterator[Member]:
+    def _of(self, topic: bytes) -> list[Member]:
         """Those of *topic*, and those of all topics."""
         members = self._members
-        yield from _living(members.get(topic, ()))
-        yield from _living(members.get(ALL_TOPICS, ()))
+        named = members.get(topic, ()) + members.get(ALL_TOPICS, ())
+        return [member for reference in named if (member := reference()) is not None]
 
     def publish(
         self,
@@ -238,12 +238,16 @@ class NodeBus(ABC):
         self._perform(self._protocol.receive(message, now), now)
 
     def pump(self, now: float) -> None:
-        """Publish what callers have left."""
+        """Tell members that have joined how things stand, and publish what callers have left."""
         self._pumped = now
         while self._newcomers:
             member = self._newcomers.popleft()()
             if member is not None:
                 member.extend(self._epoch, self._until)
+        self.publish_left(now)
+
+    def publish_left(self, now: float) -> None:
+        """Publish what callers have left. Calls nobody but :meth:`_send`; one thread at a time."""
         outbox = self._outbox
         while outbox:
             first, size, data, urgent = outbox.popleft()
@@ -262,9 +266,19 @@ class NodeBus(ABC):
         while self._asides:
             self._send(self._asides.popleft())
 
+    def publish_distrust(self) -> None:
+        """What was left may be lost on its way: one event stands for all of it."""
+        with self._lock:
+            # Serials must not follow each other: that is what it is known by.
+            self._serial += 2
+            self._outbox.append((self._serial, 1, _FLOOD, True))
+
     def _perform(self, effects: Iterable[NodeEffect], now: float) -> None:
         for effect in effects:
-            _PERFORM[type(effect)](self, effect, now)
+            if type(effect) is Send:
+                self._send(effect.message)
+            else:
+                _PERFORM[type(effect)](self, effect, now)
 
     def _tell_members(self, passed: Passed, now: float) -> None:
         for member in self._of(passed.payload[:TOPIC_SIZE]):
@@ -318,7 +332,8 @@ class NodeBus(ABC):
             member.distrust(reason)
 
     def _all_members(self) -> list[Member]:
-        return [member for group in self._members.values() for member in _living(group)]
+        groups = self._members.values()
+        return [member for group in groups for one in group if (member := one()) is not None]
 
     def _reported(self, report: Report) -> None:
         """The broker's answer to an ``Inquire``, for those transports that send one."""
@@ -348,15 +363,7 @@ class NodeBus(ABC):
         )
 
 
-def _living(members: Iterable[weakref.ref[Member]]) -> Iterator[Member]:
-    for reference in members:
-        member = reference()
-        if member is not None:
-            yield member
-
-
 _PERFORM: Final[dict[type, Callable[[NodeBus, Any, float], None]]] = {
-    Send: lambda bus, effect, now: bus._send(effect.message),
     Apply: NodeBus._apply,
     Accepted: NodeBus._accepted,
     Extend: NodeBus._extend,

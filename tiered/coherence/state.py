@@ -35,6 +35,9 @@ class Phase(enum.Enum):
     SERVING = "serving"
     """A broker's."""
 
+    # Enum's own is written in Python, and each message is looked up by the phase.
+    __hash__ = object.__hash__
+
 
 class Step(NamedTuple, Generic[RoleT]):
     """What to do on a message in a phase.

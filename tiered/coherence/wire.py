@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Sequence
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, NamedTuple
 
 from tiered.codec.sign import Signer
 from tiered.coherence.messages import (
@@ -89,9 +89,10 @@ class _Rest(NamedTuple):
 def _events(data: bytes, fixed: tuple[Any, ...]) -> bytes:
     """Packed events; only whether there can be as many as *fixed* says is looked at."""
     size = fixed[-2]
-    if not size * _EVENT_HEAD <= len(data) <= size * (_EVENT_HEAD + MOST_NAME) or not size:
-        raise ValueError(f"{size} events cannot be {len(data)} bytes")
-    return _few_events(data)
+    length = len(data)
+    if not size * _EVENT_HEAD <= length <= size * (_EVENT_HEAD + MOST_NAME) or not size:
+        raise ValueError(f"{size} events cannot be {length} bytes")
+    return data if length <= _MOST_EVENTS else _few_events(data)
 
 
 def _few_events(data: bytes) -> bytes:
@@ -255,11 +256,13 @@ class Wire:
 
     def of_node(self, frame: bytes) -> NodeMessage:
         """What a node says in *frame*. Raises :class:`ForeignFrame`."""
-        return cast(NodeMessage, self._parse(frame, _NODES))
+        message: NodeMessage = self._parse(frame, _NODES)
+        return message
 
     def of_broker(self, frame: bytes) -> BrokerMessage:
         """What a broker says in *frame*. Raises :class:`ForeignFrame`."""
-        return cast(BrokerMessage, self._parse(frame, _BROKERS))
+        message: BrokerMessage = self._parse(frame, _BROKERS)
+        return message
 
     def _parse(self, frame: bytes, expected: dict[bytes, _Layout]) -> Any:
         if len(frame) > self.max_frame:

@@ -246,12 +246,13 @@ class ZmqBus(NodeBus):
     def stats(self) -> BusStats:
         """What this node knows and has counted."""
         stats = super().stats
-        driver = self._driver
+        driver = self._driver if self.in_step else None
+        # Not before its own node follows it: it has only just begun.
         desk = None if driver is None else driver.desk
         return dataclasses.replace(
             stats,
             role=stats.role if desk is None else "broker",
-            broker="" if driver is None or not self.in_step else driver.followed,
+            broker="" if driver is None else driver.followed,
             nodes=0 if desk is None else desk.protocol.nodes,
             foreign=self._settings.foreign.count,
             takeovers=self.takeovers,

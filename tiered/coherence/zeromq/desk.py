@@ -80,8 +80,9 @@ class Desk:
                 self._send((effect.route,), effect.message)
 
     def _send(self, routes: tuple[Route, ...], message: BrokerMessage) -> None:
-        if routes != (OWN,):
-            frame = self._wire.pack(message)
-            self.listener.send((route for route in routes if route is not OWN), frame)
-        if OWN in routes:
+        own = OWN in routes
+        others = tuple(route for route in routes if route is not OWN) if own else routes
+        if others:
+            self.listener.send(others, self._wire.pack(message))
+        if own:
             self._own(message)

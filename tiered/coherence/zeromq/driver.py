@@ -1,4 +1,7 @@
-"""The one thread of a bus: it owns all sockets, and tells the node what happens there."""
+"""The one thread of a bus: it owns all sockets, and tells the node what happens there.
+
+While it sleeps, who publishes may send by himself (:mod:`tiered.coherence.zeromq.turns`).
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,8 @@ from tiered.coherence.zeromq.links import SLOWLY, SOON, Links
 from tiered.coherence.zeromq.listener import CannotBind, Listener
 from tiered.coherence.zeromq.readiness import Readiness
 from tiered.coherence.zeromq.settings import Settings
-from tiered.coherence.zeromq.tuning import Context
+from tiered.coherence.zeromq.tuning import Context, Socket
+from tiered.coherence.zeromq.turns import Turns
 from tiered.stats.reports import Reports
 
 if TYPE_CHECKING:
@@ -40,6 +44,8 @@ _LINGER: Final = 0.3
 """Seconds for which what was sent last may take to leave."""
 _PATIENCE: Final = 0.5
 """Seconds after which an address that says neither yes nor no is taken to be vacant."""
+_FEW: Final = 8
+"""Nodes to which a caller sends by himself, where the broker is in this process."""
 
 
 class Driver:
@@ -71,7 +77,7 @@ class Driver:
             patience=_PATIENCE,
             chance=random.Random(),  # noqa: S311 - spreads attempts, keeps no secret
         )
-        self._sleeping = False
+        self._turns = Turns(self._readiness, self._now, self._send_left, self._reports)
         self._stop_at = math.inf
         self._tick_at = self._elect_at = self._inquire_at = -math.inf
 
@@ -84,10 +90,22 @@ class Driver:
     # -- For other threads ---------------------------------------------------------
 
     def wake(self) -> None:
-        """Have the thread look at what callers have left. Never waits."""
-        if self._sleeping:
-            self._sleeping = False
-            self._readiness.bell.ring()
+        """Have what callers have left be sent, if possible by this thread. Never waits."""
+        self._turns.wake()
+
+    def _send_left(self, now: float) -> bool:
+        """Send what callers have left, in a caller's thread; whether ours may sleep on.
+
+        Calls what packs and sends, and nothing else: who is to be told is told by our thread.
+        """
+        bus = self._bus()
+        if bus is None or bus.carrier is not self or self._following is None:
+            return False
+        if self.desk is not None and self.desk.protocol.nodes > _FEW:
+            return False
+        bus.publish_left(now)
+        # Sending may have taken from a socket the word that something has come.
+        return not (self._inward or bus.has_work or self._readiness.ready())
 
     def stop(self, patience: float) -> None:
         """Have the thread end: when all is accepted, or after *patience* seconds."""
@@ -109,19 +127,29 @@ class Driver:
             context, self._settings, self._readiness, receive=self._receive, watch=self._watch
         )
         try:
-            while self._turn():
-                pass
+            stirred: list[Socket] = []
+            while True:
+                with self._turns.lock:
+                    if not self._turn(stirred):
+                        break
+                    seconds, stirred = self._until_next()
+                if seconds > 0:
+                    stirred = self._readiness.sleep(seconds)
         finally:
-            self._end()
+            with self._turns.lock:
+                self._turns.sleeping = False
+                self._end()
             context.term()
 
-    def _turn(self) -> bool:
-        ready = self._wait()
+    def _turn(self, stirred: list[Socket]) -> bool:
+        self._turns.sleeping = False
         bus = self._bus()
         if bus is None or bus.carrier is not self:
             return False
         try:
-            self._work(bus, ready)
+            if self._turns.cut_short:
+                self._put_right(bus)
+            self._work(bus, stirred)
         except Exception:
             # A member that raises, or a mistake of ours: what was to be applied may not be.
             what = "a turn of the bus was cut short, all copies are distrusted:\n%s"
@@ -131,21 +159,28 @@ class Driver:
             return True
         return bus.owed > 0 and self._now() < self._stop_at
 
-    def _wait(self) -> list[zmq.Socket[bytes] | int]:
-        # Said before looking for the last time: whoever leaves something after that rings.
-        self._sleeping = True
+    def _until_next(self) -> tuple[float, list[Socket]]:
+        """Seconds to sleep, as who leaves something after this wakes us; or what can be read."""
+        # Said before looking for the last time.
+        self._turns.sleeping = True
         bus = self._bus()
-        if bus is None or bus.has_work:
-            seconds = 0.0
-        else:
-            seconds = min(self._tick_at, self._elect_at, self._stop_at) - self._now()
-        del bus
-        ready = self._readiness.wait(seconds)
-        self._sleeping = False
-        return ready
+        ready = self._readiness.ready()
+        if bus is None or bus.has_work or ready:
+            return 0.0, ready
+        return min(self._tick_at, self._elect_at, self._stop_at) - self._now(), ready
 
-    def _work(self, bus: ZmqBus, ready: list[zmq.Socket[bytes] | int]) -> None:
-        self._readiness.act(ready)
+    def _put_right(self, bus: ZmqBus) -> None:
+        """A caller's sending was cut short: what he had in hand may be lost, or half done."""
+        self._turns.cut_short = False
+        _log.warning("a thread was stopped while it published: all nodes confirm what they hold")
+        if self.desk is not None:
+            # What it has counted it may not have told anybody.
+            self._step_down()
+            self.seek()
+        bus.publish_distrust()
+
+    def _work(self, bus: ZmqBus, stirred: list[Socket]) -> None:
+        self._readiness.act(stirred)
         bus.pump(self._now())
         self._deliver(bus)
         now = self._now()

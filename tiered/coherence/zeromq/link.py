@@ -13,7 +13,15 @@ from tiered.coherence.zeromq.addresses import BusAddress
 from tiered.coherence.zeromq.election import Prospect
 from tiered.coherence.zeromq.foreign import ForeignCount
 from tiered.coherence.zeromq.security import CurveKeys
-from tiered.coherence.zeromq.tuning import EVENT, Context, Socket, frames_of, send, tune
+from tiered.coherence.zeromq.tuning import (
+    EVENT,
+    Context,
+    Socket,
+    frames_of,
+    is_readable,
+    send,
+    tune,
+)
 
 __all__ = ["Link"]
 
@@ -103,7 +111,9 @@ class Link:
     def receive(self, most: int) -> Iterator[BrokerMessage]:
         """Up to *most* messages that have come."""
         parse = self._wire.of_broker
-        for _ in range(most):
+        for number in range(most):
+            if number == 1 and not is_readable(self.socket):
+                return
             try:
                 frames = frames_of(self.socket)
             except zmq.Again:

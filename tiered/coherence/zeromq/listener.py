@@ -18,7 +18,15 @@ from tiered.coherence.zeromq.addresses import BusAddress
 from tiered.coherence.zeromq.election import BindResult
 from tiered.coherence.zeromq.foreign import ForeignCount
 from tiered.coherence.zeromq.security import CurveKeys, Gatekeeper
-from tiered.coherence.zeromq.tuning import EVENT, Context, Socket, frames_of, send, tune
+from tiered.coherence.zeromq.tuning import (
+    EVENT,
+    Context,
+    Socket,
+    frames_of,
+    is_readable,
+    send,
+    tune,
+)
 from tiered.concurrency.filelock import FileLock
 from tiered.typing import Clock
 
@@ -177,7 +185,9 @@ class Listener:
     def receive(self, most: int) -> Iterator[tuple[Route, NodeMessage]]:
         """Up to *most* messages that have come, and by which way."""
         parse = self._wire.of_node
-        for _ in range(most):
+        for number in range(most):
+            if number == 1 and not is_readable(self.socket):
+                return
             try:
                 frames = frames_of(self.socket)
             except zmq.Again:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
+import select
+from collections.abc import Callable, Iterable
 from typing import TypeAlias
 
 import zmq
@@ -17,38 +17,83 @@ Action: TypeAlias = Callable[[], object]
 
 
 class Readiness:
-    """The sockets of one thread, each with what to do when it can be read.
+    """Sockets, each with what to do when it can be read, or may be.
+
+    One thread sleeps, and does so outside of libzmq, in ``epoll`` on the sockets' descriptors:
+    meanwhile others may use the sockets, one at a time, under a lock of their own.
+
+    Such a descriptor (``ZMQ_FD``) does not say that a socket can be read. It says that libzmq has
+    left word for the socket's next user, and any use may take that word, a ``send`` too: a
+    message can then be there, and the descriptor silent. That is why nothing is missed:
+
+    - Polling, which is asking each socket for its ``EVENTS``, takes all such words, and tells what
+      can be read then. What comes later makes the descriptor readable, and it stays readable until
+      somebody uses the socket again.
+    - Who has used a socket looks at :meth:`ready` before giving the lock away. Who finds
+      something there and is not the thread that sleeps rings :attr:`bell`.
+
+    So when the lock is free, a message that nobody knows of is behind a readable descriptor, at
+    which the sleeper does not go on sleeping; or somebody has rung. Were that wrong, the sleeper
+    would find it when its time is over, as it polls then.
 
     Attributes:
-        bell: ends a wait; to be rung by any thread.
+        bell: ends a sleep; to be rung by any thread.
 
-    Threads: one.
+    Threads: one at a time; :meth:`sleep` needs no lock, but :meth:`add` and :meth:`remove` are
+    for the thread that sleeps.
     """
 
     def __init__(self) -> None:
         self.bell = Bell()
+        self._epoll = select.epoll()
+        self._epoll.register(self.bell.descriptor, select.EPOLLIN)
         self._poller = zmq.Poller()
-        self._poller.register(self.bell.descriptor, zmq.POLLIN)
-        self._actions: dict[Socket | int, Action] = {self.bell.descriptor: self.bell.clear}
+        self._actions: dict[Socket, Action] = {}
+        self._descriptors: dict[int, Socket] = {}
 
     def add(self, socket: Socket, action: Action) -> None:
-        """Call *action* when *socket* can be read."""
-        self._poller.register(socket, zmq.POLLIN)
+        """Call *action* when *socket* may be read, now and then for nothing; no other any more."""
+        if socket not in self._actions:
+            descriptor = int(socket.getsockopt(zmq.FD))
+            self._epoll.register(descriptor, select.EPOLLIN)
+            self._descriptors[descriptor] = socket
+            self._poller.register(socket, zmq.POLLIN)
         self._actions[socket] = action
 
     def remove(self, socket: Socket) -> None:
         """Do so no more; before it is closed."""
-        self._poller.unregister(socket)
         del self._actions[socket]
+        descriptor = int(socket.getsockopt(zmq.FD))
+        self._epoll.unregister(descriptor)
+        del self._descriptors[descriptor]
+        self._poller.unregister(socket)
 
-    def wait(self, seconds: float) -> list[Socket | int]:
-        """What can be read now, or within *seconds*; to be given to :meth:`act`."""
-        milliseconds = math.ceil(max(0.0, seconds) * 1000)
-        return [socket for socket, _ in self._poller.poll(milliseconds)]
+    def ready(self) -> list[Socket]:
+        """What can be read now; to be given to :meth:`act`."""
+        return [socket for socket, _ in self._poller.poll(0)]
 
-    def act(self, ready: list[Socket | int]) -> None:
+    def sleep(self, seconds: float) -> list[Socket]:
+        """Until one of the sockets stirs, or the bell is rung, or *seconds* are over.
+
+        Returns:
+            those that have stirred, which may be for nothing; to be given to :meth:`act`.
+        """
+        stirred = []
+        for descriptor, _ in self._epoll.poll(max(0.0, seconds)):
+            socket = self._descriptors.get(descriptor)
+            if socket is None:
+                self.bell.clear()
+            else:
+                stirred.append(socket)
+        return stirred
+
+    def wait(self, seconds: float) -> list[Socket]:
+        """What can be read now, or may be after :meth:`sleep`; to be given to :meth:`act`."""
+        return self.ready() or self.sleep(seconds)
+
+    def act(self, sockets: Iterable[Socket]) -> None:
         """Do what is to be done, unless something before it has made that void."""
-        for socket in ready:
+        for socket in sockets:
             action = self._actions.get(socket)
             if action is not None:
                 action()

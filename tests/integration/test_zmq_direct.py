@@ -1,0 +1,336 @@
+"""Callers that send by themselves, while the bus's thread sleeps."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytest
+
+from tests.integration.busnode import PATIENCE, TOPIC, Listener, wait_until
+from tests.integration.test_forked_children import in_child
+from tests.integration.test_zmq_bus import new_address
+from tiered.coherence import ZmqBus
+from tiered.coherence.bus import Receipt
+from tiered.coherence.messages import Kind, NodeMessage, Publish
+from tiered.coherence.zeromq import driver, turns
+
+SELDOM = 16 * PATIENCE
+"""A detection time whose beats are so rare that what waits for one has failed."""
+
+
+class Watched(ZmqBus):
+    """Notes which thread sends; ``before`` is called first, in that thread."""
+
+    def __init__(self, address: str, **options: Any) -> None:
+        self.senders: list[threading.Thread] = []
+        self.before: Callable[[], object] = bool
+        super().__init__([address], detection=SELDOM, **options)
+
+    def _send(self, message: NodeMessage) -> None:
+        if isinstance(message, Publish):
+            self.before()
+            self.senders.append(threading.current_thread())
+        super()._send(message)
+
+    def directly(self, name: bytes) -> Receipt | None:
+        """Publish *name*; ``None``: not sent by this thread, as the other one was awake."""
+        count = self.senders.count(threading.current_thread())
+        receipt = self.publish(Kind.DELETE, TOPIC, [name])
+        sent = self.senders.count(threading.current_thread()) > count
+        return receipt if sent else None
+
+
+class Pair:
+    """A bus that sends, another one in the same process, and who listens there."""
+
+    def __init__(self, sender: Watched, other: ZmqBus) -> None:
+        self.sender = sender
+        self.listener = Listener()
+        other.join(self.listener)
+        wait_until(lambda: self.listener.verified and sender.in_step)
+
+    def has_settled(self, name: bytes, distrusts: int) -> bool:
+        """Whether *name* was heard of, or made up for by more than so many *distrusts*."""
+        heard, distrusted = self.listener.heard, self.listener.distrusted
+        return name.decode() in heard or len(distrusted) > distrusts
+
+    def hears(self, name: bytes) -> bool:
+        """Publish *name*; whether it has been heard of by now."""
+        self.sender.publish(Kind.DELETE, TOPIC, [name])
+        return name.decode() in self.listener.heard
+
+    def in_another_thread(self, before: Callable[[], object]) -> threading.Thread:
+        """Have a thread publish, with *before* called in the midst of its direct sending."""
+        within = threading.Event()
+
+        def once() -> None:
+            if threading.current_thread() is thread and not within.is_set():
+                within.set()
+                before()
+
+        def publish() -> None:
+            # Until it finds the bus's thread asleep.
+            wait_until(lambda: self.sender.directly(b"of a thread"))
+
+        thread = threading.Thread(target=publish)
+        self.sender.before = once
+        thread.start()
+        assert within.wait(PATIENCE)
+        return thread
+
+
+@pytest.fixture(params=["node", "broker"])
+def pair(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Pair]:
+    """The one that sends is a node of the other one, or its broker."""
+    address = new_address("ipc", tmp_path)
+    with ExitStack() as stack:
+        sender = Watched(address, candidate=request.param == "broker")
+        other = ZmqBus([address], detection=SELDOM, candidate=request.param == "node")
+        stack.enter_context(sender)
+        stack.enter_context(other)
+        yield Pair(sender, other)
+
+
+def test_a_caller_sends_by_himself_while_the_thread_sleeps(pair: Pair) -> None:
+    wait_until(lambda: pair.sender.directly(b"a"))
+    receipt = pair.sender.publish(Kind.DELETE, TOPIC, [b"b"])
+    assert receipt.accepted(PATIENCE)
+    wait_until(lambda: pair.listener.heard[-1:] == ["b"])
+
+
+def test_a_flood_is_sent_by_the_thread(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    wait_until(lambda: pair.sender.directly(b"a"))
+    monkeypatch.setattr(turns, "_PACE", 1000.0)
+    for _ in range(100):
+        assert pair.sender.directly(b"a") is None
+    assert pair.sender.publish(Kind.DELETE, TOPIC, [b"b"]).accepted(PATIENCE)
+
+
+def test_many_nodes_are_sent_to_by_the_brokers_thread(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(driver, "_FEW", 1)
+    sends_itself = pair.sender.stats.role == "node"
+    for _ in range(20):
+        receipt = pair.sender.publish(Kind.DELETE, TOPIC, [b"a"])
+        assert receipt.accepted(PATIENCE)
+    if sends_itself:
+        wait_until(lambda: pair.sender.directly(b"a"))
+    else:
+        assert threading.current_thread() not in pair.sender.senders
+
+
+def test_nobody_waits_for_a_thread_that_is_awake(pair: Pair) -> None:
+    called, go_on = threading.Event(), threading.Event()
+
+    class Slow(Listener):
+        def extend(self, epoch: int, until: float) -> None:
+            called.set()
+            assert go_on.wait(PATIENCE)
+
+    slow = Slow()
+    pair.sender.join(slow)
+    assert called.wait(PATIENCE)
+    receipt = pair.sender.publish(Kind.DELETE, TOPIC, [b"a"], source=slow)
+    assert not receipt.accepted(0.0)
+    go_on.set()
+    assert receipt.accepted(PATIENCE)
+
+
+def test_nobody_waits_for_another_caller_who_sends(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turns, "_PACE", -1.0)
+    go_on = threading.Event()
+    thread = pair.in_another_thread(lambda: go_on.wait(PATIENCE))
+    receipts = [pair.sender.directly(b"meanwhile") for _ in range(3)]
+    assert receipts == [None] * 3
+    last = pair.sender.publish(Kind.DELETE, TOPIC, [b"last"])
+    go_on.set()
+    assert last.accepted(PATIENCE)
+    thread.join(PATIENCE)
+    wait_until(lambda: "last" in pair.listener.heard)
+    assert pair.listener.heard.count("meanwhile") == 3
+
+
+def test_who_publishes_while_he_sends_does_not_wait_for_himself(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turns, "_PACE", -1.0)
+    receipts: list[Receipt] = []
+
+    def publish() -> None:
+        pair.sender.before = bool
+        receipts.append(pair.sender.publish(Kind.DELETE, TOPIC, [b"of a handler"]))
+
+    pair.in_another_thread(publish).join(PATIENCE)
+    assert receipts[0].accepted(PATIENCE)
+    wait_until(lambda: "of a handler" in pair.listener.heard)
+
+
+def test_a_bus_is_closed_while_a_caller_sends(pair: Pair) -> None:
+    go_on = threading.Event()
+    thread = pair.in_another_thread(lambda: go_on.wait(PATIENCE))
+    closing = threading.Thread(target=pair.sender.close)
+    closing.start()
+    wait_until(lambda: pair.sender.closed)
+    assert closing.is_alive()
+    go_on.set()
+    closing.join(PATIENCE)
+    assert not closing.is_alive()
+    thread.join(PATIENCE)
+    wait_until(lambda: "of a thread" in pair.listener.heard)
+    assert pair.sender.carrier is None
+    pair.sender.publish(Kind.DELETE, TOPIC, [b"too late"])
+    assert pair.sender.owed == 1
+
+
+def test_a_child_that_was_forked_while_a_thread_sends_takes_part(pair: Pair) -> None:
+    go_on = threading.Event()
+    thread = pair.in_another_thread(lambda: go_on.wait(PATIENCE))
+    pair.sender.before = bool
+    if pair.sender.stats.role == "node":
+        in_child(lambda: pair.sender.publish(Kind.DELETE, TOPIC, [b"child"]).accepted(PATIENCE))
+        go_on.set()
+    else:
+        # Its broker is what the child needs, and that one waits for the thread.
+        timer = threading.Timer(0.5, go_on.set)
+        timer.start()
+        in_child(lambda: pair.sender.publish(Kind.DELETE, TOPIC, [b"child"]).accepted(PATIENCE))
+        timer.join()
+    thread.join(PATIENCE)
+    wait_until(lambda: {"child", "of a thread"} <= set(pair.listener.heard))
+
+
+def test_what_sending_has_brought_to_light_wakes_the_thread(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert pair.sender.carrier is not None
+    readiness = pair.sender.carrier._readiness
+    ready, caller, woken = readiness.ready, threading.current_thread(), threading.Event()
+    looked: list[bool] = []
+
+    def pretend() -> list[Any]:
+        if threading.current_thread() is not caller:
+            woken.set()
+            return ready()
+        looked.append(True)
+        woken.clear()
+        return ["a message"]
+
+    monkeypatch.setattr(readiness, "ready", pretend)
+
+    def say_directly() -> bool:
+        pair.sender.release(TOPIC, b"a name", 1)  # nobody answers that
+        return bool(looked)
+
+    wait_until(say_directly)
+    assert woken.wait(PATIENCE)
+
+
+# -- What is cut short ---------------------------------------------------------------
+
+
+class Stop(BaseException):
+    """As ``KeyboardInterrupt``."""
+
+
+def fail(error: BaseException) -> None:
+    raise error
+
+
+@pytest.mark.parametrize("error", [OSError("no"), Stop()], ids=["error", "interrupt"])
+def test_a_direct_sending_that_fails_makes_everybody_confirm(
+    pair: Pair, error: BaseException
+) -> None:
+    seen: list[BaseException] = []
+
+    def publish_and_fail() -> bool:
+        main = threading.current_thread()
+        failed: list[bool] = []
+
+        def once() -> None:
+            if threading.current_thread() is main:
+                pair.sender.before = bool
+                failed.append(True)
+                fail(error)
+
+        pair.sender.before = once
+        try:
+            pair.sender.publish(Kind.DELETE, TOPIC, [b"lost"])
+        except Stop as stop:
+            seen.append(stop)
+        return bool(failed)
+
+    wait_until(publish_and_fail)
+    assert seen == ([error] if isinstance(error, Stop) else [])
+    wait_until(lambda: len(pair.listener.distrusted) > 1)
+    wait_until(lambda: pair.sender.owed == 0)
+    wait_until(lambda: pair.sender.directly(b"again"))
+    wait_until(lambda: "again" in pair.listener.heard)
+
+
+class Interrupt:
+    """Raises :class:`Stop` at the *number*-th line that this thread runs while it sends directly.
+
+    What surrounds the sending is left out: there nothing is in hand, and a line is not where a
+    signal's handler could come between.
+    """
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.lines = 0
+
+    def __enter__(self) -> Interrupt:
+        self._former = sys.gettrace()
+        sys.settrace(self._enter)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        sys.settrace(self._former)
+
+    def _enter(self, frame: FrameType, event: str, argument: Any) -> Any:
+        one: FrameType | None = frame
+        while one is not None:
+            if one.f_code.co_name == "publish_left":
+                return self._run
+            one = one.f_back
+        return None
+
+    def _run(self, frame: FrameType, event: str, argument: Any) -> Any:
+        if event == "line":
+            self.lines += 1
+            if self.lines == self.number:
+                raise Stop
+        return self._run
+
+
+@pytest.mark.parametrize("start", range(8))
+def test_wherever_a_caller_is_stopped_nothing_is_lost_in_silence(pair: Pair, start: int) -> None:
+    """An event that was not heard of is made up for, by another one or by distrust."""
+    for number in range(start + 1, 200, 8):
+        name = b"%d" % number
+        settled = partial(pair.has_settled, name, len(pair.listener.distrusted))
+        stopped = reached = False
+        while not reached:
+            wait_until(lambda: not pair.sender.owed)
+            try:
+                with Interrupt(number) as interrupt:
+                    pair.sender.publish(Kind.DELETE, TOPIC, [name])
+            except Stop:
+                stopped = True
+            reached = interrupt.lines > 0  # else the thread was awake, and sent it
+        wait_until(settled)
+        wait_until(lambda: not pair.sender.owed)
+        # Again and again: who finds a new broker hears of nothing that was before.
+        wait_until(partial(pair.hears, b"after " + name))
+        if not stopped:
+            return
+    pytest.fail("there are more lines than were tried")

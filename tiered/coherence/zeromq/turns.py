@@ -1,0 +1,97 @@
+"""Whose turn it is to use the sockets: the bus's thread's, or a caller's while that sleeps."""
+
+from __future__ import annotations
+
+import math
+import threading
+import traceback
+from collections.abc import Callable
+from typing import Final
+
+from tiered.coherence.zeromq.readiness import Readiness
+from tiered.stats.reports import Reports
+
+__all__ = ["Turns"]
+
+_PACE: Final = 0.0005
+"""Seconds after a direct sending in which there is no other: a flood is better sent in blocks."""
+_NO_WAITING: Final = (False,)
+"""Whether to wait for the lock, for each time that it is tried."""
+
+
+class Turns:
+    """Lets callers send by themselves while the thread sleeps, and wakes it where they cannot.
+
+    To wake a thread takes longer than to send an event.
+
+    Args:
+        readiness: in which the thread sleeps.
+        now: the monotonic clock.
+        send: called with the time, under the lock: sends what callers have left, and returns
+            whether the thread may sleep on. It must not call anybody's code, nor wait: the
+            caller may be in a callback of the thread's, in a signal's handler that has
+            interrupted this very sending, or hold what such a callback waits for.
+        reports: where to tell of errors in it.
+
+    Attributes:
+        lock: held by whoever uses the sockets and what belongs to them. The thread waits for
+            it, and has it but for its sleep. Callers only try to get it.
+        sleeping: whether the thread sleeps, or is about to; changed by it under the lock.
+        cut_short: whether a caller was stopped while he sent: what he had in hand may be lost,
+            or half done. The thread is awake then, and has to put it right.
+
+    Threads: safe.
+    """
+
+    def __init__(
+        self,
+        readiness: Readiness,
+        now: Callable[[], float],
+        send: Callable[[float], bool],
+        reports: Reports,
+    ) -> None:
+        self.lock = threading.Lock()
+        self.sleeping = False
+        self.cut_short = False
+        self._readiness = readiness
+        self._now = now
+        self._send = send
+        self._reports = reports
+        self._sent_at = -math.inf
+
+    def wake(self) -> None:
+        """Have what callers have left be sent: here, or by the thread. Never waits."""
+        if not self.sleeping:
+            return  # it looks for the last time before it sleeps
+        sent = False
+        try:
+            sent = self._send_directly()
+        finally:
+            if not sent:
+                self.sleeping = False
+                self._readiness.bell.ring()
+
+    def _send_directly(self) -> bool:
+        """Send instead of the thread; ``False`` if that has to be woken up."""
+        now = self._now()
+        if now - self._sent_at < _PACE:
+            return False
+        held: list[bool] = []
+        try:
+            # Taken and noted in one step: a handler that raises cannot come between.
+            held.extend(map(self.lock.acquire, _NO_WAITING))
+            if not held[0] or not self.sleeping:
+                return False
+            self._sent_at = now
+            # A handler that raises may end this anywhere.
+            self.cut_short = True
+            done = self._send(now)
+            self.cut_short = False
+            return done
+        except Exception:
+            what = "what was published could not be sent:\n%s"
+            self._reports.warn("direct", what, traceback.format_exc())
+            return False
+        finally:
+            if held and held[0]:
+                self.lock.release()
