@@ -190,7 +190,7 @@ def test_who_is_killed_while_a_pack_is_opened_loses_none(tree: Tree) -> None:
     seen: list[tuple[int, int]] = []
     real = Lanes.set
 
-    def watched(self: Lanes, lane: int, cell: Cell, value: int) -> None:
+    def watched(self: Lanes, lane: int, cell: int, value: int) -> None:
         real(self, lane, cell, value)
         seen.append((self.get(lane, Cell.ACTIVE), self.get(lane, Cell.TAIL)))
 
