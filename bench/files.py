@@ -59,7 +59,7 @@ ARRAY = "get of an array of 100 MB"
 FIRST = "get of an array of 100 MB, the first of a process"
 MIXED = f"{PROCESSES} processes, 90 % get and 10 % put of 1 KB"
 
-CALLS = 2_000
+CALLS = 10_000
 SMALL = 20_000_000
 """Bytes that a cache may hold to be full soon."""
 

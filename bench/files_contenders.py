@@ -47,7 +47,7 @@ DBM = "dogpile.cache dbm"
 KEYS = 10_000
 SIZE = 2_000_000_000
 KILOBYTE = os.urandom(1000)
-_DUMB = 2_000
+_DUMB = 10_000
 """Times that ``dbm.dumb``, which reads and writes all keys for each call, is slower."""
 
 _numbers = count()
