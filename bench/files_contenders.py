@@ -235,7 +235,9 @@ def crowd(create: Create, path: str) -> dict[str, Call]:
         memoized = diskcache.memoize_stampede(theirs, 3600, name="crowd")
         found["diskcache memoize_stampede"] = memoized(_plain(create))
         found["diskcache barrier"] = _behind_a_barrier(diskcache, theirs, create)
-    if dogpile := peer("dogpile.cache"):
+    dogpile = peer("dogpile.cache")
+    # Threads that parse the files of the other one at a time crash Python 3.11.
+    if dogpile and dbm_module() != "dbm.dumb":
         region = _region(dogpile, Path(path, "dbm"))
         found[DBM] = lambda key: region.get_or_create(str(key), create, creator_args=((key,), {}))
     return found

@@ -64,7 +64,7 @@ _SECTIONS = {
         "They have room for 2 GB, and for 20 MB where they are to be full. `tiered` verifies all "
         "that it reads, an array once in each process: that is what the first get of one takes. "
         "With several processes, the figures are calls of all of them together; `dbm.dumb` is left "
-        "out there.",
+        "out there, and where there are many threads.",
     ),
     "region": (
         "Regions",

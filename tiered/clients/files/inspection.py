@@ -114,6 +114,7 @@ class Inspection:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._packs = None  # what is mapped stays open as long as it is
         self._cleanup.close()
 
     @classmethod
