@@ -56,6 +56,16 @@ _SECTIONS = {
         "Tiers",
         "Memory in front of memcached. The pairs made by hand pickle values and sign nothing.",
     ),
+    "files": (
+        "Files",
+        "Beside `diskcache`, which keeps small values in SQLite, and `dogpile.cache` with its dbm "
+        "backend; the conditions above tell which dbm module of Python that is. Keys are texts, "
+        "values 1,000 bytes that cannot be compressed, and all caches have their usual options. "
+        "They have room for 2 GB, and for 20 MB where they are to be full. `tiered` verifies all "
+        "that it reads, an array once in each process: that is what the first get of one takes. "
+        "With several processes, the figures are calls of all of them together; `dbm.dumb` is left "
+        "out there, and where there are many threads.",
+    ),
     "region": (
         "Regions",
         "Beside `dogpile.cache` with its backend in memory: what a hit costs. The tiers are memory "
@@ -93,6 +103,8 @@ def render(found: Mapping[str, Data], date: str) -> str:
             parts += _hit_ratios(found["hit_ratio"])
         if name == "region" and name in found:
             parts += _crowds(found[name], "The processes use `distributed_lock`.")
+        if name == "files" and name in found:
+            parts += _crowds(found[name], "The processes share the files.")
         if name == "tiers" and "stampede" in found:
             parts.append("## Stampede\n")
             parts += _crowds(found["stampede"])

@@ -20,6 +20,7 @@ PACKAGES = {
     "cashews": "cashews",
     "chorde": "chorde",
     "cachetools": "cachetools",
+    "diskcache": "diskcache",
     "dogpile.cache": "dogpile.cache",
     "lru": "lru-dict",
     "memcache": "python-memcached",

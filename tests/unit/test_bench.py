@@ -264,6 +264,14 @@ def _found() -> dict[str, Any]:
                 {"crowd": "32 tasks", "name": "tiered inproc", "calls": 2, "p50": 0.1, "p99": 0.2}
             ],
         },
+        "files": {
+            **common,
+            "sections": {"a get from files": _section("diskcache", "tiered files")},
+            "creator": 0.05,
+            "lines": [
+                {"crowd": "8 processes", "name": "tiered files", "calls": 1, "p50": 0.1, "p99": 0.3}
+            ],
+        },
         "coherence": {
             **common,
             "tables": [
@@ -288,6 +296,8 @@ def test_the_page_has_all_that_was_measured() -> None:
         "| tiered | 1 | 51.2 | 60.0 |",
         "| tiered memory | 50 | 1.25 |",
         "| tiered inproc | 2 | 100.0 | 200.0 |",
+        "| tiered files | 50 | 1.25 |",
+        "| tiered files | 1 | 100.0 | 300.0 |",
         "| broker\\_in\\_A | 0.2 |",
         "| get from memcached | 50 | 1.25 |",
     ):
@@ -320,6 +330,7 @@ def test_the_pure_run_is_left_out_where_there_is_no_core(
         "stores",
         "hit_ratio",
         "tiers",
+        "files",
         "stampede",
         "region",
         "coherence",

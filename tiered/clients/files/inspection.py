@@ -91,7 +91,7 @@ class Inspection:
         self._path = os.fspath(path)
         self._checksum_key = checksum_key
         self._clock = clock
-        self._name = key_names(b"")
+        self._name = key_names(b"").sign
         self._cleanup = ExitStack()
         self._packs: SeenPacks | None = None
 
@@ -114,6 +114,7 @@ class Inspection:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._packs = None  # what is mapped stays open as long as it is
         self._cleanup.close()
 
     @classmethod
@@ -180,7 +181,7 @@ class Inspection:
 
     def find(self, key: Key) -> Held | None:
         """What is held for *key*. Raises ``KeyEncodingError``."""
-        return self.find_at(Place.of(self._name(key).signed).file)
+        return self.find_at(Place.of(self._name(key)).file)
 
     def find_at(self, digest: str) -> Held | None:
         """The same, by what :attr:`Held.digest` says."""
@@ -247,6 +248,7 @@ class Inspection:
             max_value_size=_LARGEST,
             guarded=self._checksum_key is None and self.is_private,
             more=Layout.serializers,
+            light=True,
         )
         return Layout(codec, pickles=False, limit=_LARGEST)
 

@@ -21,6 +21,8 @@ __all__ = ["PackFigures", "SeenPacks", "SeenRecord"]
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 
+_ATTEMPTS: Final = 4
+
 
 class SeenRecord(NamedTuple):
     """A small value.
@@ -85,16 +87,18 @@ class SeenPacks:
     def find(self, place: Place) -> SeenRecord | None:
         """What is held for a key, or for another one with the same tag."""
         lane = self._lanes.of(place)
-        index = self._index(lane)
-        at = -1 if index is None else index.find(place.tag)
-        if index is None or at < 0 or not (packed := index.cells[at + 1]):
-            return None
-        spot = spot_of(packed)
-        name = pack_name(lane, spot.pack)
-        record = unpack_record(self._read(name, spot.start, spot.length))
-        return (
-            None if record is None else SeenRecord(record, name, spot.length, index.cells[at + 2])
-        )
+        for _ in range(_ATTEMPTS):
+            index = self._index(lane)
+            at = -1 if index is None else index.find(place.tag)
+            if index is None or at < 0 or not (packed := index.cells[at + 1]):
+                return None
+            spot, used = spot_of(packed), index.cells[at + 2]
+            name = pack_name(lane, spot.pack)
+            record = unpack_record(self._read(name, spot.start, spot.length))
+            if record is not None:
+                return SeenRecord(record, name, spot.length, used)
+            # Perhaps it was moved just now.
+        return None
 
     def records(self, done: Callable[[int], object]) -> Iterator[SeenRecord]:
         """All that there is; *done* is called with the number of lanes read, after each."""
@@ -117,17 +121,19 @@ class SeenPacks:
                 yield SeenRecord(record, name, spot.length, used)
 
     def _index(self, lane: int) -> Index | None:
-        number = self._lanes.get(lane, Cell.INDEX)
-        if not number:
-            return None
-        try:
-            descriptor = os.open(index_name(lane, number), _READ, dir_fd=self._directory)
-        except FileNotFoundError:
-            return None
-        try:
-            return Index(descriptor, number, access=mmap.ACCESS_READ)
-        finally:
-            os.close(descriptor)
+        for _ in range(_ATTEMPTS):
+            number = self._lanes.get(lane, Cell.INDEX)
+            if not number:
+                return None
+            try:
+                descriptor = os.open(index_name(lane, number), _READ, dir_fd=self._directory)
+            except FileNotFoundError:
+                continue  # a larger one has taken its place
+            try:
+                return Index(descriptor, number, access=mmap.ACCESS_READ)
+            finally:
+                os.close(descriptor)
+        return None
 
     def _read(self, name: str, start: int, length: int) -> bytes:
         try:
