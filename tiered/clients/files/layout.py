@@ -52,7 +52,6 @@ _BLOCK: Final = 4096
 _VERIFIED: Final = 1024
 """Files with a region that are remembered to be sound."""
 
-_LONGEST_NAME: Final = 1 << 20
 _SHEETS: Final = SheetSerializer()
 
 
@@ -276,9 +275,11 @@ def peeked(descriptor: int) -> Told | None:
         return None
     magic, length = _HEAD.unpack_from(data)
     at = _HEAD.size + length + _EXPIRES_AT
-    if magic != _MAGIC or length > _LONGEST_NAME:
+    if magic != _MAGIC:
         return None
-    if at + _EXPIRES.size > len(data):
+    if at + _EXPIRES.size > len(data):  # a long name
+        if at + _EXPIRES.size > os.fstat(descriptor).st_size:
+            return None
         data = os.pread(descriptor, at + _EXPIRES.size, 0)
     if at + _EXPIRES.size > len(data):
         return None
