@@ -37,11 +37,12 @@ def check(packs: Packs, is_sound: Callable[[Record], bool] | None, *, repair: bo
         is_sound: whether a record is what was written; nothing is read if it is ``None``.
         repair: put right what is wrong.
     """
+    packs.look_again()
     counted, names = packs.lanes.used, set(packs.files.names())
     values = size = measured = unreadable = left = 0
     for lane in range(LANES):
         left += len(packs.strays(lane, names))
-        if packs.is_lost(lane, names):
+        if packs.is_lost(lane):
             unreadable += 1
             if not repair:
                 continue
