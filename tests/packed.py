@@ -11,6 +11,9 @@ from tiered.clients.files.names import PACKS, pack_of
 from tiered.clients.files.packs import index as index_module
 from tiered.clients.files.packs import lanes as lanes_module
 
+VALUE = 40
+"""Characters of the name of a value's file."""
+
 
 def on_disk(path: Path) -> int:
     """Bytes that values take in a directory, in packs and in files of their own."""
@@ -22,7 +25,7 @@ def on_disk(path: Path) -> int:
             continue
         if pack_of(file.name) is not None:
             total += size
-        elif not file.name.endswith(".claim"):
+        elif len(file.name) == VALUE:
             total += allocated(size)
     return total
 

@@ -130,14 +130,15 @@ def test_tiers_with_fractions() -> None:
     run_state_machine_as_test(Machine, settings=STEPS)
 
 
+@pytest.mark.parametrize("size", [10**8, 10**7], ids=["packed", "apart"])
 @pytest.mark.parametrize("name", IN_FILES)
-def test_clients_in_files(name: str, tmp_path: Path) -> None:
+def test_clients_in_files(name: str, size: int, tmp_path: Path) -> None:
     numbers = itertools.count()
 
     class Machine(ClientMachine):
         def make_client(self, clock: ManualClock) -> CacheClient:
             path = tmp_path / str(next(numbers))
-            return IN_FILES[name](clock, FilesCacheClient(10**8, path, strict=True, clock=clock))
+            return IN_FILES[name](clock, FilesCacheClient(size, path, strict=True, clock=clock))
 
     run_state_machine_as_test(Machine, settings=STEPS)
 

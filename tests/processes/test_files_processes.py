@@ -17,18 +17,22 @@ from typing import Any
 import pytest
 
 from tests.fakes import together
+from tests.packed import on_disk
 from tiered import FilesCacheClient, InprocCacheClient, TieredInclusiveClient, cached
-from tiered.clients.files.layout import allocated
 
 PATIENCE = 30.0
 CAPACITY = 3_000_000
+PACKED = 20_000_000
 KEYS = 60
+PASSING = 8000
+"""Keys that are written once in a while, so that packs fill and have to go."""
 SPAWN = multiprocessing.get_context("spawn")
+STARTS = int(os.environ.get("TIERED_STARTS", "12"))
 ROUNDS = int(os.environ.get("TIERED_KILLS", "4"))
 
 
-def make(path: Path, **options: Any) -> FilesCacheClient:
-    return FilesCacheClient(CAPACITY, path, strict=True, **options)
+def make(path: Path, size: int = CAPACITY, **options: Any) -> FilesCacheClient:
+    return FilesCacheClient(size, path, strict=True, **options)
 
 
 def value_of(key: int, number: int, size: int) -> dict[str, Any]:
@@ -41,12 +45,15 @@ def is_whole(key: int, value: dict[str, Any]) -> bool:
     return bool(value["key"] == key and blake2b(value["data"]).digest() == value["digest"])
 
 
-def write_on_and_on(pipe: Connection, path: Path, seed: int) -> None:
+def write_on_and_on(pipe: Connection, path: Path, capacity: int, seed: int) -> None:
     chance = random.Random(seed)
-    client = make(path)
+    client = make(path, capacity)
     pipe.send("ready")
     while True:
         key = chance.randrange(KEYS)
+        if capacity == PACKED:
+            for _ in range(10):
+                client.put(("passing", chance.randrange(PASSING)), bytes(12_000), 1000)
         match chance.randrange(12):
             case 0:
                 client.delete(key)
@@ -67,17 +74,6 @@ def write_on_and_on(pipe: Connection, path: Path, seed: int) -> None:
             case _:
                 size = chance.choice([100, 5000, 20_000, 150_000])
                 client.put(key, value_of(key, chance.randrange(1000), size), 1000)
-
-
-def on_disk(path: Path) -> int:
-    total = 0
-    for file in path.glob("??/*"):
-        if not file.name.endswith(".claim"):
-            try:
-                total += allocated(file.stat().st_size)
-            except FileNotFoundError:
-                pass
-    return total
 
 
 class Processes:
@@ -113,15 +109,23 @@ def processes() -> Iterator[Processes]:
         started.kill()
 
 
-def test_writers_that_are_killed_leave_whole_values(tmp_path: Path, processes: Processes) -> None:
+@pytest.mark.parametrize("capacity", [CAPACITY, PACKED], ids=["apart", "packed"])
+def test_writers_that_are_killed_leave_whole_values(
+    tmp_path: Path, processes: Processes, capacity: int
+) -> None:
     path = tmp_path / "cache"
-    client = make(path)
+    client = make(path, capacity)
+    if capacity == PACKED:
+        for number in range(2000):
+            client.put(("filling", number), bytes(12_000), 1000)
+        assert client.stats.evicted
     for round_ in range(ROUNDS):
-        pipes = [processes.start(write_on_and_on, path, round_ * 10 + n)[1] for n in range(4)]
+        seeds = [round_ * 10 + n for n in range(4)]
+        pipes = [processes.start(write_on_and_on, path, capacity, seed)[1] for seed in seeds]
         ends = time.monotonic() + random.uniform(0.2, 0.6)
         while time.monotonic() < ends:
-            assert on_disk(path) <= CAPACITY * 1.05
-            assert client.usage <= CAPACITY * 1.05
+            assert on_disk(path) <= capacity * 1.05
+            assert client.usage <= capacity * 1.05
         processes.kill()
         for pipe in pipes:
             try:
@@ -228,22 +232,23 @@ def test_a_forked_child_works_beside_its_parent(tmp_path: Path) -> None:
     assert client.verify().clean
 
 
-def start_at_once(pipe: Connection, path: Path, number: int) -> None:
+def start_at_once(pipe: Connection, path: Path, capacity: int, number: int) -> None:
     pipe.send("ready")
     pipe.recv()
-    client = make(path)
+    client = make(path, capacity)
     client.put(number, number, 100)
     pipe.send(client.get(number))
     pipe.recv()
 
 
-def test_processes_that_start_at_once(tmp_path: Path, processes: Processes) -> None:
-    pipes = [processes.start(start_at_once, tmp_path / "c", n)[1] for n in range(12)]
+@pytest.mark.parametrize("capacity", [CAPACITY, PACKED], ids=["apart", "packed"])
+def test_processes_that_start_at_once(tmp_path: Path, processes: Processes, capacity: int) -> None:
+    pipes = [processes.start(start_at_once, tmp_path / "c", capacity, n)[1] for n in range(STARTS)]
     for pipe in pipes:
         pipe.send("go")
     for number, pipe in enumerate(pipes):
         assert pipe.poll(PATIENCE)
         assert pipe.recv() == number
-    client = make(tmp_path / "c")
-    assert client.get_multi(range(12)) == {n: n for n in range(12)}
+    client = make(tmp_path / "c", capacity)
+    assert client.get_multi(range(STARTS)) == {n: n for n in range(STARTS)}
     assert client.usage == on_disk(tmp_path / "c")

@@ -62,7 +62,6 @@ _BLOCK: Final = 4096
 _VERIFIED: Final = 1024
 """Files with a region that are remembered to be sound."""
 
-_LONGEST_NAME: Final = 1 << 20
 _SHEETS: Final = SheetSerializer()
 
 
@@ -297,9 +296,11 @@ def beginning(descriptor: int) -> tuple[bytes, bytes] | None:
     magic, length = _HEAD.unpack_from(data)
     end = _HEAD.size + length
     least = end + ValueCodec.OVERHEAD
-    if magic != _MAGIC or length > _LONGEST_NAME:
+    if magic != _MAGIC:
         return None
-    if least > len(data):
+    if least > len(data):  # a long name
+        if least > os.fstat(descriptor).st_size:
+            return None
         data = os.pread(descriptor, least, 0)
     if least > len(data):
         return None

@@ -44,11 +44,12 @@ def check(
         repair: put right what is wrong.
         done: is called with the number of lanes that were looked through, after each.
     """
+    packs.look_again()
     counted, names = packs.lanes.used, set(packs.files.names())
     values = size = measured = unreadable = left = 0
     for lane in range(LANES):
         left += len(packs.strays(lane, names))
-        if packs.is_lost(lane, names):
+        if packs.is_lost(lane):
             unreadable += 1
             if not repair:
                 continue

@@ -142,6 +142,14 @@ class PackFiles:
             return False
         return True
 
+    def forget(self, lane: int, pack: int) -> None:
+        """Open a pack again on its next use."""
+        self._open.pop(lane << PACK_BITS | pack, None)
+
+    def forget_all(self) -> None:
+        """Open all packs again on their next use."""
+        self._open.clear()
+
     def names(self) -> list[str]:
         """Of all files. Raises ``OSError``."""
         return os.listdir(self._directory)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, NamedTuple, Protocol
 
 import numpy as np
@@ -142,7 +142,8 @@ class Packs:
             if record is not None:
                 index.cells[at + 2] = self._counts.tick()
                 return found
-            # Perhaps it was moved or removed just now.
+            # Perhaps it was moved or removed just now; or the file was, by somebody.
+            self.files.forget(lane, spot.pack)
         return found
 
     def records(self, lane: int) -> Iterator[Found]:
@@ -178,14 +179,17 @@ class Packs:
             total += min(size, lanes.get(lane, Cell.TAIL)) if pack == active else size
         return total
 
-    def is_lost(self, lane: int, names: Container[str]) -> bool:
-        """Whether a lane's index is damaged, or is not among the *names* of files."""
-        number = self.lanes.get(lane, Cell.INDEX)
+    def look_again(self) -> None:
+        """Take files for what they are now, as a process does that comes just now."""
+        self._indexes[:] = [None] * LANES
+        self.files.forget_all()
+
+    def is_lost(self, lane: int) -> bool:
+        """Whether a lane's index is damaged or gone."""
         try:
-            self._index(lane)
+            return self._index(lane) is None and self.lanes.get(lane, Cell.INDEX) > 0
         except DamagedIndex:
             return True
-        return number > 0 and index_name(lane, number) not in names
 
     def holds(self, lane: int, found: Found) -> bool:
         """Whether what was found in a lane is what a reader of its key finds."""
@@ -346,6 +350,7 @@ class Packs:
                 lanes.set(lane, Cell.ACTIVE, 0)  # somebody has cut it
         if not lanes.has(lane, active):
             lanes.set(lane, Cell.ACTIVE, 0)
+        lanes.sizes[lane][lanes.numbers[lane] == 0] = 0
         for name in self.strays(lane, self.files.names()):
             self.files.remove(name)
         living = np.zeros(lanes.slots, np.int64)
