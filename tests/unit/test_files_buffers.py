@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 from tests.conftest import SECRET
 from tiered import FilesCacheClient
 from tiered.clients.files import buffers
-from tiered.clients.files.buffers import Sheet, apart, joined, laid_out
+from tiered.clients.files.buffers import Sheet, apart, joined, laid_out, pickled_part
 from tiered.errors import CorruptValue, UnserializableValue
 from tiered.testing import ManualClock
 
@@ -156,20 +157,43 @@ def test_a_file_is_verified_once_while_it_stays_as_it_is(
     assert any(size > LARGE for size in verified)
 
 
+@pytest.mark.parametrize("before", [False, True])
+def test_a_pickle_that_is_changed_in_memory_is_not_unpickled(tmp_path: Path, before: bool) -> None:
+    # Such a change need not show in the times of the file, once its page was written to.
+    client = make(tmp_path / "c", checksum_key=SECRET)
+    client.put("k", {"word": "harmless", "array": np.arange(LARGE)}, 100)
+    (file,) = files(tmp_path / "c")
+    with file.open("r+b") as opened, mmap.mmap(opened.fileno(), 0) as shared:
+        at = shared.find(b"harmless")
+        shared[at] = shared[at]
+        if before:
+            assert client.get("k")["word"] == "harmless"
+        shared[at : at + 8] = b"harmful!"
+        assert client.get("k", None) is None
+        shared[at : at + 8] = b"harmless"
+        assert client.get("k")["word"] == "harmless"
+
+
 def test_regions_are_laid_out() -> None:
     stream, parts = apart([np.arange(LARGE), memoryview(b"y" * LARGE), b"in the stream"])
     assert [len(part) for part in parts] == [LARGE * 8, LARGE]
-    region = b"".join(laid_out(stream, parts))
+    region = memoryview(b"".join(laid_out(stream, parts)))
     sheet = Sheet(b"", 0, len(region), 3)
-    array, view, data = joined(sheet, memoryview(region))
+    head = pickled_part(sheet, region)
+    assert head.endswith(stream)
+    array, view, data = joined(sheet, head, region)
     assert (array == np.arange(LARGE)).all()
     assert view == b"y" * LARGE
     assert data == b"in the stream"
-    for wrong in (sheet._replace(parts=0), sheet._replace(parts=4), sheet._replace(parts=10**6)):
+    for wrong in (0, 4, 10**6):
         with pytest.raises(CorruptValue):
-            joined(wrong, memoryview(region))
+            pickled_part(sheet._replace(parts=wrong), region)
+        with pytest.raises(CorruptValue):
+            joined(sheet._replace(parts=wrong), head, region)
     with pytest.raises(CorruptValue):
-        joined(sheet, memoryview(region[: len(region) // 2]))
+        pickled_part(sheet, region[:100])
+    with pytest.raises(CorruptValue):
+        joined(sheet, head, region[: len(region) // 2])
 
 
 def test_a_sheet_is_no_value(tmp_path: Path) -> None:

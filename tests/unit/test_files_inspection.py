@@ -72,10 +72,11 @@ def test_values_and_when_they_were_made(look: Inspection, clock: ManualClock) ->
     assert look.find("nobody") is None
 
 
+@pytest.mark.parametrize("step", [-10_000, 10_000])
 def test_the_time_is_that_of_the_directory_and_not_of_a_clock_that_was_set(
-    path: Path, client: FilesCacheClient, clock: ManualClock
+    path: Path, client: FilesCacheClient, clock: ManualClock, step: float
 ) -> None:
-    clock.step_wall(-10_000)
+    clock.step_wall(step)
     with Inspection(path, clock=clock) as inspection:
         held = found(inspection, "small")
         assert held.header is not None

@@ -23,7 +23,16 @@ from typing import Any, Final, NamedTuple, NoReturn
 
 from tiered.errors import CorruptValue, UnserializableValue
 
-__all__ = ["Sheet", "SheetSerializer", "apart", "joined", "laid_out", "restored_view"]
+__all__ = [
+    "Sheet",
+    "SheetSerializer",
+    "apart",
+    "joined",
+    "laid_out",
+    "pickled_part",
+    "region_start",
+    "restored_view",
+]
 
 _APART_FROM: Final = 16 * 1024
 """Bytes of a buffer from which it lies apart: mapping a file costs as much as copying these."""
@@ -138,15 +147,37 @@ def region_start(before: int) -> int:
     return before + -before % _ALIGNMENT
 
 
-def joined(sheet: Sheet, region: memoryview) -> Any:
-    """The value in a *region*, whose signature was verified; its buffers are views of it.
+def pickled_part(sheet: Sheet, region: memoryview) -> bytes:
+    """A copy of the beginning of a *region*, up to the end of the pickle in it.
+
+    What is unpickled has to be what was verified, and others may be able to write the file: so
+    it is verified, and read, from this copy.
+
+    Raises:
+        CorruptValue: there is none.
+    """
+    start = _PART.size * sheet.parts
+    if not _PART.size <= start <= len(region):
+        raise CorruptValue("the table of parts lies outside the file")
+    at, size = _PART.unpack_from(region)
+    if at != start or at + size > len(region):
+        raise CorruptValue("the pickle lies outside the file")
+    return bytes(region[: at + size])
+
+
+def joined(sheet: Sheet, head: bytes, region: memoryview) -> Any:
+    """The value in a *region* that begins with *head*; its buffers are views of the region.
+
+    Both were verified; see :func:`pickled_part`.
 
     Raises:
         CorruptValue: it is none.
     """
     try:
-        spans = [_PART.unpack_from(region, _PART.size * number) for number in range(sheet.parts)]
-        stream, *buffers = (region[at : at + size] for at, size in spans)
+        spans = [_PART.unpack_from(head, _PART.size * number) for number in range(sheet.parts)]
+        at, size = spans[0]
+        stream = memoryview(head)[at : at + size]
+        buffers = [region[at : at + size] for at, size in spans[1:]]
         if any(
             len(part) != size for part, (_, size) in zip((stream, *buffers), spans, strict=True)
         ):

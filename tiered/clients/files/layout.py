@@ -29,6 +29,7 @@ from tiered.clients.files.buffers import (
     apart,
     joined,
     laid_out,
+    pickled_part,
     region_start,
 )
 from tiered.codec.sign import Signer
@@ -93,11 +94,16 @@ class Version(NamedTuple):
 
 
 class _State(NamedTuple):
-    """What changes with a file's contents; the time of change cannot be forged."""
+    """What changes with a file's contents; the time of change cannot be forged.
+
+    Attributes:
+        pickle: a signature of the beginning of the region, which is executed.
+    """
 
     changed: int
     size: int
     signature: bytes
+    pickle: bytes
 
 
 class Layout:
@@ -174,7 +180,7 @@ class Layout:
         """
         value, created, expires = self.opened(name, self._sealed(name, descriptor))
         if type(value) is Sheet:
-            value = joined(value, self._region(value, name, descriptor))
+            value = joined(value, *self._region(value, name, descriptor))
         return value, created, expires
 
     def opened(self, name: bytes, envelope: bytes) -> tuple[Any, float, float]:
@@ -227,10 +233,12 @@ class Layout:
             return data[head:sheet_end]
         return data[head:] if whole else _rest(descriptor, head)
 
-    def _region(self, sheet: Sheet, name: bytes, descriptor: int) -> memoryview:
-        """The region of a file, verified once in each process as long as the file stays as it is.
+    def _region(self, sheet: Sheet, name: bytes, descriptor: int) -> tuple[bytes, memoryview]:
+        """The region of a file, and a copy of its beginning, up to the end of the pickle.
 
-        To verify is to read all of it, which is what views are to save.
+        Buffers are verified once in each process as long as the file stays as it is: to verify
+        is to read all of it, which is what views are to save. The pickle, which is short beside
+        them, is verified each time, as a change by mapped memory need not show in a file's time.
         """
         status = os.fstat(descriptor)
         if status.st_size != sheet.offset + sheet.size:
@@ -238,17 +246,21 @@ class Layout:
                 f"the file has {status.st_size} bytes, not {sheet.offset + sheet.size}"
             )
         view = memoryview(_mapped(descriptor, status.st_size))
+        region = view[sheet.offset :]
+        head = pickled_part(sheet, region)
+        signer = self._codec.signer
         file = status.st_dev, status.st_ino
-        state = _State(status.st_ctime_ns, status.st_size, sheet.signature)
+        state = _State(status.st_ctime_ns, status.st_size, sheet.signature, signer.sign(head))
         if self._verified.get(file) != state:
-            self._codec.signer.verify(sheet.signature, view[_end_of_envelope(name) :])
+            gap = view[_end_of_envelope(name) : sheet.offset]
+            signer.verify(sheet.signature, gap, head, region[len(head) :])
             self._verified[file] = state
             while len(self._verified) > _VERIFIED:
                 try:
                     self._verified.popitem(last=False)
                 except KeyError:  # another thread was faster
                     break
-        return view[sheet.offset :]
+        return head, region
 
 
 def _end_of_envelope(name: bytes) -> int:
