@@ -212,6 +212,7 @@ class InFiles:
     """For the clients that end at a directory."""
 
     path: Path
+    size: ClassVar[int] = 100_000_000
     gives_versions: ClassVar[bool] = True
 
     @pytest.fixture(autouse=True)
@@ -219,12 +220,24 @@ class InFiles:
         self.path = tmp_path / "cache"
 
     def files(self, clock: ManualClock, **options: Any) -> FilesCacheClient:
-        return FilesCacheClient(100_000_000, self.path, strict=True, clock=clock, **options)
+        return FilesCacheClient(self.size, self.path, strict=True, clock=clock, **options)
 
 
 class TestFiles(InFiles, ClientContract):
     def make_client(self, clock: ManualClock) -> CacheClient:
         return self.files(clock)
+
+
+class TestFilesWithoutPacks(InFiles, ClientContract):
+    size: ClassVar[int] = 10_000_000
+
+    def make_client(self, clock: ManualClock) -> CacheClient:
+        return self.files(clock)
+
+
+class TestSignedPackedFiles(InFiles, ClientContract):
+    def make_client(self, clock: ManualClock) -> CacheClient:
+        return self.files(clock, checksum_key=SECRET)
 
 
 class TestSignedFiles(InFiles, ClientContract):

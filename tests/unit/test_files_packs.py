@@ -308,6 +308,21 @@ def test_what_is_used_stays_when_packs_go(tree: Tree) -> None:
     assert get(tree, in_lane(4, 2)) is None
 
 
+def test_a_pack_that_has_gone_meanwhile(tree: Tree) -> None:
+    """Its number is 0 by the time that somebody looks at it; places without a value have that."""
+    for number in range(20):
+        put(tree, in_lane(4, number), b"v")
+        remove(tree, in_lane(4, number))
+    put(tree, in_lane(4, 30), b"v")
+    with tree.locks.lane(4):
+        index = tree.packs.index(4)
+        assert index is not None
+        assert not tree.lanes.has(4, 0)
+        assert tree.packs.keep(4, 0, index.lying_in(0)) == 0
+    assert tree.packs.count(4) == 1
+    assert get(tree, in_lane(4, 30)) == b"v"
+
+
 def test_packs_that_are_filled_go_last(tree: Tree) -> None:
     put(tree, in_lane(4, 1), b"v")
     assert evict(tree.packs, tree.locks) == 1

@@ -187,7 +187,7 @@ class Lanes:
 
     def has(self, lane: int, pack: int) -> bool:
         """Whether there is still a pack of this number."""
-        return self.cells[self._at(lane, pack)] == pack
+        return pack > 0 and self.cells[self._at(lane, pack)] == pack
 
     def grown(self, lane: int, pack: int, change: int) -> None:
         """A pack has got *change* bytes more."""
