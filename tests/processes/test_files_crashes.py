@@ -301,7 +301,8 @@ def check(path: Path, clock: ManualClock, case: Case, held: dict[str, Any], *, a
         assert before.get(key, None) is not None
     case.ready(worker)
     assert run(worker, clock, case, end_at(at)) == _ENDED
-    seen = look([before, make(path, clock)], held, case)
+    # The new one first: it is the one to find out what is lost.
+    seen = look([make(path, clock), before], held, case)
     if at % 2:
         # Without a look at the whole: who writes next has to put things right.
         assert before.put("key 3", "after it", 1000)

@@ -101,13 +101,15 @@ class Tree:
             pass
         else:
             _unlink(LANES_FILE, self.root)
-        self._packs = self._kept(os.open(PACKS, _DIRECTORY, dir_fd=self.root))
-        self.lanes = Lanes(self.root, size, self.mode)
-        self._kept(self.lanes.descriptor)
-        if self.lanes.fresh:
-            for name in os.listdir(self._packs):
+        self._packs = packs = self._kept(os.open(PACKS, _DIRECTORY, dir_fd=self.root))
+
+        def forget() -> None:
+            for name in os.listdir(packs):
                 if pack_of(name) is not None:
-                    _unlink(name, self._packs)
+                    _unlink(name, packs)
+
+        self.lanes = Lanes(self.root, size, self.mode, forget=forget)
+        self._kept(self.lanes.descriptor)
         self.packs = Packs(
             self._packs, self.lanes, self.counts, self.locks, mode=self.mode, size=size
         )

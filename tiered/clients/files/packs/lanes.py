@@ -19,6 +19,7 @@ import mmap
 import os
 import stat
 import struct
+from collections.abc import Callable
 from enum import IntEnum
 from typing import Final
 
@@ -107,6 +108,8 @@ class Lanes:
         root: the open directory; the setting up is locked by who makes this.
         size: bytes that the directory is to hold; decides the shape of a new one.
         mode: who may open a file that is made.
+        forget: is called before one is made: to remove packs that nobody knows any more. Who
+            has the former memory still finds by that that it is over.
 
     Attributes:
         cells: eight for each lane, see :class:`Cell`.
@@ -114,7 +117,6 @@ class Lanes:
         slots: packs that a lane can have.
         numbers, sizes, dead: of the packs in the slots, shape (lanes, slots).
         descriptor: of the file, for the owner of this object to close.
-        fresh: whether nothing of what there was before is known any more.
 
     Raises:
         OSError: no room, no right.
@@ -122,16 +124,15 @@ class Lanes:
     Threads: to be changed with the lane's lock held.
     """
 
-    def __init__(self, root: int, size: int, mode: int) -> None:
-        self.descriptor, self.fresh = _opened(root, Shape(size), mode)
+    def __init__(
+        self, root: int, size: int, mode: int, *, forget: Callable[[], object] = lambda: None
+    ) -> None:
+        self.descriptor = _opened(root, Shape(size), mode, forget)
         try:
             self._map()
         except BaseException:
             os.close(self.descriptor)
             raise
-        if self.fresh and _has_shards(root):
-            # There may be any number, and it must not get to 0 before a scan finds out.
-            self._rows[:, Cell.FILES] = self._rows[:, Cell.CLAIMS] = _MANY
 
     def _map(self, access: int = mmap.ACCESS_DEFAULT) -> None:
         size = os.fstat(self.descriptor).st_size
@@ -243,7 +244,6 @@ class SeenLanes(Lanes):
     """
 
     def __init__(self, root: int) -> None:
-        self.fresh = False
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
         self.descriptor = os.open(LANES_FILE, flags, dir_fd=root)
         try:
@@ -270,18 +270,19 @@ def _length(slots: int) -> int:
     return 2 * _PAGE + 3 * LANES * slots * 8
 
 
-def _opened(root: int, shape: Shape, mode: int) -> tuple[int, bool]:
-    """The file, and whether it is a new one."""
+def _opened(root: int, shape: Shape, mode: int, forget: Callable[[], object]) -> int:
     flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
     try:
         descriptor = os.open(LANES_FILE, flags, dir_fd=root)
     except FileNotFoundError:
-        return _made(root, shape, mode), True
-    if _is_sound(descriptor):
-        return descriptor, False
-    # Not written to: another process may have mapped it, and would be killed by a shorter one.
-    os.close(descriptor)
-    return _made(root, shape, mode), True
+        pass
+    else:
+        if _is_sound(descriptor):
+            return descriptor
+        # Not written to: another process may have mapped it, and would be killed by a shorter one.
+        os.close(descriptor)
+    forget()
+    return _made(root, shape, mode)
 
 
 def _is_sound(descriptor: int) -> bool:
@@ -310,6 +311,11 @@ def _made(root: int, shape: Shape, mode: int) -> int:
         # All of it now: on a full disk, a hole that is written to in memory ends the process.
         os.posix_fallocate(descriptor, 0, _length(shape.slots))
         os.pwrite(descriptor, struct.pack("qqq", _MAGIC, shape.pack, shape.slots), 0)
+        if _has_shards(root):
+            # There may be any number, and it must not get to 0 before a scan finds out.
+            row = [0] * _CELLS
+            row[Cell.FILES] = row[Cell.CLAIMS] = _MANY
+            os.pwrite(descriptor, struct.pack(f"{_CELLS}q", *row) * LANES, _PAGE)
         os.rename(name, LANES_FILE, src_dir_fd=root, dst_dir_fd=root)
     except BaseException:
         os.close(descriptor)
