@@ -300,7 +300,8 @@ def check(path: Path, clock: ManualClock, case: Case, held: dict[str, Any], *, a
     for key in held:
         assert before.get(key, None) is not None
     case.ready(worker)
-    assert run(worker, clock, case, end_at(at)) == _ENDED
+    # Not all runs have the same length: how a directory is looked at depends on its age.
+    assert run(worker, clock, case, end_at(at)) in (0, _ENDED)
     # The new one first: it is the one to find out what is lost.
     seen = look([make(path, clock), before], held, case)
     if at % 2:

@@ -275,3 +275,15 @@ def test_faults_do_not_come_through_functions(tmp_path: Path, name: str, size: i
             FAULTS[name](path)
     double.invalidate(3)
     assert double(3) == (6, bytes(10))
+
+
+@pytest.mark.parametrize("what", ["the directory is made anew", "lanes are removed"])
+def test_a_reader_does_not_go_on_with_what_was_removed(tmp_path: Path, what: str) -> None:
+    """It has all open and mapped, and finds what it looks for: that must not be for ever."""
+    path, clock = tmp_path / "c", ManualClock()
+    reader = make(PACKED, path, clock)
+    assert reader.put("k", "old", 100)
+    assert reader.get("k") == "old"
+    FAULTS[what](path)
+    assert make(PACKED, path, clock).put("k", "new", 100)
+    assert reader.get("k") == "new"
