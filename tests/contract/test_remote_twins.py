@@ -51,6 +51,8 @@ def test_keys_have_the_same_names(prefix: bytes, keys: list[Any]) -> None:
         assert type(name) is KeyName
         assert name == general(key)
     assert ours.index(keys) == general.index(keys)
+    assert [ours.sign(key) for key in keys] == [general(key)[0] for key in keys]
+    assert [general.sign(key) for key in keys] == [general(key)[0] for key in keys]
 
 
 class Text(str):
