@@ -42,10 +42,9 @@ def proxy(request: pytest.FixtureRequest, memcached: PrivateMemcached) -> Iterat
 
 
 def two(address: str, **options: Any) -> Users:
-    prefix = unique_prefix()
-    return Users(
-        *(MemcachedClient([address], checksum_key=SECRET, prefix=prefix, **options) for _ in "12")
-    )
+    # Time enough for a busy machine: no answer is waited for in vain here.
+    options = {"prefix": unique_prefix(), "timeout": 10.0, "connect_timeout": 10.0, **options}
+    return Users(*(MemcachedClient([address], checksum_key=SECRET, **options) for _ in "12"))
 
 
 @pytest.fixture
