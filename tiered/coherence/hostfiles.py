@@ -192,10 +192,14 @@ class HostFiles:
 
     def _doubt(self) -> None:
         """Make everything stale, and soon what was written meanwhile."""
-        self._doubtful = False
+        self._doubtful = False  # first: what comes meanwhile is to be looked at again
         self._doubts += 1
         began = self._now()
-        self._doubted += self._files.by_name.outdate_all()
+        try:
+            self._doubted += self._files.by_name.outdate_all()
+        except BaseException:
+            self._doubtful = True
+            raise
         now = self._now()
         self._look_again_at = now + _AGAIN
         self._doubt_at = now + max(self._bus.detection, _SHARE * (now - began))

@@ -68,6 +68,7 @@ cdef enum:
     SPOT_UNIT = 16
     RECORD_HEAD = 16
     PACK_BITS = 40
+    SERIALIZER = 18
 
 
 cdef object unused_hash = blake2b(digest_size=20)
@@ -90,8 +91,9 @@ cdef class MappedPack:
         self.data = tiered_map(descriptor, size)
 
     def __dealloc__(self):
-        tiered_unmap(self.data, self.size)
-        close(self.descriptor)
+        if self.size:  # else there was none
+            tiered_unmap(self.data, self.size)
+            close(self.descriptor)
 
 
 cdef class PackAccess:
@@ -136,11 +138,13 @@ cdef class PackAccess:
         cdef uint64_t places = <uint64_t>((cells.shape[0] - INDEX_HEAD) // PLACE_CELLS)
         if not 0 <= lane < LANES or places == 0 or places & (places - 1):
             raise ValueError("no such lane, or no index")
-        before = self._kept[lane]  # freed last: nobody must come between the next lines
-        self._cells[lane] = <uint64_t*>&cells[0]
-        self._masks[lane] = places - 1
+        # Made first, and freed last: no Python code can run between the next lines.
+        kept = <object>cells
+        before = self._kept[lane]
         self._numbers[lane] = number
-        self._kept[lane] = cells
+        self._masks[lane] = places - 1
+        self._cells[lane] = <uint64_t*>&cells[0]
+        self._kept[lane] = kept
 
     cdef bint is_attached(self, int lane):
         cdef long long number = self._numbers[lane]
@@ -167,8 +171,18 @@ cdef class PackAccess:
         number, tail = row[ACTIVE_CELL], row[TAIL_CELL]
         kept = self._kept[lane]  # what is mapped stays, whatever other threads do
         cells, mask = self._cells[lane], self._masks[lane]
-        if number <= 0 or tail + size > self._size or cells[INDEX_TAKEN] * 4 >= (mask + 1) * 3:
+        if number <= 0 or number >> 31 or tail < 0 or tail % SPOT_UNIT or tail + size > self._size:
+            return -1  # full, or damaged
+        if cells[INDEX_TAKEN] > mask or cells[INDEX_TAKEN] * 4 >= (mask + 1) * 3:
             return -1
+        where = tag >> 1
+        while True:
+            here = INDEX_HEAD + (where & mask) * PLACE_CELLS
+            if cells[here] == tag or cells[here] == 0:
+                break
+            where += 1
+            if where - (tag >> 1) > mask:
+                return -1
         file = self.files.get(<uint64_t>lane << PACK_BITS | <uint64_t>number)
         if type(file) is not MappedPack:
             return -1
@@ -190,12 +204,6 @@ cdef class PackAccess:
             | <uint64_t>(size // SPOT_UNIT)
         )
         self._tick[0] += 1
-        where = tag >> 1
-        while True:
-            here = INDEX_HEAD + (where & mask) * PLACE_CELLS
-            if cells[here] == tag or cells[here] == 0:
-                break
-            where += 1
         before = <long long>cells[here + 1] if cells[here] == tag else 0
         tiered_set(<long long*>&cells[here + 2], self._tick[0])
         tiered_set(<long long*>&cells[here + 1], <long long>spot)
@@ -292,8 +300,10 @@ cdef class PackAccess:
         data = self.look(name)
         if data is None:
             return None
-        value = opener.payload(name, <bytes>data)
         at = <const unsigned char*>PyBytes_AS_STRING(<bytes>data)
+        if PyBytes_GET_SIZE(<bytes>data) < ENVELOPE or at[SERIALIZER] == 0 or at[SERIALIZER] == 64:
+            return None  # a manifest, or a sheet, of something else that somebody moved here
+        value = opener.payload(name, <bytes>data)
         if value is opener or tiered_f64(at + CREATED) > now + base + 1.0:
             return None
         entry = new_entry(Entry)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tiered.cli import output
 from tiered.cli.keyfile import lines_of
-from tiered.errors import CacheError
+from tiered.errors import CacheError, StorageError
 
 if TYPE_CHECKING:
     from tiered.clients.files import FilesCacheClient
@@ -101,6 +101,13 @@ def client_of(path: str, checksum_key: list[str] | None = None) -> FilesCacheCli
     from tiered.clients.files import FilesCacheClient
     from tiered.clients.files.inspection import Inspection
 
+    owner = os.stat(path).st_uid
+    if os.geteuid() == 0 != owner:
+        # What root makes there would be of no use to whose cache it is.
+        raise StorageError(
+            f"{path!r} belongs to user {owner}, and this is run by root; run it as its owner, "
+            f"say with sudo -u '#{owner}'"
+        )
     # What is wrong is told here, and once.
     logging.basicConfig(level=logging.ERROR)
     size = Inspection.capacity_of(path) or _SIZE

@@ -22,6 +22,9 @@ class ByName:
     A name is the key's canonical bytes, or ``#`` and a digest of them (see
     :mod:`tiered.coherence.names`). Each also ends the claim of who computes the key just now.
 
+    Raises ``StorageError`` where it could not be done, strict client or not: who keeps a
+    directory in step must not think that he has.
+
     Threads: safe.
     """
 
@@ -33,17 +36,17 @@ class ByName:
     def discard(self, name: bytes) -> bool:
         """Forget the key; whether it was there."""
         place = Place.called(name)
-        return self._access.attempt(lambda tree: self._values.remove_at(tree, place), False)
+        return self._access.change(lambda tree: self._values.remove_at(tree, place))
 
     def outdate(self, name: bytes) -> bool:
         """Make what is held stale, and keep it; whether it was fresh."""
         place, now = Place.called(name), self._clock.monotonic()
-        return self._access.attempt(lambda tree: self._values.end_at(tree, place, now), False)
+        return self._access.change(lambda tree: self._values.end_at(tree, place, now))
 
     def outdate_all(self) -> int:
         """Make everything stale, and keep it; how many values were fresh."""
         now = self._clock.monotonic()
-        return self._access.attempt(lambda tree: self._outdated(tree, now), 0)
+        return self._access.change(lambda tree: self._outdated(tree, now))
 
     def _outdated(self, tree: Tree, now: float) -> int:
         outdated = 0
@@ -64,9 +67,13 @@ def _claimed(tree: Tree) -> Iterator[Place]:
 def _fresh(tree: Tree, now: float) -> Iterator[Place]:
     """The places of what is fresh at *now*, in the time of files, or does not tell."""
     for lane in range(LANES):
-        for _, record in tree.packs.records(lane):
-            if record is not None and expires_in(record.envelope) > now:
-                yield Place.of(record.name)
+        with tree.locks.lane(lane):  # or what is moved meanwhile would not be met
+            found = [
+                Place.of(record.name)
+                for _, record in tree.packs.records(lane)
+                if record is not None and expires_in(record.envelope) > now
+            ]
+        yield from found
     for _, shard in shards_of(tree):
         for file in listed(shard):
             if not is_value(file):

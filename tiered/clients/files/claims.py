@@ -25,6 +25,7 @@ from typing import Final, NamedTuple
 
 from tiered.clients.files.names import Place
 from tiered.clients.files.packs.lanes import Cell
+from tiered.clients.files.sharing import share
 from tiered.clients.files.tree import Tree
 
 __all__ = ["Mark", "Ticket", "drop", "held", "read", "take"]
@@ -92,7 +93,7 @@ def take(tree: Tree, place: Place, now: float, ttl: float) -> Mark | None:
         mark = Mark(secrets.randbits(63), now + ttl, counts.owner, counts.slot)
         if present is None:
             tree.lanes.add(tree.lanes.of(place), Cell.CLAIMS, 1)  # never too few
-        _write(tree, place, mark)
+        _write(tree, place, mark, new=present is None)
         return mark
 
 
@@ -110,14 +111,16 @@ def drop(tree: Tree, place: Place) -> bool:
         os.unlink(place.claim, dir_fd=tree.shard(place.shard))
     except FileNotFoundError:
         return False
-    tree.lanes.add(lane, Cell.CLAIMS, -1)
+    tree.lanes.set(lane, Cell.CLAIMS, max(tree.lanes.get(lane, Cell.CLAIMS) - 1, 0))
     return True
 
 
-def _write(tree: Tree, place: Place, mark: Mark) -> None:
+def _write(tree: Tree, place: Place, mark: Mark, *, new: bool) -> None:
     data = _MARK.pack(*mark)
     descriptor = os.open(place.claim, _WRITE, tree.mode, dir_fd=tree.shard(place.shard))
     try:
+        if new:
+            share(descriptor, tree.mode)
         os.pwrite(descriptor, data + _digest(data), 0)
     finally:
         os.close(descriptor)

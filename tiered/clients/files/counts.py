@@ -35,6 +35,7 @@ import numpy.typing as npt
 
 from tiered.clients.files.locks import Locks
 from tiered.clients.files.names import COUNTS
+from tiered.clients.files.sharing import share
 from tiered.clients.files.times import run_of
 from tiered.typing import Clock
 
@@ -210,7 +211,7 @@ class Counts:
         """The time of an access; each is later than those before it."""
         cells = self._cells
         # Two processes may get the same one: then they were there at the same time.
-        cells[_TICK] = tick = cells[_TICK] + 1
+        cells[_TICK] = tick = (cells[_TICK] + 1) & _LATEST_TICK
         return tick
 
     def last_used(self, stamp: int) -> int:
@@ -261,6 +262,7 @@ class Counts:
         cells[at] += value
 
 
+_LATEST_TICK: Final = (1 << 62) - 1
 _TICK: Final = int(_Figure.TICK)
 _LATEST: Final = int(_Figure.LATEST)
 _CAPACITY: Final = int(_Figure.CAPACITY)
@@ -350,6 +352,7 @@ def _made(root: int, stamps: int, mode: int) -> int:
         pass
     descriptor = os.open(name, flags, mode, dir_fd=root)
     try:
+        share(descriptor, mode)
         # All of it now: on a full disk, a hole that is written to in memory ends the process.
         os.posix_fallocate(descriptor, 0, _length(stamps))
         os.pwrite(descriptor, struct.pack("qq", _MAGIC, stamps), 0)

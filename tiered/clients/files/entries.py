@@ -16,6 +16,7 @@ from typing import Final
 from tiered.clients.files.layout import allocated
 from tiered.clients.files.names import Place, new_name
 from tiered.clients.files.packs.lanes import Cell
+from tiered.clients.files.sharing import share
 from tiered.clients.files.tree import Tree
 
 __all__ = ["discard", "discard_if", "occupied", "open_to_read", "opened", "write"]
@@ -81,6 +82,8 @@ def write(
         try:
             _write_file(shard, name, parts, tree.mode, sync)
             with tree.locks.key(place):
+                if not tree.is_current:
+                    raise FileNotFoundError("the directory was made anew")
                 if not allows():
                     return False
                 # Never in two places, or the older would be there when the newer goes.
@@ -104,7 +107,7 @@ def write(
     return True
 
 
-def discard(tree: Tree, place: Place, now: float) -> bool:
+def discard(tree: Tree, place: Place, now: float, *, sync: bool = False) -> bool:
     """Remove the value's file; whether there was one. The key's lock is held."""
     if not tree.lanes.get(lane := tree.lanes.of(place), Cell.FILES):
         return False
@@ -118,8 +121,10 @@ def discard(tree: Tree, place: Place, now: float) -> bool:
         size = occupied(shard, place.file)
         if not _unlink(shard, place.file):
             return False
-        tree.lanes.add(lane, Cell.FILES, -1)
+        tree.lanes.set(lane, Cell.FILES, max(tree.lanes.get(lane, Cell.FILES) - 1, 0))
         change = -size
+        if sync:
+            os.fsync(shard)
     finally:
         counts.end(0, change, now)
     return True
@@ -142,6 +147,7 @@ def _write_file(
 ) -> None:
     descriptor = os.open(name, _WRITE, mode, dir_fd=shard)
     try:
+        share(descriptor, mode)
         pending = [memoryview(part).cast("B") for part in parts if len(part)]
         while pending:
             written = os.writev(descriptor, pending[:_MOST_PIECES])

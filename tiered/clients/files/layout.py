@@ -32,6 +32,7 @@ from tiered.clients.files.buffers import (
     pickled_part,
     region_start,
 )
+from tiered.codec.pages import Manifest
 from tiered.codec.sign import Signer
 from tiered.codec.values import Header, ValueCodec
 from tiered.errors import CorruptValue, ValueTooLarge
@@ -178,18 +179,26 @@ class Layout:
         Raises:
             CorruptValue: the file is not one that was written under this name.
         """
-        value, created, expires = self.opened(name, self._sealed(name, descriptor))
+        value, created, expires = self._open(name, self._sealed(name, descriptor))
         if type(value) is Sheet:
             value = joined(value, *self._region(value, name, descriptor))
         return value, created, expires
 
     def opened(self, name: bytes, envelope: bytes) -> tuple[Any, float, float]:
-        """The same, from an envelope that has no region. Raises as :meth:`read`."""
+        """The same, from the envelope of a value in a pack, which has no region beside it."""
+        opened = self._open(name, envelope)
+        if type(opened[0]) is Sheet:
+            raise CorruptValue("a value in a pack has no region")
+        return opened
+
+    def _open(self, name: bytes, envelope: bytes) -> tuple[Any, float, float]:
         opened = self._codec.open(name, envelope)
-        if opened is not None:
-            return opened
-        value, header = self._codec.decode(name, envelope)
-        return value, header.created, header.expires
+        if opened is None:
+            value, header = self._codec.decode(name, envelope)
+            opened = value, header.created, header.expires
+        if type(opened[0]) is Manifest:
+            raise CorruptValue("a value in files is not in pages")
+        return opened
 
     def header_in(self, name: bytes, envelope: bytes) -> Header:
         """The header of an envelope alone. Raises as :meth:`read`."""

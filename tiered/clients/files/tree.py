@@ -13,6 +13,7 @@ from tiered.clients.files.locks import Locks
 from tiered.clients.files.names import LANES_FILE, LOCKS, PACKS, SHARDS, pack_of, shard_name
 from tiered.clients.files.packs.lanes import Lanes
 from tiered.clients.files.packs.store import Packs
+from tiered.clients.files.sharing import share
 from tiered.clock import SYSTEM_CLOCK
 from tiered.errors import StorageError
 from tiered.typing import Clock
@@ -81,7 +82,7 @@ class Tree:
         self.mode = stat.S_IMODE(status.st_mode) & 0o666
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
         try:
-            self._lock_file = self._kept(os.open(LOCKS, flags, self.mode, dir_fd=root))
+            self._lock_file = self._kept(_lock_file(root, flags, self.mode))
             self.locks = Locks(self._lock_file)
             with self.locks.setup():
                 self.counts = Counts(root, self.locks, size, self.mode, clock)
@@ -98,10 +99,13 @@ class Tree:
         try:
             os.mkdir(PACKS, self._directory_mode, dir_fd=self.root)
         except FileExistsError:
-            pass
+            made = False
         else:
+            made = True
             _unlink(LANES_FILE, self.root)
         self._packs = packs = self._kept(os.open(PACKS, _DIRECTORY, dir_fd=self.root))
+        if made:
+            share(packs, self._directory_mode)
 
         def forget() -> None:
             for name in os.listdir(packs):
@@ -175,8 +179,10 @@ class Tree:
                 try:
                     os.mkdir(name, self._directory_mode, dir_fd=self.root)
                 except FileExistsError:
-                    pass
+                    make = False
             shard = self._kept(os.open(name, _DIRECTORY, dir_fd=self.root))
+            if make:
+                share(shard, self._directory_mode)
             self._shards[number] = shard
             return shard
 
@@ -184,6 +190,15 @@ class Tree:
     def _directory_mode(self) -> int:
         # Who may read files may look for them.
         return self.mode | (self.mode & 0o444) >> 2
+
+
+def _lock_file(root: int, flags: int, mode: int) -> int:
+    try:
+        descriptor = os.open(LOCKS, flags | os.O_EXCL, mode, dir_fd=root)
+    except FileExistsError:
+        return os.open(LOCKS, flags, mode, dir_fd=root)
+    share(descriptor, mode)
+    return descriptor
 
 
 def _unlink(name: str, directory: int) -> None:

@@ -272,7 +272,7 @@ class Values:
     def _discard(self, tree: Tree, place: Place) -> bool:
         # Both: the second may be a leftover of somebody who was killed.
         packed = tree.packs.remove(place)
-        return entries.discard(tree, place, self.now(tree)) or packed
+        return entries.discard(tree, place, self.now(tree), sync=self._sync) or packed
 
     def lengthen(self, tree: Tree, name: bytes, deadline: float) -> bool:
         """Move the deadline out to *deadline*; whether it moved."""
@@ -333,6 +333,8 @@ class Values:
             return
         with entries.opened(tree, place, change=True) as descriptor:
             self._layout.redate(name, descriptor, expires)
+            if self._sync:
+                os.fsync(descriptor)
 
     def _unreadable(self, error: Exception) -> None:
         self.corrupt += 1

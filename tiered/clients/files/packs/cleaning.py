@@ -48,8 +48,16 @@ def evict(packs: Packs, locks: Locks) -> int | None:
 
 def tidy(packs: Packs, locks: Locks) -> None:
     """Free the room of what is dead in packs where that is most of it."""
+    before: tuple[int, int, float] | None = None
     while (spared := packs.lanes.spared()) is not None and spared[2] >= _MOSTLY:
-        _tidied(packs, locks, *spared[:2])
+        lane, pack, _ = spared
+        if spared == before:
+            # It is named, but is not there: what is known of it is damaged.
+            with locks.lane(lane):
+                packs.settle(lane)
+            return
+        _tidied(packs, locks, lane, pack)
+        before = spared
 
 
 def _evict_active(packs: Packs, locks: Locks) -> int | None:

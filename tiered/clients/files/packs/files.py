@@ -5,12 +5,14 @@ from __future__ import annotations
 import errno
 import mmap
 import os
+import resource
 import stat
 from typing import Final
 
 from tiered.acceleration import core
 from tiered.clients.files.names import pack_name
 from tiered.clients.files.packs.lanes import Lanes
+from tiered.clients.files.sharing import share
 
 __all__ = ["PACK_BITS", "OpenFile", "PackFiles"]
 
@@ -19,8 +21,8 @@ PACK_BITS: Final = 40
 
 _FLAGS: Final = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _STRANGE: Final = frozenset((errno.ELOOP, errno.EISDIR, errno.ENXIO, errno.ENOTDIR))
-_MOST: Final = 256
-"""Files that a process keeps open."""
+_MOST: Final = min(max(resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 8, 32), 1024)
+"""Packs that a client keeps open: most of what a process may open is for others."""
 
 
 class OpenFile:
@@ -82,6 +84,9 @@ class PackFiles:
     def write(self, lane: int, pack: int, start: int, data: bytes) -> None:
         """Write all of *data*. Raises ``OSError``."""
         file = self._open.get(lane << PACK_BITS | pack) or self._opened(lane, pack)
+        if os.fstat(file.descriptor).st_nlink == 0:
+            self.forget(lane, pack)
+            raise _missing(pack_name(lane, pack))
         if os.pwrite(file.descriptor, data, start) != len(data):
             raise OSError(errno.ENOSPC, "there is no room on the disk")
 
@@ -89,7 +94,11 @@ class PackFiles:
         """Make an empty file, in place of one that was left behind. Raises ``OSError``."""
         self.remove(name)
         flags = _FLAGS | os.O_CREAT | os.O_EXCL
-        os.close(os.open(name, flags, mode, dir_fd=self._directory))
+        descriptor = os.open(name, flags, mode, dir_fd=self._directory)
+        try:
+            share(descriptor, mode)
+        finally:
+            os.close(descriptor)
 
     def size(self, lane: int, pack: int) -> int:
         """Bytes in a pack; 0 if there is none. Raises ``OSError``."""
@@ -122,6 +131,9 @@ class PackFiles:
             descriptor = self.open(name)
         except OSError:
             return
+        # First, so that nobody begins to read what is about to be nothing.
+        self.remove(name)
+        self._open.pop(lane << PACK_BITS | pack, None)
         try:
             if size := os.fstat(descriptor).st_size:
                 # Not cut to nothing: others may be reading their mapping of it just now.
@@ -131,8 +143,6 @@ class PackFiles:
             pass  # not each file system can do that: it stays until they close it
         finally:
             os.close(descriptor)
-        self._open.pop(lane << PACK_BITS | pack, None)
-        self.remove(name)
 
     def remove(self, name: str) -> bool:
         """Remove a file; whether it was there."""
@@ -158,9 +168,11 @@ class PackFiles:
         file = open_pack(self.open(pack_name(lane, pack)), self._lanes.pack)
         kept = self._open
         if len(kept) >= _MOST:
-            for key in list(kept):
-                if len(kept) >= _MOST or not self._lanes.has(*divmod(key, 1 << PACK_BITS)):
-                    kept.pop(key, None)
+            keys = list(kept)
+            gone = [key for key in keys if not self._lanes.has(*divmod(key, 1 << PACK_BITS))]
+            # Some at a time, so that not each opening has to look at all.
+            for key in gone or keys[: _MOST // 8]:
+                kept.pop(key, None)
         kept[lane << PACK_BITS | pack] = file
         return file
 

@@ -32,6 +32,8 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from tiered.clients.files.sharing import share
+
 __all__ = ["DamagedIndex", "Index", "Spot", "index_size", "lengths_of", "packs_of", "spot_of"]
 
 _MAGIC: Final = int.from_bytes(b"tieredI1", "little")
@@ -115,6 +117,7 @@ class Index:
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         descriptor = os.open(name, flags, mode, dir_fd=directory)
         try:
+            share(descriptor, mode)
             # All of it now: on a full disk, a hole that is written to in memory ends the process.
             os.posix_fallocate(descriptor, 0, index_size(places))
             os.pwrite(descriptor, struct.pack("QQQ", _MAGIC, places, 0), 0)

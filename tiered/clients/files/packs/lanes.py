@@ -27,6 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tiered.clients.files.names import LANE_BITS, LANES, LANES_FILE, Place, shard_name
+from tiered.clients.files.sharing import share
 
 __all__ = ["PACKED_UP_TO", "Cell", "Lanes", "SeenLanes", "Shape"]
 
@@ -42,7 +43,7 @@ _PACKED_FROM: Final = 16 << 20
 _PACKS: Final = 256
 """How many make a full directory, if it holds small values only."""
 
-_SMALLEST_PACK, _LARGEST_PACK = 64 << 10, 4 << 20
+_SMALLEST_PACK, _LARGEST_PACK = 64 << 10, 16 << 20
 
 
 _MANY: Final = 1 << 40
@@ -72,6 +73,12 @@ class Cell:
     BUSY: Final = 6
     NEXT: Final = 7
 
+
+_NUMBERS: Final = 1 << 31
+"""Above those of packs and indexes."""
+
+_UNIT: Final = 16
+"""Bytes that places in packs are counted in."""
 
 _CELLS: Final = 8
 """Of a lane."""
@@ -165,6 +172,36 @@ class Lanes:
     def add(self, lane: int, cell: int, change: int) -> None:
         """Change it by *change*."""
         self.cells[lane * _CELLS + cell] += change
+
+    # -- Damage ------------------------------------------------------------------
+
+    def is_sound(self, lane: int) -> bool:
+        """Whether a lane's cells can be what was written there."""
+        numbers = self.get(lane, Cell.INDEX), self.get(lane, Cell.ACTIVE), self.get(lane, Cell.NEXT)
+        tail = self.get(lane, Cell.TAIL)
+        return (
+            min(numbers) >= 0
+            and max(numbers) < _NUMBERS
+            and 0 <= tail <= max(self.pack, 0)
+            and tail % _UNIT == 0
+        )
+
+    def mend(self, lane: int) -> None:
+        """Take what cannot have been written for nothing; the lane's lock is held."""
+        row = self.numbers[lane]
+        right = (row & self.slots - 1) == np.arange(self.slots)
+        row[(row < 0) | (row >= _NUMBERS) | ~right] = 0
+        for cell in (Cell.INDEX, Cell.ACTIVE, Cell.NEXT):
+            if not 0 <= self.get(lane, cell) < _NUMBERS:
+                self.set(lane, cell, 0)
+        tail = self.get(lane, Cell.TAIL)
+        if not 0 <= tail <= self.pack or tail % _UNIT:
+            self.set(lane, Cell.ACTIVE, 0)
+            self.set(lane, Cell.TAIL, 0)
+        newest = max(int(row.max()), self.get(lane, Cell.INDEX), self.get(lane, Cell.NEXT))
+        self.set(lane, Cell.NEXT, newest)
+        for cell in (Cell.FILES, Cell.CLAIMS):
+            self.set(lane, cell, max(self.get(lane, cell), 0))
 
     # -- What is in use ----------------------------------------------------------
 
@@ -308,6 +345,7 @@ def _made(root: int, shape: Shape, mode: int) -> int:
         pass
     descriptor = os.open(name, flags, mode, dir_fd=root)
     try:
+        share(descriptor, mode)
         # All of it now: on a full disk, a hole that is written to in memory ends the process.
         os.posix_fallocate(descriptor, 0, _length(shape.slots))
         os.pwrite(descriptor, struct.pack("qqq", _MAGIC, shape.pack, shape.slots), 0)

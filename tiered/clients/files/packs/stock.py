@@ -28,6 +28,9 @@ from tiered.clients.files.packs.lanes import Cell, Lanes
 __all__ = ["Stock"]
 
 _ATTEMPTS: Final = 4
+_FULL: Final = frozenset((errno.ENOSPC, errno.EDQUOT))
+_PASSING: Final = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR))
+"""What is wrong with this process just now, not with the file."""
 
 
 class Stock:
@@ -177,10 +180,17 @@ class Stock:
 
     def settle(self, lane: int) -> int:
         """Put right what is known of a lane, whose lock is held; bytes that it takes."""
-        lanes, index = self.lanes, self.index(lane)
+        lanes = self.lanes
+        lanes.mend(lane)
+        index = self.index(lane)
         active, tail = lanes.get(lane, Cell.ACTIVE), lanes.get(lane, Cell.TAIL)
         for pack in lanes.packs(lane):
-            size = self.files.trim(lane, pack, tail if pack == active else None)
+            try:
+                size = self.files.trim(lane, pack, tail if pack == active else None)
+            except OSError as error:
+                if error.errno in _PASSING:
+                    raise
+                size = None  # of no use to us
             lanes.sizes[lane, lanes.slot(pack)] = size or 0
             if size is None:
                 lanes.numbers[lane, lanes.slot(pack)] = 0
@@ -245,6 +255,7 @@ class Stock:
         lanes = self.lanes
         number = lanes.get(lane, Cell.NEXT) + 1
         name = index_name(lane, number)
+        lanes.set(lane, Cell.NEXT, number)
         self.files.remove(name)
         wanted = {} if index is None else {"places": index.places_wanted()}
         descriptor = Index.make(self._directory, name, self._mode, **wanted)
@@ -254,7 +265,6 @@ class Stock:
             os.close(descriptor)
         if index is not None:
             index.copy_to(larger)
-        lanes.set(lane, Cell.NEXT, number)
         lanes.set(lane, Cell.INDEX, number)
         self._attach(lane, larger)
         lanes.add(lane, Cell.BYTES, larger.size)
@@ -279,13 +289,13 @@ class Stock:
     def _put(self, lane: int, pack: int, tail: int, data: bytes) -> None:
         try:
             self.files.write(lane, pack, tail, data)
-        except FileNotFoundError:
-            # Somebody has removed it: what was there is lost.
-            self.lanes.set(lane, Cell.ACTIVE, 0)
-            raise OSError(errno.ENOENT, "a pack was removed") from None
-        except OSError:
-            self.files.trim(lane, pack, tail)  # a part may have been written
-            raise
+        except OSError as error:
+            if error.errno in _FULL:
+                self.files.trim(lane, pack, tail)  # a part may have been written
+            elif error.errno not in _PASSING:
+                # It is gone, or of no use to us: the next write goes to another one.
+                self.lanes.set(lane, Cell.ACTIVE, 0)
+            raise OSError(error.errno, f"a pack cannot be written: {error}") from error
         self.lanes.set(lane, Cell.TAIL, tail + len(data))
         self.lanes.grown(lane, pack, len(data))
 
@@ -306,11 +316,11 @@ class Stock:
             # The next one with its slot: a number is never used twice.
             number = lanes.get(lane, Cell.NEXT) + 1
             number += oldest - number & lanes.slots - 1
+        lanes.set(lane, Cell.NEXT, number)  # first: where this one cannot be made, the next can
         self.files.make(pack_name(lane, number), self._mode)
         slot = lanes.slot(number)
         lanes.sizes[lane, slot] = lanes.dead[lane, slot] = 0
         lanes.numbers[lane, slot] = number
-        lanes.set(lane, Cell.NEXT, number)
         lanes.set(lane, Cell.ACTIVE, 0)  # the full one must never seem to end at 0
         lanes.set(lane, Cell.TAIL, 0)
         lanes.set(lane, Cell.ACTIVE, number)
@@ -376,7 +386,7 @@ class Stock:
         lanes.sizes[lane, slot] = lanes.dead[lane, slot] = 0
 
     def _begin(self, lane: int) -> None:
-        if self.lanes.get(lane, Cell.BUSY):
+        if self.lanes.get(lane, Cell.BUSY) or not self.lanes.is_sound(lane):
             self.settle(lane)
         self.lanes.set(lane, Cell.BUSY, 1)
 
