@@ -171,13 +171,13 @@ class Driver:
 
     def _put_right(self, bus: ZmqBus) -> None:
         """A caller's sending was cut short: what he had in hand may be lost, or half done."""
-        self._turns.cut_short = False
         _log.warning("a thread was stopped while it published: all nodes confirm what they hold")
+        bus.publish_distrust()  # whatever becomes of the rest
         if self.desk is not None:
             # What it has counted it may not have told anybody.
             self._step_down()
             self.seek()
-        bus.publish_distrust()
+        self._turns.cut_short = False
 
     def _work(self, bus: ZmqBus, stirred: list[Socket]) -> None:
         self._readiness.act(stirred)

@@ -80,8 +80,8 @@ class Turns:
         try:
             # Taken and noted in one step: a handler that raises cannot come between.
             held.extend(map(self.lock.acquire, _NO_WAITING))
-            if not held[0] or not self.sleeping:
-                return False
+            if not held[0] or not self.sleeping or self.cut_short:
+                return False  # what somebody was stopped at is for the thread to put right
             self._sent_at = now
             # A handler that raises may end this anywhere.
             self.cut_short = True
