@@ -14,7 +14,7 @@ COVERED := $(PYTEST) --cov --cov-report= --cov-fail-under=0
 EXAMPLES := README.md docs
 CORE := tiered/_core.pyx $(wildcard tiered/compiled/*.pxi)
 
-.PHONY: help demo test check memcheck bench soak docs clean memcached
+.PHONY: help demo test check memcheck bench kills soak docs clean memcached
 
 help:  ## Show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -79,6 +79,10 @@ memcheck: $(VENV)/.tools $(VENV)/.core  ## Fuzz the compiled core where errors o
 
 bench: $(VENV)/.peers memcached  ## Measure beside other caches, and write it into the docs (TRACES=folder)
 	$(PYTHON) bench/report.py $(if $(TRACES),--traces '$(TRACES)') $(ARGS)
+
+kills: $(VENV)/.tools $(VENV)/.core  ## Kill processes that share files, 200 times and at each step
+	TIERED_KILLS=200 TIERED_CRASHES=1000 TIERED_STARTS=200 $(PYTEST) --timeout=3600 tests/processes/test_files_processes.py \
+		tests/processes/test_files_crashes.py
 
 soak: $(VENV)/.tools $(VENV)/.core memcached  ## A minute on servers that die, with a checker (ARGS='--help')
 	$(PYTHON) bench/soak.py $(ARGS)

@@ -1,9 +1,9 @@
 """Locks for the processes of a host, in ranges of one file.
 
 Each ends with the process that holds it, however that ends. A lane (see ``packs.lanes``) has one
-byte, which stands for all of its keys: what is done under it takes microseconds. Beside these lie
-the locks for setting up and for purging, and one byte for each slot (see ``counts``), which its
-owner holds for life.
+byte, which stands for all of its keys: what is done under it takes microseconds, and milliseconds
+where a pack goes. Beside these lie the locks for setting up and for purging, and one byte for each
+slot (see ``counts``), which its owner holds for life.
 
 The kernel tells open files apart, not threads: those of a process exclude each other before.
 """
