@@ -335,13 +335,29 @@ def test_a_deaf_server_leaves_the_last_revision_for_an_interval(fleet: Fleet) ->
     remote = fleet.party.clients[0]
     agree = remote.agree
     remote.agree = lambda key, proposal: None  # type: ignore[method-assign]
-    remote.hear(client.state.revision_key, "changed")
+    fleet.clock.advance(LONGEST)
     assert client.get("k") == "v"
     assert client.state.believed
     remote.agree = agree  # type: ignore[method-assign]
     remote.decree(client.state.revision_key, "another")
     fleet.clock.advance(RECHECK)
     assert client.get("k", None) is None
+
+
+def test_one_that_is_known_to_be_old_is_not_used_though_the_server_is_deaf(fleet: Fleet) -> None:
+    """And of deletes of single keys, nobody here tells those who have another."""
+    client = NamespaceWrapper("ns", fleet.tiers(), recheck=RECHECK)
+    client.put("k", "v", 1000)
+    remote = fleet.party.clients[0]
+    agree = remote.agree
+    remote.agree = lambda key, proposal: None  # type: ignore[method-assign]
+    remote.hear(client.state.revision_key, "changed")
+    for _ in range(2):
+        assert client.get("k", None) is None
+        client.put("k", "w", 1000)
+        assert not client.state.believed
+    remote.agree = agree  # type: ignore[method-assign]
+    assert client.get("k") == "v"  # it was the same all the time
 
 
 def test_who_follows_a_key_in_a_namespace_hears_of_its_clear(fleet: Fleet) -> None:

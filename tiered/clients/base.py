@@ -265,6 +265,19 @@ class CacheClient(ABC):
         """
         return None
 
+    def follow_all(self, changed: OnChange) -> Following | None:
+        """The same for whatever others do to any key, at the price of being called often.
+
+        ``None`` also from a client that tells of single keys.
+        """
+        return None
+
+    def announce(self, key: Key) -> None:
+        """Tell those who follow *key* that something else was agreed on.
+
+        Who has done that tells them too, but maybe later than what it is about to be told.
+        """
+
     def drop_near(self, key: Key) -> None:
         """Forget the copies that lie nearer than the authority: another process has changed *key*.
 

@@ -41,6 +41,8 @@ class Belief:
     Attributes:
         asking: held by whoever asks the authority, so that one thread asks for all.
         heard: of the last change that was told; another number each time.
+        outdated: whether one was told since the authority has answered last: what it said
+            then is not so any more.
 
     Threads: safe. Who tells of a change waits for nobody who asks.
     """
@@ -63,6 +65,7 @@ class Belief:
         self._confirmed = 0
         self._until = -math.inf
         self._followings: tuple[Following, ...] | None = None
+        self._following_all: Following | None = None
         fork.register(self)
         self.after_fork()
 
@@ -72,8 +75,10 @@ class Belief:
         self._guard = threading.RLock()
         if self._followings:
             self._confirmed = 0
+            self.heard = self.serial()  # perhaps
             self._holder.horizon = -math.inf
         self._followings = None
+        self._following_all = None
 
     def holds(self) -> bool:
         """Whether it is believed now."""
@@ -95,6 +100,10 @@ class Belief:
         with self.asking:
             if self._confirmed < came and (anew or not self.holds()):
                 ask()
+
+    @property
+    def outdated(self) -> bool:
+        return self.heard > self._confirmed
 
     def serial(self) -> int:
         """A number that is higher than all before it."""
@@ -119,6 +128,27 @@ class Belief:
         with self._guard:
             self._until = min(self._until, self._clock.monotonic() + self._recheck)
             self._holder.horizon = min(self._holder.horizon, self._until)
+
+    @property
+    def is_told(self) -> bool:
+        """Whether the authority tells of changes of the keys."""
+        return bool(self._followings)
+
+    @property
+    def hears_all(self) -> bool:
+        """Whether a change of any key counts as one of these."""
+        return self._following_all is not None
+
+    def hear_of_all(self) -> bool:
+        """Let a change of any key count as one of these, if the authority would tell of it."""
+        self._following_all = self._authority.follow_all(self._told)
+        return self.hears_all
+
+    def hear_of_keys(self) -> None:
+        """Let changes of other keys not count any more."""
+        if self._following_all is not None:
+            self._following_all.close()
+            self._following_all = None
 
     def _settle(self, followings: Sequence[Following]) -> None:
         if followings:

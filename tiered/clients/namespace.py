@@ -18,6 +18,12 @@ A delete asks for the revision first: under an old one it would miss its key.
 
 Tokens are random and never used twice. If it is lost, the next reader makes up a new
 one: that clears the namespace, but brings nothing back.
+
+While no server answers, the last revision that one has told goes on, unless it is known to be
+another by now, or none was ever told: then each process makes one up for itself. What others
+delete has another name than its copies then, so it drops them all whenever they change anything.
+What was deleted under such names may be there under the true one: who did so clears the
+namespace when he learns that.
 """
 
 from __future__ import annotations
@@ -65,6 +71,10 @@ class NamespaceState(Revision):
         # it: it lives here, out of reach of the client's eviction.
         self.horizon = -math.inf if self.shared else math.inf
         self.prefix = self._prefix(_new_revision())
+        self._made_up = True  # the prefix, by us, and nobody else knows of it
+        self._answered = False  # by anybody, when asked last
+        self._untold = False  # perhaps, to others: that it is another one
+        self._owed = False  # a new revision, if there is one that we did not know
         self._belief = Belief(self, (self.revision_key,), authority, clock, recheck)
 
     @property
@@ -83,6 +93,17 @@ class NamespaceState(Revision):
             self._belief.renew(self._confirm, anew=True)
         return self.prefix
 
+    def deleting(self) -> str:
+        """The same for what is to be gone under it, once others know of it as well."""
+        prefix = self.confirmed()
+        self._owed |= self.shared and not self._answered
+        if self._untold:
+            # Whoever made it may not have told yet. A delete under it means nothing to those who
+            # still go by the one before, so they have to hear of this one first.
+            self._untold = False
+            self._authority.announce(self.revision_key)
+        return prefix
+
     def follow(self, changed: OnChange) -> Following | None:
         """As of a client: hear of it when others make it a new one."""
         return self._authority.follow(self.revision_key, changed)
@@ -92,30 +113,59 @@ class NamespaceState(Revision):
         prefix = self._prefix(str(revision))
         with self._belief.asking:
             changed = prefix != self.prefix
-            self.prefix = prefix
+            if changed:
+                self.prefix = prefix
+                self._untold = True
+                if self._owed:
+                    self.renew()
         return changed
 
     def renew(self) -> None:
         """A new revision, for everybody: what is under the old one is forgotten."""
-        belief = self._belief
-        with belief.asking:
+        with self._belief.asking:
+            self._owed = False
             revision = _new_revision()
             if self.shared:
-                ticket = belief.ticket()
                 revision = str(self._authority.decree(self.revision_key, revision))
-                belief.confirmed(ticket)
+                self._made_up = True  # unless somebody has heard it
             self.prefix = self._prefix(revision)
+            if self.shared:
+                self._confirm()
+                self._owed |= not self._answered
 
     def _confirm(self) -> None:
         ticket = self._belief.ticket()
-        known = self._authority.agree(self.revision_key, _new_revision())
-        if known is not None:
-            self.adopt(known.value)
-        self._belief.confirmed(ticket)
+        proposal = _new_revision()
+        known = self._authority.agree(self.revision_key, proposal)
+        self._answered = known is not None
         if known is None:
-            # Nobody answers. What is under the prefix that we have was right when we last could
-            # ask; the next chance is after the interval.
-            self._belief.shorten()
+            self._go_on_alone(ticket)
+            return
+        if known.value == proposal:  # nobody has anything under it; and who makes it tells of it
+            self.prefix = self._prefix(proposal)
+            self._owed = self._untold = False
+        else:
+            self.adopt(known.value)
+            self._owed = False
+        self._made_up = False
+        self._belief.hear_of_keys()
+        self._belief.confirmed(ticket)
+
+    def _go_on_alone(self, ticket: int) -> None:
+        """Nobody answers. The next chance is after the interval."""
+        belief = self._belief
+        self._made_up |= belief.outdated
+        if self._made_up and belief.is_told:
+            heard_all = belief.hears_all
+            if not (heard_all or belief.hear_of_all()):
+                # Of changes of other keys nobody would be told: no copy is as good as a new value.
+                self.prefix = self._prefix(_new_revision())
+                return
+            if belief.outdated or not heard_all:
+                ticket = belief.serial()  # what is told from here on is about what is made now
+                self.prefix = self._prefix(_new_revision())
+        belief.confirmed(ticket)
+        belief.shorten()
 
     def _prefix(self, revision: str) -> str:
         return f"{self.namespace}@{revision}"
@@ -227,16 +277,16 @@ class NamespaceWrapper(Wrapper):
     # What is to be gone must be gone under the name that it has for the others by now.
 
     def discard(self, key: Key) -> bool:
-        return self.client.discard((self.state.confirmed(), key))
+        return self.client.discard((self.state.deleting(), key))
 
     def discard_many(self, keys: Iterable[Key]) -> dict[Key, bool]:
-        prefix = self.state.confirmed()
+        prefix = self.state.deleting()
         inner: dict[Key, Key] = {key: (prefix, key) for key in keys}
         found = self.client.discard_many(inner.values())
         return {key: found[inner_key] for key, inner_key in inner.items()}
 
     def outdate(self, key: Key) -> bool:
-        return self.client.outdate((self.state.confirmed(), key))
+        return self.client.outdate((self.state.deleting(), key))
 
     def _with_revision(
         self, keys: Iterable[Key], search: Search, beside: Collection[Key] = ()

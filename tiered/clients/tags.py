@@ -64,12 +64,12 @@ class Tag:
 
     Attributes:
         key: of its version, at the authority.
-        version: as it was last heard of; before that, one that nobody else has.
+        version: as it was last read; before that, and once others have changed it, one that
+            nobody else has.
         until: when (monotonic) it has to be asked for again, whatever one is told.
         following: how we are told of changes, if we are; it is believed while its lease lasts.
         changed: the number of the change since which values may be out of date.
         is_known: whether the version is what values may have been kept with.
-        is_own: whether it is this process's own, as the authority has no place for it.
         news: how often others have changed it, as far as we were told.
         decrees: how often it was invalidated here.
 
@@ -81,7 +81,6 @@ class Tag:
         "decrees",
         "following",
         "is_known",
-        "is_own",
         "key",
         "news",
         "until",
@@ -95,7 +94,6 @@ class Tag:
         self.following: Following | None = None
         self.changed = changed
         self.is_known = False
-        self.is_own = False
         self.news = 0
         self.decrees = 0
 

@@ -229,11 +229,9 @@ class TagTable:
             if is_version(version):
                 if tag.is_known and tag.version != version:
                     self._has_changed(tag)
-                tag.version, tag.is_own = version, False
-            else:
-                # Nobody answers: what we have was right when we last could ask. Or nobody has a
-                # place for it: then it is ours alone, as the values are.
-                tag.is_own = version is not None
+                tag.version = version
+            # Else nobody answers: what we have was right when we last could ask, if we were told
+            # of nothing since. Or nobody has a place for it: then it is ours, as the values are.
             tag.is_known = True
             if tag.news == seen.news:
                 told = tag.following is not None and version is not None
@@ -251,8 +249,8 @@ class TagTable:
             self._has_changed(tag)
             tag.news += 1
             tag.until = -math.inf
-            if tag.is_own:
-                tag.version = new_version()
+            # None that anything was kept with, should nobody be there to tell which it is.
+            tag.version, tag.is_known = new_version(), False
 
     # -- Invalidating ------------------------------------------------------------
 
@@ -278,7 +276,6 @@ class TagTable:
             with self._lock:
                 alone = (known.news, known.decrees) == (news, decrees)
                 self._decreed(known, given if is_version(given) else version)
-                known.is_own = given is not None and not is_version(given)
                 # If others have decreed one as well, nobody knows which was the last.
                 told = known.following is not None
                 lasts = _LONGEST if told else _RECHECK

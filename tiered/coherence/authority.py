@@ -8,7 +8,7 @@ from typing import Any
 
 from tiered.clients.base import CacheClient, Capabilities, Entry
 from tiered.clients.wrapper import Wrapper
-from tiered.coherence.follows import Follow
+from tiered.coherence.follows import EVERY_NAME, Follow
 from tiered.coherence.manager import CoherenceManager
 from tiered.coherence.messages import Kind
 from tiered.coherence.names import name_of
@@ -48,6 +48,12 @@ class Announced(Wrapper):
 
     def follow(self, key: Key, changed: Callable[[str], Any]) -> Follow | None:
         return self._manager.follow(name_of(key), changed)
+
+    def follow_all(self, changed: Callable[[str], Any]) -> Follow | None:
+        return self._manager.follow(EVERY_NAME, changed)
+
+    def announce(self, key: Key) -> None:
+        self._manager.publish(Kind.CHANGED, (name_of(key),))
 
     @property
     def authority(self) -> CacheClient:

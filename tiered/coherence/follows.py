@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from tiered.clients.revision import Lease
 from tiered.concurrency import fork
 
-__all__ = ["Follow", "Follows"]
+__all__ = ["EVERY_NAME", "Follow", "Follows"]
+
+EVERY_NAME: Final = b""
+"""Who follows this is told of each name; none of them is empty."""
 
 
 class Follow:
@@ -65,6 +68,8 @@ class Follows:
     def tell(self, name: bytes, how: str) -> None:
         """*name* has changed."""
         for follow in self._by_name.get(name, ()):
+            follow.changed(how)
+        for follow in self._by_name.get(EVERY_NAME, ()):
             follow.changed(how)
 
     def tell_all(self, how: str) -> None:

@@ -236,14 +236,18 @@ class SharedInvalidationStrategy(RegionInvalidationStrategy):
                 ticket = self.ticket()
                 found = self._client.entries(self.keys)
             marks, answered = [], True
+            outdated = self._belief.outdated
             if any(key not in found for key in self.keys):
                 # A client that has other names for its keys does not bring them along.
                 found = {**self._client.entries(self.keys), **found}
             for key, known in zip(self.keys, self._marks, strict=True):
                 held = found.get(key) or self._client.agree(key, self._stored(_Mark.new(0.0)))
-                # If nobody answers, what was right when we last could ask.
-                answered = answered and held is not None
-                marks.append(known if held is None else _Mark.read(held.value))
+                if held is not None:
+                    marks.append(_Mark.read(held.value))
+                else:
+                    # Nobody answers: what was right when we last could ask, as far as we know.
+                    marks.append(_Mark.new(0.0) if outdated else known)
+                    answered = False
             for at in list(self._owed):
                 # Another one: if it was heard after all, others may have invalidated since.
                 marks[at] = self._owed[at] = _Mark.new(self._clock.wall())
