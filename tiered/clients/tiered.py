@@ -129,6 +129,8 @@ class TieredInclusiveClient(CacheClient, NearReads):
         self.clock = clients[0].clock
         self._tiers = [_Tier(*pair) for pair in zip(clients, fractions, strict=True)]
         self._generations = Generations()
+        # For each claim that a server gave, by its token: what was claimed, and a watch since then.
+        self._claimed: dict[str, tuple[Key, Watch]] = {}
         self._reports = Reports("tiered.clients", self.clock)
         # A subclass that changes what an entry is must be asked on every path.
         kind = type(self)
@@ -371,12 +373,29 @@ class TieredInclusiveClient(CacheClient, NearReads):
             return tier.client.store(key, value, tier.deadline(deadline, now), keep=keep)
 
         with self._generations.writing(key) as watch:
+            # Where the farthest tier failed, the nearer ones serve all the same.
+            near = partial(self._write_down, watch, key, store, farthest=False)
             if claim.lease is _OURS:
                 # Who could not be asked for the claim is not filled either.
-                return claim.use(lambda: self._write_down(watch, key, store, farthest=False))
+                return claim.use(lambda: self._unless_changed(claim, key, near))
             written = self._ask(farthest, fill, False)
-            # Where the farthest tier failed, the nearer ones serve all the same.
-            return not claim.lost and self._write_down(watch, key, store, farthest=written)
+            if claim.lost:
+                return False
+            if written:
+                return self._write_down(watch, key, store, farthest=True)
+            return self._unless_changed(claim, key, near)
+
+    def _unless_changed(self, claim: Claim, key: Key, write: Callable[[], bool]) -> bool:
+        """*write*, if *key* is what was claimed, and nobody is known to have changed it since.
+
+        For when no server decides: it would know of everybody's changes.
+        """
+        claimed, watch = self._claimed.get(claim.token, (MISSING, None))
+        done: list[bool] = []
+        if watch is None or claimed != key or not watch.publish(lambda: done.append(write())):
+            claim.lost = True
+            return False
+        return done[0]
 
     def store_many(
         self, items: Mapping[Key, Any], deadline: float, *, keep: float = 0.0
@@ -528,6 +547,7 @@ class TieredInclusiveClient(CacheClient, NearReads):
         view.counters = self.counters
         view._tiers = self._tiers[:count]
         view._generations = self._generations
+        view._claimed = self._claimed
         view._reports = self._reports
         view.read_near(None, self.clock.monotonic, CacheClient.get)
         return view
@@ -555,18 +575,25 @@ class TieredInclusiveClient(CacheClient, NearReads):
 
     def claim(self, key: Key, ttl: float = 10.0) -> Claim | None:
         farthest = self._tiers[-1]
-        inner: Claim | MissingType | None = self._ask(
-            farthest,
-            lambda: farthest.client.claim(key, ttl),
-            # What cannot reach the others can still keep the threads here apart.
-            MISSING,
-        )
-        if inner is MISSING:
-            own = super().claim(key, ttl)
-            if own is not None:
-                own.lease = _OURS
-            return own
-        return None if inner is None else inner.through(self, key)
+        with contextlib.ExitStack() as watching:
+            watch = watching.enter_context(self._generations.reading(key))
+            inner: Claim | MissingType | None = self._ask(
+                farthest,
+                lambda: farthest.client.claim(key, ttl),
+                # What cannot reach the others can still keep the threads here apart.
+                MISSING,
+            )
+            if inner is MISSING:
+                claim = super().claim(key, ttl)
+                if claim is not None:
+                    claim.lease = _OURS
+            else:
+                claim = None if inner is None else inner.through(self, key)
+            if claim is None or claim.lease is None:
+                return claim
+            self._claimed[claim.token] = (key, watch)
+            watching.callback(self._claimed.pop, claim.token, None)
+            return claim.ending(watching.pop_all().close)
 
     def revoke(self, key: Key) -> None:
         farthest = self._tiers[-1]
