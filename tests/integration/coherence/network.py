@@ -9,6 +9,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Final, Self
 
@@ -17,16 +18,17 @@ __all__ = ["BUS", "STORE", "Network", "NoNamespaces", "die_with_parent", "memcac
 BUS, STORE = "bus", "store"
 _PREFIXES: Final = {BUS: "10.77.0", STORE: "10.78.0"}
 _PR_SET_PDEATHSIG: Final = 1
-_libc = ctypes.CDLL(None)
 
 
 class NoNamespaces(Exception):
     """There are none to be had here; says why."""
 
 
-def die_with_parent() -> None:
-    """The kernel ends this process when its parent has ended, however that was."""
-    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+die_with_parent: Final = partial(ctypes.CDLL(None).prctl, _PR_SET_PDEATHSIG, signal.SIGKILL)
+"""The kernel ends this process when its parent has ended, however that was.
+
+Not a function of Python: what measures coverage would run between fork and exec.
+"""
 
 
 class Network:

@@ -12,6 +12,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -156,9 +157,9 @@ def _unprivileged() -> dict[str, Any]:
     return {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
 
 
-_libc = ctypes.CDLL(None)
+die_with_parent: Final = partial(ctypes.CDLL(None).prctl, _PR_SET_PDEATHSIG, signal.SIGTERM)
+"""To be called in a child: SIGTERM will come when its parent is gone.
 
-
-def die_with_parent() -> None:
-    """To be called in a child: SIGTERM will come when its parent is gone."""
-    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+Not a function of Python: between fork and exec, a tool that traces Python would wait for a lock
+that a thread had when it was forked.
+"""
