@@ -162,6 +162,33 @@ def test_a_clear_that_nobody_heard_is_made_good(cluster: Cluster) -> None:
     assert ours.get("k", None) is None
 
 
+def test_nor_does_an_outage_lose_it_that_goes_on_in_between(cluster: Cluster) -> None:
+    a, c = cluster.node(), cluster.node()
+    ours, theirs = in_namespace(a), in_namespace(c)
+    theirs.get("k", None)
+    outage = deaf(c)
+    ours.clear()
+    ours.put("k", 1, 600)
+    theirs.delete("k")
+    outage.over()
+    shared: Any = c.shared
+    agree = shared.agree
+
+    def once(key: Any, proposal: Any) -> Any:
+        if key == theirs.state.revision_key:
+            shared.decree = lambda key, value: value  # not heard
+            shared.agree = lambda key, proposal: None
+        return agree(key, proposal)
+
+    shared.agree = once
+    cluster.advance(1.5)
+    theirs.get("other", None)
+    cluster.advance(1.5)
+    del shared.agree, shared.decree
+    assert theirs.get("k", None) is None
+    assert ours.get("k", None) is None
+
+
 def test_a_delete_while_nobody_answers_clears_nothing_if_its_name_was_right(
     cluster: Cluster,
 ) -> None:

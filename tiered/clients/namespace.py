@@ -73,7 +73,7 @@ class NamespaceState(Revision):
         self.prefix = self._prefix(_new_revision())
         self._made_up = True  # the prefix, by us, and nobody else knows of it
         self._answered = False  # by anybody, when asked last
-        self._untold = False  # perhaps, to others: that it is another one
+        self._untold = ""  # a prefix that others may not have been told of
         self._owed = False  # a new revision, if there is one that we did not know
         self._belief = Belief(self, (self.revision_key,), authority, clock, recheck)
 
@@ -96,12 +96,17 @@ class NamespaceState(Revision):
     def deleting(self) -> str:
         """The same for what is to be gone under it, once others know of it as well."""
         prefix = self.confirmed()
-        self._owed |= self.shared and not self._answered
-        if self._untold:
+        if self.shared and not self._answered:
+            with self._belief.asking:
+                prefix = self.prefix
+                self._owed |= not self._answered
+        if self._untold == prefix:
             # Whoever made it may not have told yet. A delete under it means nothing to those who
             # still go by the one before, so they have to hear of this one first.
-            self._untold = False
             self._authority.announce(self.revision_key)
+            with self._belief.asking:
+                if self._untold == prefix:
+                    self._untold = ""
         return prefix
 
     def follow(self, changed: OnChange) -> Following | None:
@@ -114,8 +119,7 @@ class NamespaceState(Revision):
         with self._belief.asking:
             changed = prefix != self.prefix
             if changed:
-                self.prefix = prefix
-                self._untold = True
+                self.prefix = self._untold = prefix
                 if self._owed:
                     self.renew()
         return changed
@@ -134,7 +138,7 @@ class NamespaceState(Revision):
                 self._owed |= not self._answered
 
     def _confirm(self) -> None:
-        ticket = self._belief.ticket()
+        ticket, owed = self._belief.ticket(), self._owed
         proposal = _new_revision()
         known = self._authority.agree(self.revision_key, proposal)
         self._answered = known is not None
@@ -143,11 +147,10 @@ class NamespaceState(Revision):
             return
         if known.value == proposal:  # nobody has anything under it; and who makes it tells of it
             self.prefix = self._prefix(proposal)
-            self._owed = self._untold = False
-        else:
-            self.adopt(known.value)
-            self._owed = False
-        self._made_up = False
+            self._untold = ""
+        elif self.adopt(known.value) and owed:
+            return  # it was renewed, and that confirmed
+        self._made_up = self._owed = False
         self._belief.hear_of_keys()
         self._belief.confirmed(ticket)
 
