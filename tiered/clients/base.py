@@ -207,7 +207,8 @@ class CacheClient(ABC):
 
     def revoke(self, key: Key) -> None:
         """End the claim on *key*: what its holder is computing is out of date."""
-        self._claims.revoke(key)
+        if self._claims.used:
+            self._claims.revoke(key)
 
     def fill(self, key: Key, value: Any, deadline: float, *, keep: float, claim: Claim) -> bool:
         """``store`` under a claim on *key* that this client gave, if it still holds.
@@ -530,7 +531,10 @@ class CacheClient(ABC):
 
     def delete(self, key: Key) -> bool:
         """Forget *key*; whether it was there."""
-        self._end_claims((key,))
+        if not self.capabilities.fenced:
+            self.revoke(key)
+        elif self._claims.used:
+            self._claims.revoke(key)
         found = self.discard(key)
         self.counters.deletes += found
         return found

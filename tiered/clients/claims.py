@@ -205,11 +205,16 @@ class AsyncClaim:
 
 
 class ClaimTable:
-    """The claims that the threads of this process hold on one client's keys."""
+    """The claims that the threads of this process hold on one client's keys.
 
-    __slots__ = ("_holdings", "_made")
+    Attributes:
+        used: whether there has ever been one; else there is nothing to revoke.
+    """
+
+    __slots__ = ("_holdings", "_made", "used")
 
     def __init__(self) -> None:
+        self.used = False
         # Made on first use: most clients are never asked for a claim.
         self._holdings: Holdings | None = None
         self._made: dict[None, Holdings] = {}
@@ -218,6 +223,7 @@ class ClaimTable:
         """A claim on *key* of *client*, or ``None`` while somebody holds one."""
         if self._holdings is None:
             # Atomic: of several first callers all get the same one.
+            self.used = True  # before anybody can have one
             self._holdings = self._made.setdefault(None, Holdings())
         holdings = self._holdings
         now = client.clock.monotonic

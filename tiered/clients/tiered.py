@@ -38,7 +38,7 @@ from tiered.clients.base import (
 )
 from tiered.clients.explanation import Explanation
 from tiered.clients.near import NearReads
-from tiered.concurrency.generations import Generations, Watch
+from tiered.concurrency.generations import Generations, Watch, Watched
 from tiered.errors import KeyEncodingError
 from tiered.sentinels import MISSING, MissingType
 from tiered.stats.counters import ClientStats
@@ -448,8 +448,21 @@ class TieredInclusiveClient(CacheClient, NearReads):
             return self._write_down(watch, key, lambda tier: tier.client.outdate(key))
 
     def discard(self, key: Key) -> bool:
-        with self._generations.writing(key) as watch:
-            return self._write_down(watch, key, lambda tier: tier.client.discard(key))
+        # As _write_down does it, with as few calls as possible: others serve what they hold
+        # until this is done, and they are told of it.
+        first, found = self._tiers[0], False
+        state = self._generations.enter(key, True)
+        try:
+            for tier in self._farther:
+                if tier is not self._farther[0]:
+                    state.passed()
+                try:
+                    found |= tier.client.discard(key)
+                except Exception as error:
+                    self._pass_over(tier, error)
+            return self._drop_nearest(first, key, state) or found
+        finally:
+            self._generations.leave(key, state, True)
 
     def discard_many(self, keys: Iterable[Key]) -> dict[Key, bool]:
         wanted = list(dict.fromkeys(keys))
@@ -475,10 +488,23 @@ class TieredInclusiveClient(CacheClient, NearReads):
 
     def drop_near(self, key: Key) -> None:
         # As a writer who came as far as the farthest tier in another process.
-        farthest = self._tiers[-1]
-        with self._generations.writing(key) as watch:
-            self._ask(farthest, partial(farthest.client.drop_near, key), None)
-            self._write_down(watch, key, lambda tier: tier.client.discard(key), farthest=False)
+        first, farthest = self._tiers[0], self._tiers[-1]
+        state = self._generations.enter(key, True)
+        try:
+            try:
+                farthest.client.drop_near(key)
+            except Exception as error:
+                self._pass_over(farthest, error)
+            for tier in self._farther[1:]:
+                state.passed()
+                try:
+                    tier.client.discard(key)
+                except Exception as error:
+                    self._pass_over(tier, error)
+            if first is not farthest:
+                self._drop_nearest(first, key, state)
+        finally:
+            self._generations.leave(key, state, True)
 
     def sweep(self, before: float | None) -> int:
         swept = 0
@@ -519,6 +545,21 @@ class TieredInclusiveClient(CacheClient, NearReads):
             drop()
         return written
 
+    def _drop_nearest(self, tier: _Tier, key: Key, state: Watched) -> bool:
+        """Whether there was something in the nearest *tier*; for who has entered *state*."""
+        try:
+            with state.lock:
+                state.version += 1
+                return tier.client.discard(key)
+        except Exception as error:
+            self._pass_over(tier, error)
+        return self._ask(tier, partial(tier.client.discard, key), False)
+
+    @cached_property
+    def _farther(self) -> tuple[_Tier, ...]:
+        """All but the nearest, the farthest first."""
+        return tuple(reversed(self._tiers[1:]))
+
     def _is_fresh(self, tier: _Tier, key: Key, now: float) -> bool:
         entry = self._ask(tier, partial(tier.client.entry, key), None)
         return entry is not None and entry.deadline > now
@@ -527,15 +568,19 @@ class TieredInclusiveClient(CacheClient, NearReads):
         """*call*'s answer, or *fallback* if the tier fails."""
         try:
             return call()
-        except KeyEncodingError:
-            raise  # the caller's mistake, not the tier's failure
         except Exception as error:
-            tier.errors += 1
-            self.counters.errors += 1
-            self._reports.warn(
-                (id(tier), type(error)), "tier %r failed and is passed over: %r", tier.client, error
-            )
+            self._pass_over(tier, error)
             return fallback
+
+    def _pass_over(self, tier: _Tier, error: Exception) -> None:
+        """*tier* has failed with *error*, which is being handled."""
+        if isinstance(error, KeyEncodingError):
+            raise error  # the caller's mistake, not the tier's failure
+        tier.errors += 1
+        self.counters.errors += 1
+        self._reports.warn(
+            (id(tier), type(error)), "tier %r failed and is passed over: %r", tier.client, error
+        )
 
     # -- What it is ------------------------------------------------------------
 
@@ -597,8 +642,12 @@ class TieredInclusiveClient(CacheClient, NearReads):
 
     def revoke(self, key: Key) -> None:
         farthest = self._tiers[-1]
-        self._claims.revoke(key)
-        self._ask(farthest, partial(farthest.client.revoke, key), None)
+        if self._claims.used:
+            self._claims.revoke(key)
+        try:
+            farthest.client.revoke(key)
+        except Exception as error:
+            self._pass_over(farthest, error)
 
     def wait(self, key: Key, timeout: float | None = None) -> bool:
         ends = math.inf if timeout is None else self.clock.monotonic() + timeout

@@ -42,6 +42,7 @@ from tiered.coherence.messages import (
     Tell,
     Told,
     Welcome,
+    made,
     packed,
     without,
 )
@@ -277,7 +278,7 @@ class BrokerProtocol:
         return SERVING
 
     def _order(self, node: bytes, serial: int, size: int, events: bytes, urgent: bool) -> None:
-        block = Block(self.epoch, self.seq + 1, node, serial, size, events, urgent)
+        block = made(Block, (self.epoch, self.seq + 1, node, serial, size, events, urgent))
         self.seq += size
         self.journal.add(block)
         self._send_all(block)
@@ -404,7 +405,7 @@ class BrokerProtocol:
         if self._routes is None:
             self._routes = tuple(peer.route for peer in self._peers.values())
         if self._routes:
-            self._effects.append(SendAll(self._routes, message))
+            self._effects.append(made(SendAll, (self._routes, message)))
 
 
 def _forget_oldest(known: OrderedDict[Any, Any]) -> None:

@@ -187,7 +187,7 @@ class CoherentWrapperClient(Wrapper, NearReads):
             stored, held.version = self.client.store_versioned(key, value, deadline, keep=keep)
             return stored
 
-        return self._changed(key, store, Kind.STORED, always=condition is ALWAYS)
+        return self._changed(key, store, Kind.STORED, always=condition is ALWAYS, notes=True)
 
     def store_many(
         self, items: Mapping[Key, Any], deadline: float, *, keep: float = 0.0
@@ -206,7 +206,7 @@ class CoherentWrapperClient(Wrapper, NearReads):
             return filled
 
         kind = Kind.STORED if self.manager.quick_refresh else None
-        filled = self._changed(key, fill, kind, always=False)
+        filled = self._changed(key, fill, kind, always=False, notes=True)
         if filled:
             self._fills.filled(claim)
             self._tell(Kind.DONE, key)
@@ -215,17 +215,17 @@ class CoherentWrapperClient(Wrapper, NearReads):
     def touch(self, key: Key, deadline: float) -> bool:
         if not self._near.shares and self._doubted(key):
             return False  # what cannot be believed is not to live longer
-        return self._changed(key, lambda held: self.client.touch(key, deadline), None)
+        return self._changed(key, lambda key: self.client.touch(key, deadline), None)
 
     def _doubted(self, key: Key) -> bool:
         held = self.manager.copies.ledger.get(name_of(self._private_key(key)))
         return not self.manager.verified or (held is not None and held.suspect)
 
     def outdate(self, key: Key) -> bool:
-        return self._changed(key, lambda held: self.client.outdate(key), Kind.EXPIRE)
+        return self._changed(key, self.client.outdate, Kind.EXPIRE)
 
     def discard(self, key: Key) -> bool:
-        return self._changed(key, lambda held: self.client.discard(key), Kind.DELETE)
+        return self._changed(key, self.client.discard, Kind.DELETE)
 
     def discard_many(self, keys: Iterable[Key]) -> dict[Key, bool]:
         wanted = list(dict.fromkeys(keys))
@@ -242,18 +242,28 @@ class CoherentWrapperClient(Wrapper, NearReads):
         self.manager.publish(Kind.CLEAR, (b"",), settle=True)
 
     def _changed(
-        self, key: Key, change: Callable[[Held], bool], kind: Kind | None, *, always: bool = True
+        self,
+        key: Key,
+        change: Callable[[Any], bool],
+        kind: Kind | None,
+        *,
+        always: bool = True,
+        notes: bool = False,
     ) -> bool:
-        """Do *change* of what lies under *key*, and tell of it; *always*, or if it did anything."""
+        """Do *change* of *key*, and tell of it; *always*, or if it did anything.
+
+        *change* is called with *key*; with its record, if it *notes* the version that it writes.
+        """
         manager = self.manager
-        manager.start()
-        inner = self._private_key(key)
+        if not manager.started:
+            manager.start()
+        inner = self._private_key(key) if self._way else key
         name = name_of(inner)
         done = always
         held = manager.copies.ledger.enter(name, inner)
-        held.copied(None)  # whatever is held from now on, its version is not known
+        held.version = held.deadline = None  # of whatever is held from now on
         try:
-            changed = change(held)
+            changed = change(held if notes else key)
             done = done or changed
         finally:
             # Also of what has failed: nobody knows how far it came.

@@ -90,6 +90,8 @@ class CoherenceManager:
         follows: who wants to know of changes.
         meter: of how coherent all copies are.
         attachments: what all clients of this manager have in common.
+        started: whether it takes part in the bus; to be asked first where :meth:`start` is a
+            call too many.
 
     Raises:
         TypeError, ValueError: an argument that cannot be right.
@@ -164,14 +166,14 @@ class CoherenceManager:
         """What the parent was told, this process was not."""
         self._lock = threading.Lock()
         self._starting = threading.Lock()
-        self._started = False
+        self.started = False
         self.lease.horizon = -math.inf
 
     # -- For clients ---------------------------------------------------------------
 
     def start(self) -> None:
         """Take part in the bus; a second call does nothing."""
-        if self._started:
+        if self.started:
             return
         with self._starting:
             # Nobody goes on to make copies before changes of them are heard of.
@@ -180,7 +182,7 @@ class CoherenceManager:
                 self.bus.join(self)
                 if self.shared is not None:
                     self.shared.when_late(self._late)
-                self._started = True
+                self.started = True
             except Exception as error:
                 # Then nothing is served unasked; the next call tries again.
                 self._reports.warn("start", "the bus cannot be started: %r", error)
@@ -196,7 +198,7 @@ class CoherenceManager:
         Returns:
             whether everybody has applied it, where that was waited for.
         """
-        if not self._started:
+        if not self.started:
             self.start()
         settle = settle and self.synchronous
         try:

@@ -46,6 +46,7 @@ __all__ = [
     "Tell",
     "Told",
     "Welcome",
+    "made",
     "packed",
     "packed_names",
     "unpacked",
@@ -60,6 +61,11 @@ MOST_NAME: Final = 255
 ALL_TOPICS: Final = bytes(TOPIC_SIZE)
 NOBODY: Final = bytes(NODE_SIZE)
 """The origin of what brokers themselves have to say."""
+
+
+made: Final = tuple.__new__
+"""``made(Event, (kind, topic, name))`` is ``Event(kind, topic, name)``, without the call of a
+function: for messages and effects of which there is one in each change."""
 
 
 class Kind(enum.IntEnum):
@@ -134,7 +140,7 @@ def unpacked(size: int, data: bytes) -> Iterator[Event]:
         at += length
         if at > end:
             raise ValueError(f"{size} events do not fit into {end} bytes")
-        yield Event(_KINDS.get(number, Kind.DISTRUST), topic, name)
+        yield made(Event, (_KINDS.get(number, Kind.DISTRUST), topic, name))
     if at != end:
         raise ValueError(f"{end - at} bytes after {size} events")
 

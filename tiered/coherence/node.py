@@ -49,6 +49,7 @@ from tiered.coherence.messages import (
     Stranger,
     Told,
     Welcome,
+    made,
     without,
 )
 from tiered.coherence.owed import Owed, OwedEvents
@@ -142,8 +143,9 @@ class NodeProtocol:
 
         Where these leave some out, the events stand for all that were left out.
         """
-        block = OwedEvents(first, size, events, urgent, now)
-        self._unwarned = min(self._unwarned, now)
+        block = made(OwedEvents, (first, size, events, urgent, now))
+        if now < self._unwarned:
+            self._unwarned = now
         follows = first == self._serial
         self._serial = first + size
         kept = self.owed.add(block)
@@ -157,8 +159,10 @@ class NodeProtocol:
         elif self.phase is FOLLOWING or self.phase is CATCHING_UP:
             if self.owed.size == size:
                 self._sent = now
-            self._send(self._published(block))
-        return self._taken()
+            message = made(Publish, (self.node, self.epoch, first, size, events, urgent))
+            self._effects.append(made(Send, (message,)))
+        effects, self._effects = self._effects, []
+        return effects
 
     def leave(self) -> Sequence[NodeEffect]:
         """This node serves nothing any more. It cannot come back: another one can be made."""
@@ -239,7 +243,8 @@ class NodeProtocol:
             return self.phase
         self._heard = now
         last = block.first + block.size - 1
-        self.target = max(self.target, last)
+        if last > self.target:
+            self.target = last
         own = block.node == self.node
         if own:
             # Also if it comes too early: it is in the order.
@@ -251,11 +256,13 @@ class NodeProtocol:
             return self._behind(now)
         self.seq = last
         if not own:
-            self._effects.append(Apply(_after(block, known) if known else block))
+            self._effects.append(made(Apply, (_after(block, known) if known else block,)))
         if self.phase is CATCHING_UP:
             self._asked = now  # the replay is coming in
         if block.urgent:
             self._send(Ping(self.node, self.epoch, 0, self.seq))
+        if self.phase is FOLLOWING and self._pong is None:
+            return FOLLOWING
         return self._caught_up(now)
 
     def _behind(self, now: float) -> Phase:

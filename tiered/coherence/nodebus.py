@@ -167,8 +167,10 @@ class NodeBus(ABC):
             part = names[at : at + BLOCK_EVENTS]
             last = self._leave(len(part), packed_names(kind, topic, part), urgent)
         self._wake()
-        for member in self._of(topic):
-            if member is source:
+        members = self._members
+        for reference in members.get(topic, ()) + members.get(ALL_TOPICS, ()):
+            member = reference()
+            if member is None or member is source:
                 continue
             if kind is Kind.DISTRUST:
                 member.distrust("another client of this process may have missed events")

@@ -45,6 +45,7 @@ from tiered.coherence.messages import (
     Tell,
     Told,
     Welcome,
+    made,
 )
 from tiered.errors import CodecError, CorruptValue
 
@@ -183,9 +184,9 @@ class _Layout:
             raise ValueError(f"{end} bytes are no {self.kind.__name__}")
         fixed = self.fixed.unpack_from(frame, _HEAD.size)
         if self.rest is None:
-            return self.kind(*fixed)
+            return made(self.kind, fixed)
         rest = self.rest.read(frame[self.starts : end], fixed)
-        return self.kind(*fixed[: self.at], rest, *fixed[self.at :])
+        return made(self.kind, (*fixed[: self.at], rest, *fixed[self.at :]))
 
 
 _N: Final = f"{NODE_SIZE}s"

@@ -6,7 +6,9 @@ reads in order to copy, and whoever writes, *watches* the key meanwhile:
 
 - A writer goes from the far place to the near, and calls :meth:`Watch.passed`
   after each step but the last. A reader who saw what was there before that step
-  has an older version, and its :meth:`Watch.publish` refuses.
+  has an older version, and its :meth:`Watch.publish` refuses. After the last step but
+  one that can be left out, where the last one counts itself: what a reader copies between
+  the two goes to the near place only, which is written then.
 - Two writers of a key at a time may reach the far place in one order and the
   near one in the other. Neither can know, so :meth:`Watch.settle` tells both to
   drop the near copy; the next read fetches what the far place decided.
@@ -26,14 +28,17 @@ from typing import Self
 
 from tiered.concurrency import fork
 
-__all__ = ["Generations", "Watch"]
+__all__ = ["Generations", "Watch", "Watched"]
 
 
-class _State:
+class Watched:
     """What the watchers of one key share.
 
     ``version`` counts the steps of writers, ``contested`` says that two writers
     met, and ``lock`` guards both; ``watchers`` is guarded by the table's lock.
+
+    A writer who does the same at the nearest place whether another one is about or not,
+    which is to drop what is there, does that under ``lock`` and counts ``version`` up itself.
     """
 
     __slots__ = ("contested", "lock", "version", "watchers", "writers")
@@ -44,6 +49,11 @@ class _State:
         self.watchers = 0
         self.writers = 0
         self.contested = False
+
+    def passed(self) -> None:
+        """A place farther than the nearest has been written."""
+        with self.lock:
+            self.version += 1
 
 
 class Watch:
@@ -57,12 +67,9 @@ class Watch:
         self._writes = writes
 
     def __enter__(self) -> Self:
-        self._state = state = self._generations._enter(self._key)
+        self._state = state = self._generations.enter(self._key, self._writes)
         with state.lock:
             self._seen = state.version
-            if self._writes:
-                state.contested |= state.writers > 0
-                state.writers += 1
         return self
 
     def __exit__(
@@ -71,12 +78,7 @@ class Watch:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        state = self._state
-        if self._writes:
-            with state.lock:
-                state.writers -= 1
-                state.contested &= state.writers > 0
-        self._generations._leave(self._key, state)
+        self._generations.leave(self._key, self._state, self._writes)
 
     def publish(self, copy: Callable[[], object]) -> bool:
         """For readers: run *copy*, unless a writer has passed since; whether it ran."""
@@ -88,8 +90,7 @@ class Watch:
 
     def passed(self) -> None:
         """For writers: a place farther than the nearest has been written."""
-        with self._state.lock:
-            self._state.version += 1
+        self._state.passed()
 
     def settle(self, write: Callable[[], bool], drop: Callable[[], object]) -> bool:
         """For writers, at the nearest place: *write*, or *drop* if another writer is about."""
@@ -114,7 +115,9 @@ class Generations:
     def after_fork(self) -> None:
         """The other threads' operations do not go on in this process."""
         self._lock = threading.RLock()
-        self._states: dict[Hashable, _State] = {}
+        self._states: dict[Hashable, Watched] = {}
+        self._spare: Watched | None = None
+        """One that nobody has any more, for the next key: to make one takes longer."""
 
     def __len__(self) -> int:
         return len(self._states)
@@ -135,16 +138,28 @@ class Generations:
             with state.lock:
                 state.version += 1
 
-    def _enter(self, key: Hashable) -> _State:
+    def enter(self, key: Hashable, writes: bool) -> Watched:
+        """What a :class:`Watch` does first, for who wants none of its own."""
         with self._lock:
             state = self._states.get(key)
             if state is None:
-                state = self._states[key] = _State()
+                state, self._spare = self._spare or Watched(), None
+                self._states[key] = state
             state.watchers += 1
-            return state
+        if writes:
+            with state.lock:
+                state.contested |= state.writers > 0
+                state.writers += 1
+        return state
 
-    def _leave(self, key: Hashable, state: _State) -> None:
+    def leave(self, key: Hashable, state: Watched, writes: bool) -> None:
+        """What a :class:`Watch` does last, with what :meth:`enter` gave."""
+        if writes:
+            with state.lock:
+                state.writers -= 1
+                state.contested &= state.writers > 0
         with self._lock:
             state.watchers -= 1
             if not state.watchers and self._states.get(key) is state:
                 del self._states[key]
+                self._spare = state

@@ -47,7 +47,8 @@ def canonical(key: Any) -> bytes:
             the message names the part.
     """
     try:
-        return _encode(key)
+        encoder = _ENCODERS.get(type(key)) or _encoder_of_kin(key)
+        return encoder(key)
     except _Refusal as refusal:
         where = "".join(reversed(refusal.path))
         raise KeyEncodingError(

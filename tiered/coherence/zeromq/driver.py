@@ -56,6 +56,7 @@ class Driver:
 
     Attributes:
         desk: the broker of this thread, if it is one.
+        wake: have what callers have left be sent, if possible by this thread. Never waits.
 
     Threads: :meth:`run` is the thread; :meth:`wake` and :meth:`stop` are for others.
     """
@@ -78,6 +79,7 @@ class Driver:
             chance=random.Random(),  # noqa: S311 - spreads attempts, keeps no secret
         )
         self._turns = Turns(self._readiness, self._now, self._send_left, self._reports)
+        self.wake = self._turns.wake
         self._stop_at = math.inf
         self._tick_at = self._elect_at = self._inquire_at = -math.inf
 
@@ -88,10 +90,6 @@ class Driver:
         return "" if following is None else str(self._settings.addresses[following])
 
     # -- For other threads ---------------------------------------------------------
-
-    def wake(self) -> None:
-        """Have what callers have left be sent, if possible by this thread. Never waits."""
-        self._turns.wake()
 
     def _send_left(self, now: float) -> bool:
         """Send what callers have left, in a caller's thread; whether ours may sleep on.

@@ -33,6 +33,9 @@ class Links:
         receive, watch: called with the number when its connection has messages, or when
             something has happened to it.
 
+    Attributes:
+        get: gives the connection to the address of that number, if there is one.
+
     Threads: one.
     """
 
@@ -53,12 +56,9 @@ class Links:
         self._now = settings.clock.monotonic
         self._reports = Reports(LOGGER, settings.clock)
         self._links: dict[int, Link] = {}
+        self.get: Callable[[int], Link | None] = self._links.get
         self._aside: dict[int, float] = {}
         self._longest = SOON
-
-    def get(self, number: int) -> Link | None:
-        """The connection to that address, if there is one."""
-        return self._links.get(number)
 
     def __iter__(self) -> Iterator[Link]:
         return iter(list(self._links.values()))

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import select
 from collections.abc import Callable, Iterable
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import zmq
+import zmq.backend
 
 from tiered.coherence.zeromq.bell import Bell
 from tiered.coherence.zeromq.tuning import Socket
 
 __all__ = ["Action", "Readiness"]
+
+_READABLE: Final = int(zmq.POLLIN)
 
 Action: TypeAlias = Callable[[], object]
 
@@ -47,7 +50,7 @@ class Readiness:
         self.bell = Bell()
         self._epoll = select.epoll()
         self._epoll.register(self.bell.descriptor, select.EPOLLIN)
-        self._poller = zmq.Poller()
+        self._polled: list[tuple[Socket, int]] = []
         self._actions: dict[Socket, Action] = {}
         self._descriptors: dict[int, Socket] = {}
 
@@ -57,7 +60,7 @@ class Readiness:
             descriptor = int(socket.getsockopt(zmq.FD))
             self._epoll.register(descriptor, select.EPOLLIN)
             self._descriptors[descriptor] = socket
-            self._poller.register(socket, zmq.POLLIN)
+            self._polled.append((socket, _READABLE))
         self._actions[socket] = action
 
     def remove(self, socket: Socket) -> None:
@@ -66,11 +69,13 @@ class Readiness:
         descriptor = int(socket.getsockopt(zmq.FD))
         self._epoll.unregister(descriptor)
         del self._descriptors[descriptor]
-        self._poller.unregister(socket)
+        self._polled.remove((socket, _READABLE))
 
     def ready(self) -> list[Socket]:
         """What can be read now; to be given to :meth:`act`."""
-        return [socket for socket, _ in self._poller.poll(0)]
+        # Without the layer that pyzmq's Poller is above it.
+        found = zmq.backend.zmq_poll(self._polled, 0)
+        return [socket for socket, _ in found] if found else []  # type: ignore[misc]
 
     def sleep(self, seconds: float) -> list[Socket]:
         """Until one of the sockets stirs, or the bell is rung, or *seconds* are over.
