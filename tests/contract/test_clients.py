@@ -24,6 +24,7 @@ from tiered.clients.synced import ReadWriteSyncAdapter, SyncAdapter
 from tiered.clients.tagged import TaggedView
 from tiered.clients.tiered import TieredInclusiveClient
 from tiered.clients.wrapper import Wrapper
+from tiered.coherence.client import CoherentWrapperClient
 from tiered.testing import ClientContract, ManualClock
 
 
@@ -201,6 +202,14 @@ class TestNamespacedCoherentOutOfStep(ClientContract):
 
     def make_client(self, clock: ManualClock) -> CacheClient:
         return namespaced(coherent(clock, size=1000))
+
+
+class TestCoherentNamespace(ClientContract):
+    gives_versions = True
+
+    def make_client(self, clock: ManualClock) -> CacheClient:
+        client = coherent(clock, detection=1e15, size=1000)
+        return CoherentWrapperClient(namespaced(client.client), client.manager)
 
 
 class TestNamespacedTiers(ClientContract):

@@ -26,6 +26,7 @@ from tiered.clients.namespace import NamespaceMirrorWrapper, NamespaceWrapper
 from tiered.clients.synced import ReadWriteSyncAdapter, SyncAdapter
 from tiered.clients.tiered import TieredInclusiveClient
 from tiered.clients.wrapper import Wrapper
+from tiered.coherence.client import CoherentWrapperClient
 from tiered.testing import ClientMachine, ManualClock
 
 EXAMPLES = int(os.environ.get("TIERED_EXAMPLES", "40"))
@@ -43,6 +44,11 @@ def inproc(clock: ManualClock, **options: Any) -> InprocCacheClient:
 
 def tiny(clock: ManualClock) -> InprocCacheClient:
     return InprocCacheClient(2, clock=clock)
+
+
+def coherent_namespace(clock: ManualClock) -> CacheClient:
+    client = coherent(clock, detection=1e15)
+    return CoherentWrapperClient(NamespaceWrapper("ns", client.client), client.manager)
 
 
 IN_PROCESS: dict[str, Callable[[ManualClock], CacheClient]] = {
@@ -80,10 +86,12 @@ IN_PROCESS: dict[str, Callable[[ManualClock], CacheClient]] = {
     "coherent, alone": lambda clock: coherent(clock, detection=1e15, alone=True),
     "namespaced coherent": lambda clock: NamespaceWrapper("ns", coherent(clock, detection=1e15)),
     "namespaced coherent, out of step": lambda clock: NamespaceWrapper("ns", coherent(clock)),
-    "coherent namespace": lambda clock: coherent(
+    "coherent tier in a namespace": lambda clock: coherent(
         clock, NamespaceWrapper("ns", VersionedFake(inproc(clock)))
     ),
+    "coherent namespace": coherent_namespace,
 }
+
 
 IN_FILES: dict[str, Callable[[ManualClock, FilesCacheClient], CacheClient]] = {
     "files": lambda clock, files: files,

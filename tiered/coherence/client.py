@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Self, cast
 
 from tiered.clients.base import (
     ALWAYS,
@@ -19,11 +19,11 @@ from tiered.clients.base import (
     Search,
 )
 from tiered.clients.explanation import Explanation
+from tiered.clients.namespace import NamespaceWrapper
 from tiered.clients.near import NearReads
 from tiered.clients.wrapper import Wrapper
-from tiered.coherence.authority import Announced, announced
+from tiered.coherence.authority import announced
 from tiered.coherence.claims import Fills, bus_claim
-from tiered.coherence.follows import Follow
 from tiered.coherence.ledger import Held
 from tiered.coherence.limited import FirstTiers
 from tiered.coherence.manager import CoherenceManager, CoherenceStats
@@ -31,7 +31,7 @@ from tiered.coherence.messages import Kind
 from tiered.coherence.names import name_of
 from tiered.coherence.tiers import near_of
 from tiered.stats.counters import ClientStats
-from tiered.typing import Key
+from tiered.typing import Following, Key, OnChange
 
 __all__ = ["CoherentWrapperClient"]
 
@@ -44,7 +44,7 @@ class CoherentWrapperClient(Wrapper, NearReads):
     been missed, it is confirmed with the shared tier first.
 
     Args:
-        client: usually ``TieredInclusiveClient(private, shared)``; in any wrappers.
+        client: usually ``TieredInclusiveClient(private, shared)``; in wrappers, if you like.
         manager: of the same private client.
 
     Raises:
@@ -52,6 +52,13 @@ class CoherentWrapperClient(Wrapper, NearReads):
 
     Threads: safe.
     """
+
+    def __new__(cls, client: CacheClient, manager: CoherenceManager) -> Self:
+        if cls is CoherentWrapperClient and isinstance(client, NamespaceWrapper):
+            from tiered.coherence.namespaced import CoherentNamespaceClient
+
+            return cast(Self, super().__new__(CoherentNamespaceClient))
+        return super().__new__(cls)
 
     def __init__(self, client: CacheClient, manager: CoherenceManager) -> None:
         super().__init__(client)
@@ -324,11 +331,11 @@ class CoherentWrapperClient(Wrapper, NearReads):
 
     # -- What it is ----------------------------------------------------------------
 
-    def follow(self, key: Key, changed: Callable[[str], Any]) -> Follow | None:
+    def follow(self, key: Key, changed: OnChange) -> Following | None:
         return self.manager.follow(name_of(self._private_key(key)), changed)
 
     @property
-    def authority(self) -> Announced:
+    def authority(self) -> CacheClient:
         return announced(self.manager, self.client.authority)
 
     @cached_property

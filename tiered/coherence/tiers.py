@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from tiered.clients.base import CacheClient, Entry
+from tiered.clients.namespace import NamespaceWrapper
 from tiered.clients.tiered import TieredInclusiveClient
 from tiered.clients.wrapper import Wrapper
 from tiered.coherence.ledger import Held
@@ -85,11 +86,17 @@ def near_of(client: CacheClient, private: CacheClient) -> tuple[Near, tuple[Wrap
     """What *client* keeps in *private*, and the wrappers on the way there, outermost first.
 
     Raises:
-        ValueError: *private* is not the nearest tier of *client*, nor *client* itself.
+        ValueError: *private* is not the nearest tier of *client*, nor *client* itself; or what is
+            between them gives keys other names from time to time.
     """
     way: list[Wrapper] = []
     core = client
     while core is not private and isinstance(core, Wrapper):
+        if isinstance(core, NamespaceWrapper):
+            raise ValueError(
+                f"client must not have a namespace within other wrappers: put {core!r} around "
+                f"the coherent client"
+            )
         way.append(core)
         core = core.client
     if core is private:
