@@ -93,8 +93,10 @@ class NodeBus(ABC):
             self.node, self.label, detection=self.detection, nonce=secrets.randbits(56)
         )
         self._lock = threading.Lock()
-        self._progress = Progress()
-        self._questions = Questions()
+        self._carrying = threading.RLock()
+        """For the transport: held by whoever carries messages."""
+        self._progress = Progress(self._carrying)
+        self._questions = Questions(self._carrying)
         self._serial = 0
         self._outbox: deque[_Left] = deque()
         self._asides: deque[NodeMessage] = deque()
