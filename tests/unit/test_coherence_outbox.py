@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -132,3 +133,51 @@ def test_an_outbox_may_be_cleared_while_it_is_fetched(
     last = list(bus._protocol.owed)[-1]
     *_, event = unpacked(last.size, last.events)
     assert (last.last, event.kind, event.topic) == (4, Kind.DISTRUST, ALL_TOPICS)
+
+
+class Interrupted(deque[Any]):
+    """An outbox at whose *number*-th use a signal's handler publishes, once that is over."""
+
+    number = 0
+    bus: Recorded
+
+    def _used(self) -> None:
+        self.number -= 1
+        if self.number == 0:
+            self.bus.leave_one(b"of the handler")
+
+    def __len__(self) -> int:
+        found = super().__len__()
+        self._used()
+        return found
+
+    def append(self, left: Any) -> None:
+        super().append(left)
+        self._used()
+
+    def clear(self) -> None:
+        super().clear()
+        self._used()
+
+
+@pytest.mark.parametrize("full", [False, True])
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_a_handler_may_publish_while_its_thread_does(
+    bus: Recorded, number: int, full: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outbox = bus._outbox = Interrupted()
+    outbox.bus = bus
+    bus.leave_one(b"first")
+    if full:
+        monkeypatch.setattr(nodebus, "_MOST_WAITING", 1)
+    outbox.number = number
+    thread = threading.Thread(target=bus.leave_one, args=(b"interrupted",), daemon=True)
+    thread.start()
+    thread.join(15.0)
+    assert not thread.is_alive()
+    outbox.number = 0
+    serials = [first for first, *_ in outbox]
+    assert serials == sorted(serials)
+    bus.publish_left(0.0)
+    last = list(bus._protocol.owed)[-1]
+    assert last.last == bus.stats.published

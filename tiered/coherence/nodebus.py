@@ -92,7 +92,7 @@ class NodeBus(ABC):
         self._protocol = NodeProtocol(
             self.node, self.label, detection=self.detection, nonce=secrets.randbits(56)
         )
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal's handler may publish, too
         self._carrying = threading.RLock()
         """For the transport: held by whoever carries messages."""
         self._progress = Progress(self._carrying)
@@ -187,14 +187,15 @@ class NodeBus(ABC):
     def _leave(self, size: int, data: bytes, urgent: bool) -> int:
         """Leave *size* events for the transport; the serial of the last one."""
         with self._lock:
-            first = self._serial + 1
-            self._serial += size
-            last = self._serial
-            if len(self._outbox) >= _MOST_WAITING:
+            full = len(self._outbox) >= _MOST_WAITING
+            if full:
                 # The transport is stalled: one event that says what all of these are about.
                 self._outbox.clear()
-                first, size, data = last, 1, _FLOOD
-            self._outbox.append((first, size, data, urgent))
+            # Nothing is called from here until it is left: a signal's handler that publishes
+            # comes before that or after it, or serials would not be in their order.
+            first = self._serial + 1
+            self._serial = last = self._serial + size
+            self._outbox.append((last, 1, _FLOOD, urgent) if full else (first, size, data, urgent))
             return last
 
     def _stalled(self) -> None:
