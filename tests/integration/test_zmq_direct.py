@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -19,7 +20,9 @@ from tests.integration.test_zmq_bus import new_address
 from tiered.coherence import ZmqBus
 from tiered.coherence.bus import Receipt
 from tiered.coherence.messages import Kind, NodeMessage, Publish
+from tiered.coherence.wire import MAX_FRAME
 from tiered.coherence.zeromq import driver, turns
+from tiered.coherence.zeromq.foreign import LOGGER
 
 SELDOM = 16 * PATIENCE
 """A detection time whose beats are so rare that what waits for one has failed."""
@@ -51,7 +54,7 @@ class Pair:
     """A bus that sends, another one in the same process, and who listens there."""
 
     def __init__(self, sender: Watched, other: ZmqBus) -> None:
-        self.sender = sender
+        self.sender, self.other = sender, other
         self.listener = Listener()
         other.join(self.listener)
         wait_until(lambda: self.listener.verified and sender.in_step)
@@ -60,6 +63,10 @@ class Pair:
         """Whether *name* was heard of, or made up for by more than so many *distrusts*."""
         heard, distrusted = self.listener.heard, self.listener.distrusted
         return name.decode() in heard or len(distrusted) > distrusts
+
+    def have_heard(self, names: Iterable[bytes]) -> bool:
+        """Whether all of *names* were heard of."""
+        return {name.decode() for name in names} <= set(self.listener.heard)
 
     def hears(self, name: bytes) -> bool:
         """Publish *name*; whether it has been heard of by now."""
@@ -186,11 +193,128 @@ def test_a_bus_is_closed_while_a_caller_sends(pair: Pair) -> None:
     closing.join(PATIENCE)
     assert not closing.is_alive()
     thread.join(PATIENCE)
-    # A broker that goes at once may be gone before it is read; that is noticed, too.
-    wait_until(lambda: pair.has_settled(b"of a thread", distrusts))
     assert pair.sender.carrier is None
     pair.sender.publish(Kind.DELETE, TOPIC, [b"too late"])
     assert pair.sender.owed == 1
+    # A broker that goes at once may be gone before it is read; who finds another one distrusts.
+    pair.sender.start()
+    wait_until(lambda: pair.has_settled(b"of a thread", distrusts))
+
+
+def test_who_closes_the_bus_while_he_sends_does_not_wait_for_himself(pair: Pair) -> None:
+    distrusts, goes_on = len(pair.listener.distrusted), []
+
+    def close() -> None:  # as a signal's handler
+        pair.sender.before = bool
+        pair.sender.close()
+        pair.sender.start()  # not yet: it has still to leave
+        goes_on.append(pair.sender.closed and pair.sender.carrier is not None)
+
+    pair.in_another_thread(close).join(PATIENCE)
+    assert goes_on == [True]
+    pair.sender.close()  # waits for what the other one could not wait for
+    assert pair.sender.carrier is None
+    assert pair.sender.owed == 0
+    pair.sender.start()
+    wait_until(lambda: pair.sender.in_step)
+    wait_until(lambda: pair.has_settled(b"of a thread", distrusts))
+    wait_until(lambda: pair.hears(b"again"))
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["close", "close and start"])
+def test_a_handler_may_close_the_bus_that_its_thread_closes(pair: Pair, again: bool) -> None:
+    thread = pair.sender._thread
+    assert thread is not None
+    join, calls = thread.join, []
+
+    def interrupted(timeout: float) -> None:
+        join(timeout)
+        calls.append(timeout)
+        if len(calls) == 1:
+            pair.sender.close()
+            if again:
+                pair.sender.start()
+
+    thread.join = interrupted  # type: ignore[method-assign, assignment]
+    closing = threading.Thread(target=pair.sender.close, daemon=True)
+    closing.start()
+    closing.join(PATIENCE)
+    assert not closing.is_alive()
+    assert pair.sender.closed is not again
+    assert (pair.sender.carrier is None) is not again
+    pair.sender.start()
+    wait_until(lambda: pair.sender.in_step)
+
+
+def test_who_waits_for_what_he_keeps_from_happening_is_told_at_once(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receipts: list[Receipt] = []
+    answers: list[bool] = []
+
+    def settle() -> None:  # as a signal's handler
+        pair.sender.before = bool
+        receipt = pair.sender.publish(Kind.DELETE, TOPIC, [b"of a handler"], urgent=True)
+        with monkeypatch.context() as patch:
+            patch.setattr(pair.sender._progress, "_changed", None)  # that it would wait for
+            answers.append(receipt.settled(PATIENCE) or receipt.accepted(PATIENCE))
+        answers.append(pair.sender.claim(TOPIC, b"a name", 1.0, 2 * PATIENCE).asked)
+        receipts.append(receipt)
+
+    pair.in_another_thread(settle).join(PATIENCE)
+    assert answers == [False, False]
+    assert receipts[0].accepted(PATIENCE)
+    wait_until(lambda: "of a handler" in pair.listener.heard)
+
+
+class Handler:
+    """As that of a signal: called before the *number*-th line of :class:`turns.Turns` by this
+    thread, while it publishes."""
+
+    def __init__(self, number: int, call: Callable[[], object]) -> None:
+        self.number = number
+        self._call = call
+
+    def __enter__(self) -> Handler:
+        self._former = sys.gettrace()
+        sys.settrace(self._enter)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        sys.settrace(self._former)
+
+    def _enter(self, frame: FrameType, event: str, argument: Any) -> Any:
+        return self._run if frame.f_code.co_filename == turns.__file__ else None
+
+    def _run(self, frame: FrameType, event: str, argument: Any) -> Any:
+        if event == "line":
+            self.number -= 1
+            if self.number == 0:
+                self._call()
+        return self._run
+
+
+def test_a_handler_may_publish_wherever_it_interrupts(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turns, "_PACE", -1.0)
+    for number in range(1, 100):
+        names = [b"%d" % number, b"of the handler at %d" % number]
+        publish = partial(pair.sender.publish, Kind.DELETE, TOPIC, names[1:])
+        sent = None
+        while sent is None:
+            with Handler(number, publish) as handler:
+                sent = pair.sender.directly(names[0])
+            if handler.number <= 0:
+                break
+        interrupted = handler.number <= 0
+        wait_until(partial(pair.have_heard, names[: 1 + interrupted]))
+        if not interrupted:
+            break
+    else:
+        pytest.fail("there are more lines than were tried")
+    assert number > 10
+    assert len(pair.listener.distrusted) == 1  # the first broker
 
 
 def test_a_child_that_was_forked_while_a_thread_sends_takes_part(pair: Pair) -> None:
@@ -276,6 +400,64 @@ def test_a_direct_sending_that_fails_makes_everybody_confirm(
     wait_until(lambda: pair.sender.owed == 0)
     wait_until(lambda: pair.sender.directly(b"again"))
     wait_until(lambda: "again" in pair.listener.heard)
+
+
+class WaitingLog(logging.Handler):
+    """Holds up whoever logs an error of a direct sending until nothing is owed any more."""
+
+    def __init__(self, bus: ZmqBus) -> None:
+        super().__init__()
+        self.bus = bus
+        self.waited: list[bool] = []
+
+    def createLock(self) -> None:
+        self.lock = None  # others log meanwhile
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if "could not be sent" in record.getMessage():
+            try:
+                wait_until(lambda: self.bus.owed == 0)
+            except AssertionError:
+                self.waited.append(False)
+            else:
+                self.waited.append(True)
+
+
+def test_what_a_log_calls_may_wait_for_the_bus(pair: Pair) -> None:
+    log = WaitingLog(pair.sender)
+    logger = logging.getLogger(LOGGER)
+    logger.addHandler(log)
+    try:
+        pair.in_another_thread(lambda: fail(OSError("no"))).join(PATIENCE)
+    finally:
+        logger.removeHandler(log)
+    assert log.waited == [True]
+
+
+def test_what_could_not_be_packed_is_told_by_the_thread(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    carrier = pair.sender.carrier
+    assert carrier is not None
+    directly: list[bool] = []
+    said: list[threading.Thread] = []
+    send = carrier._turns._send
+
+    def watched(now: float) -> bool:
+        directly.append(True)
+        return send(now)
+
+    def warn(subject: str, *_: object) -> None:
+        assert subject == "too long"
+        said.append(threading.current_thread())
+
+    monkeypatch.setattr(carrier._turns, "_send", watched)
+    monkeypatch.setattr(carrier._reports, "warn", warn)
+    while not directly:
+        said.clear()
+        pair.sender.tell(pair.other.node, bytes(MAX_FRAME))
+        wait_until(lambda: said)
+    assert said == [pair.sender._thread]
 
 
 class Interrupt:

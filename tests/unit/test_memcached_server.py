@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -251,11 +251,16 @@ def runs(peer: Peer, *starts: bytes) -> None:
     peer.spoil = statistics
 
 
-def refused(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody is there when the server is asked."""
+def refused(
+    server: Server, monkeypatch: pytest.MonkeyPatch, meanwhile: Callable[[], object] = bool
+) -> None:
+    """Nobody is there when the server is asked; *meanwhile* happens before that is known."""
 
     def dial(_self: Dialer) -> socket.socket:
-        raise ConnectionRefusedError
+        try:
+            raise ConnectionRefusedError
+        finally:
+            meanwhile()
 
     with monkeypatch.context() as patched:
         patched.setattr(Dialer, "dial", dial)
@@ -302,6 +307,23 @@ def test_a_server_that_was_restarted_is_not_told_what_was_noted_before_it_was_go
         assert server.ready()
         assert deletes(peer) == [b"after"]
         assert get(server, b"before") == b"of the new run"
+        server.pool.close()
+
+
+def test_what_is_noted_before_a_refusal_is_known_may_be_about_the_new_run(
+    clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Peer() as peer:
+        runs(peer, b"100", b"200")
+        server = make_server(peer.address, clock)
+        get(server, b"k")
+        fail(server)
+        assert server.owe(b"before")
+        # It starts right after it has refused us, and others fill it.
+        refused(server, monkeypatch, meanwhile=lambda: server.owe(b"between"))
+        clock.advance(PAUSE_IS_OVER)
+        assert server.ready()
+        assert deletes(peer) == [b"between"]
         server.pool.close()
 
 

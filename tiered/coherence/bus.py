@@ -56,7 +56,11 @@ class Member(Protocol):
 
 
 class Receipt(Protocol):
-    """What became of published events. Threads: safe; not for the bus's own thread."""
+    """What became of published events.
+
+    Threads: safe. Who keeps the bus from working is told ``False`` at once: its own thread, and
+    a signal's handler that has interrupted a thread while that sends.
+    """
 
     def accepted(self, timeout: float) -> bool:
         """Wait until the broker has them in its order; ``False`` after *timeout* seconds."""

@@ -14,7 +14,7 @@ import weakref
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from tiered.coherence.bus import Answer, BusStats, Member, Receipt
 from tiered.coherence.effects import (
@@ -55,6 +55,9 @@ from tiered.validation import check_number
 
 __all__ = ["NodeBus"]
 
+_Left: TypeAlias = tuple[int, int, bytes, bool]
+"""Events that wait for the transport: the first serial, how many, packed, whether urgent."""
+
 _MOST_WAITING: Final = 100_000
 """Calls of ``publish`` that wait for the transport's thread."""
 _FLOOD: Final = packed([Event(Kind.DISTRUST, ALL_TOPICS, b"")])
@@ -89,11 +92,13 @@ class NodeBus(ABC):
         self._protocol = NodeProtocol(
             self.node, self.label, detection=self.detection, nonce=secrets.randbits(56)
         )
-        self._lock = threading.Lock()
-        self._progress = Progress()
-        self._questions = Questions()
+        self._lock = threading.RLock()  # a signal's handler may publish, too
+        self._carrying = threading.RLock()
+        """For the transport: held by whoever carries messages."""
+        self._progress = Progress(self._carrying)
+        self._questions = Questions(self._carrying)
         self._serial = 0
-        self._outbox: deque[tuple[int, int, bytes, bool]] = deque()
+        self._outbox: deque[_Left] = deque()
         self._asides: deque[NodeMessage] = deque()
         self._newcomers: deque[weakref.ref[Member]] = deque()
         self._epoch, self._until = 0, -math.inf
@@ -184,14 +189,15 @@ class NodeBus(ABC):
     def _leave(self, size: int, data: bytes, urgent: bool) -> int:
         """Leave *size* events for the transport; the serial of the last one."""
         with self._lock:
-            first = self._serial + 1
-            self._serial += size
-            last = self._serial
-            if len(self._outbox) >= _MOST_WAITING:
+            full = len(self._outbox) >= _MOST_WAITING
+            if full:
                 # The transport is stalled: one event that says what all of these are about.
                 self._outbox.clear()
-                first, size, data = last, 1, _FLOOD
-            self._outbox.append((first, size, data, urgent))
+            # Nothing is called from here until it is left: a signal's handler that publishes
+            # comes before that or after it, or serials would not be in their order.
+            first = self._serial + 1
+            self._serial = last = self._serial + size
+            self._outbox.append((last, 1, _FLOOD, urgent) if full else (first, size, data, urgent))
             return last
 
     def _stalled(self) -> None:
@@ -249,15 +255,33 @@ class NodeBus(ABC):
         self.publish_left(now)
 
     def publish_left(self, now: float) -> None:
-        """Publish what callers have left. Calls nobody but :meth:`_send`; one thread at a time."""
+        """Publish what callers have left. Calls nobody but :meth:`_send`; one thread at a time.
+
+        What they leave meanwhile is for another time: there might be no end of it.
+        """
         outbox = self._outbox
-        while outbox:
-            first, size, data, urgent = outbox.popleft()
+        count = len(outbox)
+        following: _Left | None = None
+        while count > 0 or following is not None:
+            try:
+                # Taken in one step: whoever finds that there is too much clears it, at any time.
+                first, size, data, urgent = following or outbox.popleft()
+                count -= following is None
+            except IndexError:
+                break  # who has cleared it leaves something, and has it fetched
+            following = None
             parts, length = [data], len(data)
-            while outbox and size < BLOCK_EVENTS and length < BLOCK_BYTES:
-                if outbox[0][0] != first + size:
+            while count > 0 and size < BLOCK_EVENTS and length < BLOCK_BYTES:
+                try:
+                    following = outbox.popleft()
+                except IndexError:
+                    count = 0
                     break
-                _, more, data, pressing = outbox.popleft()
+                count -= 1
+                if following[0] != first + size:
+                    break
+                _, more, data, pressing = following
+                following = None
                 size += more
                 length += len(data)
                 urgent |= pressing
@@ -265,8 +289,9 @@ class NodeBus(ABC):
             events = b"".join(parts)
             effects = self._protocol.publish(first, size, events, now, urgent=urgent)
             self._perform(effects, now)
-        while self._asides:
-            self._send(self._asides.popleft())
+        asides = self._asides
+        for _ in range(len(asides)):
+            self._send(asides.popleft())
 
     def publish_distrust(self) -> None:
         """What was left may be lost on its way: one event stands for all of it."""

@@ -4,19 +4,38 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeAlias
 
 from tiered.coherence.bus import Answer
 
-__all__ = ["EventReceipt", "Progress", "Questions"]
+if TYPE_CHECKING:
+    from _thread import RLock
+
+__all__ = ["EventReceipt", "Lock", "Progress", "Questions", "is_held_here"]
+
+Lock: TypeAlias = "RLock"
+"""Held by whoever carries messages: the transport's thread, or a caller in its place."""
+
+
+def is_held_here(lock: Lock) -> bool:
+    """Whether this thread holds *lock*: in a callback of the transport's, or in a signal's
+    handler that has interrupted a caller who sends. What it waits for cannot happen then."""
+    # Taken and noted in one step by the interpreter; what conditions ask their lock, too.
+    return bool(lock._is_owned())  # type: ignore[attr-defined]
 
 
 class Progress:
     """How far a node's own events have come, by their serials.
 
+    Args:
+        carrying: held by whoever moves it on: who waits for that meanwhile does so in vain,
+            and is told at once.
+
     Threads: safe. One writes; any may wait.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, carrying: Lock) -> None:
+        self._carrying = carrying
         self.accepted = 0
         self.settled = 0
         self._changed = threading.Condition()
@@ -38,6 +57,8 @@ class Progress:
         return self.settled >= serial or self._await(lambda: self.settled >= serial, timeout)
 
     def _await(self, condition: Callable[[], bool], timeout: float) -> bool:
+        if is_held_here(self._carrying):
+            return False
         with self._changed:
             self._waiting += 1
             try:
@@ -56,7 +77,8 @@ class EventReceipt:
         self._serial = serial
 
     def accepted(self, timeout: float) -> bool:
-        """Wait until the broker has them in its order; ``False`` after *timeout* seconds."""
+        """Wait until the broker has them in its order; ``False`` after *timeout* seconds, or at
+        once where the wait itself would be what keeps them."""
         return self._progress.await_accepted(self._serial, timeout)
 
     def settled(self, timeout: float) -> bool:
@@ -67,10 +89,14 @@ class EventReceipt:
 class Questions:
     """Questions to the broker that somebody waits to have answered.
 
+    Args:
+        carrying: held by whoever brings answers, as for :class:`Progress`.
+
     Threads: safe.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, carrying: Lock) -> None:
+        self._carrying = carrying
         self._answered = threading.Condition()
         self._answers: dict[int, Answer | None] = {}
         self._next = 0
@@ -93,6 +119,8 @@ class Questions:
 
     def wait(self, question: int, timeout: float) -> Answer:
         """The answer, or one that says that nobody could be asked."""
+        if is_held_here(self._carrying):
+            timeout = 0.0
         with self._answered:
             self._answered.wait_for(lambda: self._answers[question] is not None, timeout)
             return self._answers.pop(question) or Answer(False)

@@ -17,6 +17,10 @@ class Journal:
     Bounded: past *limit* keys it remembers only that there were more. Then nothing
     that was on the server at that time can be trusted.
 
+    Attributes:
+        notes: how often something was noted.
+        overflowed: whether there were more keys than *limit*.
+
     Threads: safe. :meth:`note` and :meth:`settle` are each one step: whether a server may
     be asked changes inside them only, so that no delete falls between the two. The
     same goes for :meth:`conclude`, which takes as long as the server does.
@@ -28,7 +32,7 @@ class Journal:
     def __init__(self, limit: int = LIMIT) -> None:
         self._limit = limit
         self._keys: dict[bytes, int] = {}
-        self._notes = 0
+        self.notes = 0
         self._ended = 0
         self.overflowed = False
         fork.register(self)
@@ -47,16 +51,16 @@ class Journal:
             if unless():
                 return False
             if key in self._keys or len(self._keys) < self._limit:
-                self._notes += 1
-                self._keys[key] = self._notes
+                self.notes += 1
+                self._keys[key] = self.notes
             else:
                 self.overflowed = True
             return True
 
-    def ended(self) -> None:
-        """Nobody is where the server was: see :meth:`forget`."""
+    def ended(self, notes: int) -> None:
+        """Nobody is where the server was, seen after so many *notes*: see :meth:`forget`."""
         with self._lock:
-            self._ended = self._notes
+            self._ended = max(self._ended, notes)
 
     def forget(self) -> None:
         """The server was restarted: drop what was noted before it was last seen to be gone.

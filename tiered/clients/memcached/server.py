@@ -148,11 +148,13 @@ class Server:
             BackendError: it failed, and is not up any more.
         """
         connection = self.pool.take()
+        # What is noted from here on may be about a server that has just refused us, and is back.
+        notes = self.journal.notes
         started = SYSTEM_CLOCK.monotonic()
         try:
             return connection.run(exchange)
         except BackendError as error:
-            self._failed(error)
+            self._failed(error, notes)
             raise
         finally:
             self.latency.record(SYSTEM_CLOCK.monotonic() - started)
@@ -165,17 +167,18 @@ class Server:
     ) -> Generator[None, None, T]:
         """The same for *turns*, which stops between each question and its answer."""
         connection = self.pool.take()
+        notes = self.journal.notes
         started = SYSTEM_CLOCK.monotonic()
         try:
             return (yield from connection.converse(turns, patience))
         except BackendError as error:
-            self._failed(error)
+            self._failed(error, notes)
             raise
         finally:
             self.latency.record(SYSTEM_CLOCK.monotonic() - started)
             self.pool.give(connection)
 
-    def _failed(self, error: BackendError) -> None:
+    def _failed(self, error: BackendError, notes: int) -> None:
         self.errors += 1
         if isinstance(error, ServerRefusal):
             return
@@ -183,7 +186,7 @@ class Server:
         if self.up:
             self._leave()
         if isinstance(error.__cause__, _NOBODY_THERE):
-            self.journal.ended()
+            self.journal.ended(notes)
         # What is idle was opened before, and would fail one request each.
         self.pool.close()
 

@@ -20,6 +20,7 @@ from tiered.coherence.bus import BusStats
 from tiered.coherence.effects import Overdue
 from tiered.coherence.messages import NodeMessage
 from tiered.coherence.nodebus import NodeBus
+from tiered.coherence.receipts import is_held_here
 from tiered.coherence.state import Phase
 from tiered.coherence.wire import Wire
 from tiered.coherence.zeromq.addresses import parse_bus_addresses
@@ -96,7 +97,7 @@ class ZmqBus(NodeBus):
         self._thread: threading.Thread | None = None
         self._resume = self._was_closed = False
         self._dropped: weakref.finalize[..., ZmqBus] | None = None
-        self._starting = threading.Lock()
+        self._starting = threading.RLock()  # a signal's handler may close what is being closed
         super().__init__(
             detection=detection, label=_label() if label is None else label, clock=clock
         )
@@ -127,20 +128,20 @@ class ZmqBus(NodeBus):
         if self._driver is not None:
             return
         with self._starting:
-            if self.carrier is not None:
+            if not self._is_over():
                 return
             if self._was_closed:
                 self._begin_again()
             self._was_closed = self._resume = False
-            driver = Driver(weakref.ref(self), self._settings)
-            self._thread = threading.Thread(target=driver.run, name="tiered-bus", daemon=True)
+            driver = Driver(weakref.ref(self), self._settings, self._carrying)
+            thread = threading.Thread(target=driver.run, name="tiered-bus", daemon=True)
             self._dropped = weakref.finalize(self, driver.stop, 0.0)
             self._dropped.atexit = False
-            self._driver = self.carrier = driver
+            self._thread, self._driver, self.carrier = thread, driver, driver
             try:
-                self._thread.start()
+                thread.start()
             except RuntimeError:  # the machine has no more, or the interpreter exits
-                self._driver = self.carrier = None
+                self._thread = self._driver = self.carrier = None
                 raise
             _started.add(self)
             _close_at_exit()
@@ -148,22 +149,33 @@ class ZmqBus(NodeBus):
     def close(self) -> None:
         """Leave, once what was published is accepted or a second is over.
 
-        A closed bus may be started again; it is another node then.
+        A closed bus may be started again; it is another node then. In a callback of the bus's
+        thread, and in a signal's handler that has interrupted a caller who sends, nothing is
+        waited for: the bus leaves as soon as it can, and is started again after that only.
         """
         with self._starting:
             driver, self._driver = self._driver, None
-            thread, self._thread = self._thread, None
             self._resume = False
-            if driver is None or thread is None:
-                return
-            self._was_closed = True
-            _started.discard(self)
-            if self._dropped is not None:
-                self._dropped.detach()
-            driver.stop(_PATIENCE)
-            if thread is not threading.current_thread():
-                thread.join(_PATIENCE + _EXTRA)
-                self.carrier = None
+            if driver is not None:
+                self._was_closed = True
+                if self._dropped is not None:
+                    self._dropped.detach()
+                driver.stop(_PATIENCE)
+            if self._is_over():
+                _started.discard(self)
+
+    def _is_over(self) -> bool:
+        """Whether no thread takes part. Waits for one that was told to stop, unless in vain."""
+        thread = self._thread
+        if thread is None or self._driver is not None:
+            return self._driver is None
+        if thread is threading.current_thread() or is_held_here(self._carrying):
+            return False
+        if thread.ident is not None:  # else a signal's handler closes what is being started
+            thread.join(_PATIENCE + _EXTRA)
+        if self._thread is thread:  # a handler that came while it was waited for may start anew
+            self._thread = self.carrier = None
+        return self._driver is None
 
     def __enter__(self) -> ZmqBus:
         self.start()
@@ -181,7 +193,7 @@ class ZmqBus(NodeBus):
         """The parent's thread and sockets are not here; a new node begins on next use."""
         driver, self._driver = self._driver, None
         self._thread = self.carrier = None
-        self._starting = threading.Lock()
+        self._starting = threading.RLock()
         super().after_fork()
         if driver is not None:
             self._resume = True

@@ -19,6 +19,7 @@ import zmq
 from tiered.coherence.broker import BrokerProtocol
 from tiered.coherence.effects import Found, Gone, Time
 from tiered.coherence.messages import BrokerMessage, Inquire, NodeMessage, Report
+from tiered.coherence.receipts import Lock
 from tiered.coherence.zeromq.desk import Desk
 from tiered.coherence.zeromq.election import Bind, BindResult, Election, Follow, Prospect
 from tiered.coherence.zeromq.foreign import LOGGER
@@ -53,6 +54,7 @@ class Driver:
 
     Args:
         bus: what it drives; it ends when that is gone.
+        lock: held by whoever uses the sockets, this thread or a caller.
 
     Attributes:
         desk: the broker of this thread, if it is one.
@@ -61,7 +63,7 @@ class Driver:
     Threads: :meth:`run` is the thread; :meth:`wake` and :meth:`stop` are for others.
     """
 
-    def __init__(self, bus: weakref.ref[ZmqBus], settings: Settings) -> None:
+    def __init__(self, bus: weakref.ref[ZmqBus], settings: Settings, lock: Lock) -> None:
         self._bus = bus
         self._settings = settings
         self._now = settings.clock.monotonic
@@ -78,8 +80,10 @@ class Driver:
             patience=_PATIENCE,
             chance=random.Random(),  # noqa: S311 - spreads attempts, keeps no secret
         )
-        self._turns = Turns(self._readiness, self._now, self._send_left, self._reports)
+        self._turns = Turns(lock, self._readiness, self._now, self._send_left, self._reports)
         self.wake = self._turns.wake
+        self._unsent = ""
+        """Why a message was not sent, if that is still to be told."""
         self._stop_at = math.inf
         self._tick_at = self._elect_at = self._inquire_at = -math.inf
 
@@ -103,7 +107,7 @@ class Driver:
             return False
         bus.publish_left(now)
         # Sending may have taken from a socket the word that something has come.
-        return not (self._inward or bus.has_work or self._readiness.ready())
+        return not (self._inward or self._unsent or bus.has_work or self._readiness.ready())
 
     def stop(self, patience: float) -> None:
         """Have the thread end: when all is accepted, or after *patience* seconds."""
@@ -189,6 +193,9 @@ class Driver:
         elif len(self._links) > 1 and self.desk is None and bus.in_step:
             self._links.close_all(but=self._following)
         self._deliver(bus)
+        if self._unsent:
+            why, self._unsent = self._unsent, ""
+            self._reports.warn("too long", "a message was not sent: %s", why)
 
     def _tick(self, bus: ZmqBus, now: float) -> None:
         self._tick_at = now + bus.wakes
@@ -220,7 +227,7 @@ class Driver:
                 if link is not None:
                     link.send(message)
         except ValueError as error:
-            self._reports.warn("too long", "a message was not sent: %s", error)
+            self._unsent = str(error)  # for our thread to tell: this may be a caller's
 
     def _deliver(self, bus: ZmqBus) -> None:
         """What the broker of this thread has for its node."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-import threading
 import traceback
 from collections.abc import Callable
 from typing import Final
 
+from tiered.coherence.receipts import Lock
 from tiered.coherence.zeromq.readiness import Readiness
 from tiered.stats.reports import Reports
 
@@ -25,17 +25,18 @@ class Turns:
     To wake a thread takes longer than to send an event.
 
     Args:
+        lock: held by whoever uses the sockets and what belongs to them. The thread waits for
+            it, and has it but for its sleep. Callers only try to get it.
         readiness: in which the thread sleeps.
         now: the monotonic clock.
         send: called with the time, under the lock: sends what callers have left, and returns
-            whether the thread may sleep on. It must not call anybody's code, nor wait: the
+            whether the thread may sleep on. It must not call anybody's code, log or wait: the
             caller may be in a callback of the thread's, in a signal's handler that has
             interrupted this very sending, or hold what such a callback waits for.
         reports: where to tell of errors in it.
 
     Attributes:
-        lock: held by whoever uses the sockets and what belongs to them. The thread waits for
-            it, and has it but for its sleep. Callers only try to get it.
+        lock: as given.
         sleeping: whether the thread sleeps, or is about to; changed by it under the lock.
         cut_short: whether a caller was stopped while he sent: what he had in hand may be lost,
             or half done. The thread is awake then, and has to put it right.
@@ -45,12 +46,13 @@ class Turns:
 
     def __init__(
         self,
+        lock: Lock,
         readiness: Readiness,
         now: Callable[[], float],
         send: Callable[[float], bool],
         reports: Reports,
     ) -> None:
-        self.lock = threading.Lock()
+        self.lock = lock
         self.sleeping = False
         self.cut_short = False
         self._readiness = readiness
@@ -65,11 +67,16 @@ class Turns:
             return  # it looks for the last time before it sleeps
         sent = False
         try:
-            sent = self._send_directly()
-        finally:
-            if not sent:
-                self.sleeping = False
-                self._readiness.bell.ring()
+            try:
+                sent = self._send_directly()
+            finally:
+                if not sent:
+                    self.sleeping = False
+                    self._readiness.bell.ring()
+        except Exception:
+            # Said when nobody has to wait for it: what a log calls may publish, or hold others up.
+            what = "what was published could not be sent:\n%s"
+            self._reports.warn("direct", what, traceback.format_exc())
 
     def _send_directly(self) -> bool:
         """Send instead of the thread; ``False`` if that has to be woken up."""
@@ -80,6 +87,8 @@ class Turns:
         try:
             # Taken and noted in one step: a handler that raises cannot come between.
             held.extend(map(self.lock.acquire, _NO_WAITING))
+            # A signal's handler gets the lock that its thread has already. If it comes in the
+            # midst of the sending itself, it finds that cut short, and has the thread woken.
             if not held[0] or not self.sleeping or self.cut_short:
                 return False  # what somebody was stopped at is for the thread to put right
             self._sent_at = now
@@ -88,10 +97,6 @@ class Turns:
             done = self._send(now)
             self.cut_short = False
             return done
-        except Exception:
-            what = "what was published could not be sent:\n%s"
-            self._reports.warn("direct", what, traceback.format_exc())
-            return False
         finally:
             if held and held[0]:
                 self.lock.release()
