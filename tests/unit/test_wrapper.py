@@ -20,7 +20,9 @@ from tiered.testing import ManualClock
 DERIVED = {
     # What the authority is asked for.
     "agree",
+    "announce",
     "decree",
+    "follow_all",
     "invalidate_tag",
     # Made of what is delegated, and of the wrapper's own counters.
     "add",

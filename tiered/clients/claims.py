@@ -86,6 +86,14 @@ class Claim:
 
         return Claim(self._client, self.key, self.token, self._use, release, lease=self.lease)
 
+    def provided(self, holds: Callable[[], bool]) -> Claim:
+        """The same right, which has ended too once *holds* says so."""
+
+        def use(action: Callable[[], bool]) -> bool:
+            return holds() and self._use(action)
+
+        return Claim(self._client, self.key, self.token, use, self._release, lease=self.lease)
+
     def fill(self, value: Any, ttl: float, *, keep: float = 0.0) -> bool:
         """``put`` the value if the claim still holds, and release it; whether it was written."""
         try:

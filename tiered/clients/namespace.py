@@ -35,6 +35,7 @@ from typing import Final, NamedTuple
 
 from tiered.clients.base import ANY, CacheClient, Capabilities, Entry, Search, Versioned
 from tiered.clients.belief import Belief
+from tiered.clients.claims import Claim
 from tiered.clients.revision import Revision
 from tiered.clients.wrapper import Wrapper
 from tiered.typing import Clock, Following, Horizon, Key, OnChange
@@ -265,6 +266,15 @@ class NamespaceWrapper(Wrapper):
             return None  # the revision would have to be confirmed first
         return self._outer(self.client.near((self.state.prefix, key)))
 
+    def claim(self, key: Key, ttl: float = 10.0) -> Claim | None:
+        state = self.state
+        prefix = state.current()
+        inner = self.client.claim((prefix, key), ttl)
+        if inner is None:
+            return None
+        # What was computed before a clear() is not kept under the name that the key has after it.
+        return inner.provided(lambda: state.prefix == prefix).through(self, key)
+
     def follow(self, key: Key, changed: OnChange) -> Following | None:
         following = super().follow(key, changed)
         if following is None:
@@ -287,6 +297,9 @@ class NamespaceWrapper(Wrapper):
         inner: dict[Key, Key] = {key: (prefix, key) for key in keys}
         found = self.client.discard_many(inner.values())
         return {key: found[inner_key] for key, inner_key in inner.items()}
+
+    def revoke(self, key: Key) -> None:
+        self.client.revoke((self.state.deleting(), key))
 
     def outdate(self, key: Key) -> bool:
         return self.client.outdate((self.state.deleting(), key))

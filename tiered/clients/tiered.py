@@ -509,7 +509,11 @@ class TieredInclusiveClient(CacheClient, NearReads):
     def sweep(self, before: float | None) -> int:
         swept = 0
         for tier in reversed(self._tiers):
-            swept += self._ask(tier, partial(tier.client.sweep, before), 0)
+            if before is None:
+                # The claims on what the tiers hold are theirs.
+                self._ask(tier, tier.client.clear, None)
+            else:
+                swept += self._ask(tier, partial(tier.client.sweep, before), 0)
             self._generations.passed_all()
         return swept
 

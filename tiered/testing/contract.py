@@ -489,6 +489,15 @@ class ClientContract:
         assert not claim.fill("computed before the delete", 100)
         assert client.get("k", "gone") == "gone"
 
+    def test_a_clear_voids_a_claim(self, client: CacheClient) -> None:
+        if not client.capabilities.clearable:
+            return
+        claim = client.claim("k", 100)
+        assert claim is not None
+        client.clear()
+        assert not claim.fill("computed before the clear", 100)
+        assert client.get("k", "gone") == "gone"
+
     def test_a_claim_ends_by_itself(self, client: CacheClient, clock: ManualClock) -> None:
         claim = client.claim("k", 10)
         assert claim is not None
