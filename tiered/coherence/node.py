@@ -144,8 +144,7 @@ class NodeProtocol:
         Where these leave some out, the events stand for all that were left out.
         """
         block = made(OwedEvents, (first, size, events, urgent, now))
-        if now < self._unwarned:
-            self._unwarned = now
+        self._unwarned = min(self._unwarned, now)
         follows = first == self._serial
         self._serial = first + size
         kept = self.owed.add(block)
@@ -243,8 +242,7 @@ class NodeProtocol:
             return self.phase
         self._heard = now
         last = block.first + block.size - 1
-        if last > self.target:
-            self.target = last
+        self.target = max(self.target, last)
         own = block.node == self.node
         if own:
             # Also if it comes too early: it is in the order.

@@ -316,8 +316,10 @@ class NodeBus(ABC):
             # Somebody who has the key speaks another language: what it said is not known.
             self._distrust(ALL_TOPICS, "events that make no sense")
         for topic, events in heard.items():
-            for member in self._of(topic):
-                member.hear(events)
+            for reference in members.get(topic, ()) + members.get(ALL_TOPICS, ()):
+                member = reference()
+                if member is not None:
+                    member.hear(events)
 
     def _extend(self, extend: Extend, now: float) -> None:
         epoch, until = extend

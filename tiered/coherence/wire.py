@@ -78,13 +78,15 @@ class _Rest(NamedTuple):
 
     Attributes:
         field: its name.
-        written: to bytes.
+        written: to bytes; ``None`` where it is bytes.
         read: from bytes and the fields of fixed size; raises ``ValueError``.
     """
 
     field: str
-    written: Callable[[Any], bytes]
+    written: Callable[[Any], bytes] | None
     read: Callable[[bytes, tuple[Any, ...]], Any]
+    most: int = MAX_FRAME
+    """Bytes."""
 
 
 def _events(data: bytes, fixed: tuple[Any, ...]) -> bytes:
@@ -93,12 +95,8 @@ def _events(data: bytes, fixed: tuple[Any, ...]) -> bytes:
     length = len(data)
     if not size * _EVENT_HEAD <= length <= size * (_EVENT_HEAD + MOST_NAME) or not size:
         raise ValueError(f"{size} events cannot be {length} bytes")
-    return data if length <= _MOST_EVENTS else _few_events(data)
-
-
-def _few_events(data: bytes) -> bytes:
-    if len(data) > _MOST_EVENTS:
-        raise ValueError(f"{len(data)} bytes of events; a frame takes {_MOST_EVENTS}")
+    if length > _MOST_EVENTS:
+        raise ValueError(f"{length} bytes of events; a frame takes {_MOST_EVENTS}")
     return data
 
 
@@ -151,10 +149,10 @@ def _rows(data: bytes, _fixed: tuple[Any, ...]) -> tuple[Row, ...]:
     return tuple(rows)
 
 
-_EVENTS: Final = _Rest("events", _few_events, _events)
-_NAME: Final = _Rest("name", bytes, _name)
+_EVENTS: Final = _Rest("events", None, _events, _MOST_EVENTS)
+_NAME: Final = _Rest("name", None, _name)
 _LABEL: Final = _Rest("label", _label_bytes, _label)
-_PAYLOAD: Final = _Rest("payload", bytes, _as_is)
+_PAYLOAD: Final = _Rest("payload", None, _as_is)
 _ROWS: Final = _Rest("rows", _rows_bytes, _rows)
 
 
@@ -177,7 +175,14 @@ class _Layout:
             return self.head + self.fixed.pack(*message)
         at = self.at
         fixed = self.fixed.pack(*message[:at], *message[at + 1 :])
-        return self.head + fixed + self.rest.written(message[at])
+        rest, written = message[at], self.rest.written
+        if written is not None:
+            rest = written(rest)
+        if len(rest) > self.rest.most:
+            field, most = self.rest.field, self.rest.most
+            raise ValueError(f"{len(rest)} bytes of {field}; a frame takes {most}")
+        packed: bytes = self.head + fixed + rest
+        return packed
 
     def parse(self, frame: bytes, end: int) -> Any:
         if end < self.starts or (self.rest is None and end != self.starts):

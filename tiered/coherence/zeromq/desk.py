@@ -7,7 +7,7 @@ from typing import Final
 
 from tiered.coherence.broker import BrokerProtocol
 from tiered.coherence.effects import BrokerEffect, Route, SendAll
-from tiered.coherence.messages import BrokerMessage, NodeMessage
+from tiered.coherence.messages import Block, BrokerMessage, NodeMessage
 from tiered.coherence.wire import Wire
 from tiered.coherence.zeromq.listener import Listener
 from tiered.coherence.zeromq.readiness import Readiness
@@ -44,6 +44,7 @@ class Desk:
         self._wire = wire
         self._now = clock.monotonic
         self._own = own
+        self._echo: tuple[Route, bytes] | None = None
 
     def open(self, readiness: Readiness) -> None:
         """Serve whenever something has come in."""
@@ -57,6 +58,12 @@ class Desk:
         for route, message in self.listener.receive(_AT_ONCE):
             self._perform(receive(route, message, now()))
 
+    def flush(self) -> None:
+        """Send what was put off until the node of this thread has heard of it."""
+        if self._echo is not None:
+            (route, frame), self._echo = self._echo, None
+            self.listener.send((route,), frame)
+
     def take(self, message: NodeMessage) -> None:
         """*message* is from the node of this thread."""
         self._perform(self.protocol.receive(OWN, message, self._now()))
@@ -68,6 +75,7 @@ class Desk:
     def close(self, readiness: Readiness, linger: float) -> None:
         """Tell all nodes to look for another broker, and end."""
         self._perform(self.protocol.leave())
+        self.flush()
         for socket in self.listener.sockets:
             readiness.remove(socket)
         self.listener.close(linger)
@@ -80,9 +88,16 @@ class Desk:
                 self._send((effect.route,), effect.message)
 
     def _send(self, routes: tuple[Route, ...], message: BrokerMessage) -> None:
-        own = OWN in routes
-        others = tuple(route for route in routes if route is not OWN) if own else routes
+        if self._echo is not None:
+            self.flush()  # nothing overtakes it
+        if OWN not in routes:
+            self.listener.send(routes, self._wire.pack(message))
+            return
+        others = [route for route in routes if route is not OWN]
         if others:
-            self.listener.send(others, self._wire.pack(message))
-        if own:
-            self._own(message)
+            frame = self._wire.pack(message)
+            if routes[-1] is not OWN and type(message) is Block:
+                # Whose events they are has no use for them, and can wait.
+                self._echo = (others.pop(), frame)
+            self.listener.send(others, frame)
+        self._own(message)
