@@ -7,7 +7,6 @@ from typing import Any, cast
 
 import pytest
 
-from tests.fakes import ManualClock
 from tiered.coherence.broker import BrokerProtocol
 from tiered.coherence.effects import Route
 from tiered.coherence.messages import (
@@ -27,6 +26,7 @@ from tiered.coherence.wire import Wire
 from tiered.coherence.zeromq.desk import Desk
 from tiered.coherence.zeromq.listener import Listener
 from tiered.coherence.zeromq.readiness import Readiness
+from tiered.testing import ManualClock
 
 EPOCH = 7
 A, B, OWN = b"node   a", b"node   b", b"our  own"
