@@ -263,8 +263,11 @@ class NodeBus(ABC):
                 urgent |= pressing
                 parts.append(data)
             events = b"".join(parts)
-            effects = self._protocol.publish(first, size, events, now, urgent=urgent)
-            self._perform(effects, now)
+            for effect in self._protocol.publish(first, size, events, now, urgent=urgent):
+                if type(effect) is Send:
+                    self._send(effect.message)
+                else:
+                    self._perform((effect,), now)
         while self._asides:
             self._send(self._asides.popleft())
 

@@ -44,7 +44,7 @@ class Desk:
         self._wire = wire
         self._now = clock.monotonic
         self._own = own
-        self._echo: tuple[Route, bytes] | None = None
+        self._echo: tuple[Route, BrokerMessage] | None = None
 
     def open(self, readiness: Readiness) -> None:
         """Serve whenever something has come in."""
@@ -61,8 +61,8 @@ class Desk:
     def flush(self) -> None:
         """Send what was put off until the node of this thread has heard of it."""
         if self._echo is not None:
-            (route, frame), self._echo = self._echo, None
-            self.listener.send((route,), frame)
+            (route, message), self._echo = self._echo, None
+            self.listener.send((route,), self._wire.pack(message))
 
     def take(self, message: NodeMessage) -> None:
         """*message* is from the node of this thread."""
@@ -94,10 +94,9 @@ class Desk:
             self.listener.send(routes, self._wire.pack(message))
             return
         others = [route for route in routes if route is not OWN]
+        if type(message) is Block and routes[-1] is not OWN:
+            # Whose events they are has no use for them, and can wait.
+            self._echo = (others.pop(), message)
         if others:
-            frame = self._wire.pack(message)
-            if routes[-1] is not OWN and type(message) is Block:
-                # Whose events they are has no use for them, and can wait.
-                self._echo = (others.pop(), frame)
-            self.listener.send(others, frame)
+            self.listener.send(others, self._wire.pack(message))
         self._own(message)
