@@ -178,7 +178,9 @@ class BrokerProtocol:
 
     def leave(self) -> Sequence[BrokerEffect]:
         """This broker is about to end: tell everybody."""
-        self._send_all(Leave(self.epoch))
+        self._arrange(None)
+        if self._routes:
+            self._effects.append(SendAll(self._routes, Leave(self.epoch)))
         effects, self._effects = self._effects, []
         return effects
 
@@ -293,7 +295,10 @@ class BrokerProtocol:
         block = made(Block, (self.epoch, self.seq + 1, node, serial, size, events, urgent))
         self.seq += size
         self.journal.add(block)
-        self._send_all(block, last)
+        if last is None or self._routes is None or self._routes[-1] != last.route:
+            self._arrange(last)
+        if self._routes:
+            self._effects.append(made(SendAll, (self._routes, block)))
 
     def _replay(self, said: tuple[Route, Replay], now: float) -> Phase:
         route, replay = said
@@ -413,14 +418,13 @@ class BrokerProtocol:
     def _send(self, route: Route, message: BrokerMessage) -> None:
         self._effects.append(SendTo(route, message))
 
-    def _send_all(self, message: BrokerMessage, last: _Peer | None = None) -> None:
+    def _arrange(self, last: _Peer | None) -> None:
+        """Know all routes, that of *last* as the last one."""
         if self._routes is None:
             self._routes = tuple(peer.route for peer in self._peers.values())
-        if last is not None and self._routes[-1] != last.route:
+        if last is not None:
             others = [route for route in self._routes if route != last.route]
             self._routes = (*others, last.route)
-        if self._routes:
-            self._effects.append(made(SendAll, (self._routes, message)))
 
 
 def _forget_oldest(known: OrderedDict[Any, Any]) -> None:

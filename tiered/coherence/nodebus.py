@@ -237,7 +237,8 @@ class NodeBus(ABC):
 
     def happened(self, message: Any, now: float) -> None:
         """A message of the broker has come, or one of ``Found``, ``Gone`` and ``Time``."""
-        self._perform(self._protocol.receive(message, now), now)
+        for effect in self._protocol.receive(message, now):
+            _PERFORM[type(effect)](self, effect, now)
 
     def pump(self, now: float) -> None:
         """Tell members that have joined how things stand, and publish what callers have left."""
@@ -267,7 +268,7 @@ class NodeBus(ABC):
                 if type(effect) is Send:
                     self._send(effect.message)
                 else:
-                    self._perform((effect,), now)
+                    _PERFORM[type(effect)](self, effect, now)
         while self._asides:
             self._send(self._asides.popleft())
 
@@ -280,10 +281,7 @@ class NodeBus(ABC):
 
     def _perform(self, effects: Iterable[NodeEffect], now: float) -> None:
         for effect in effects:
-            if type(effect) is Send:
-                self._send(effect.message)
-            else:
-                _PERFORM[type(effect)](self, effect, now)
+            _PERFORM[type(effect)](self, effect, now)
 
     def _tell_members(self, passed: Passed, now: float) -> None:
         for member in self._of(passed.payload[:TOPIC_SIZE]):
@@ -371,6 +369,7 @@ class NodeBus(ABC):
 
 
 _PERFORM: Final[dict[type, Callable[[NodeBus, Any, float], None]]] = {
+    Send: lambda bus, effect, now: bus._send(effect.message),
     Apply: NodeBus._apply,
     Accepted: NodeBus._accepted,
     Extend: NodeBus._extend,

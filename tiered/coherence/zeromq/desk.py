@@ -82,17 +82,17 @@ class Desk:
 
     def _perform(self, effects: Iterable[BrokerEffect]) -> None:
         for effect in effects:
-            if isinstance(effect, SendAll):
-                self._send(effect.routes, effect.message)
+            message = effect.message
+            routes = effect.routes if isinstance(effect, SendAll) else (effect.route,)
+            if self._echo is not None:
+                self.flush()  # nothing overtakes it
+            if OWN in routes:
+                self._send_here(routes, message)
             else:
-                self._send((effect.route,), effect.message)
+                self.listener.send(routes, self._wire.pack(message))
 
-    def _send(self, routes: tuple[Route, ...], message: BrokerMessage) -> None:
-        if self._echo is not None:
-            self.flush()  # nothing overtakes it
-        if OWN not in routes:
-            self.listener.send(routes, self._wire.pack(message))
-            return
+    def _send_here(self, routes: tuple[Route, ...], message: BrokerMessage) -> None:
+        """Send it along *routes*, one of which is our own."""
         others = [route for route in routes if route is not OWN]
         if type(message) is Block and routes[-1] is not OWN:
             # Whose events they are has no use for them, and can wait.
