@@ -257,6 +257,18 @@ def test_a_node_is_reached_where_it_was_heard_of_last(driver: Driver) -> None:
 
 
 @row((SERVING, Publish))
+def test_whose_events_they_are_is_told_last(driver: Driver) -> None:
+    for count, node in enumerate((A, B, B, A), 2):
+        driver.publish(node, count // 2)
+        (other,) = {A, B} - {node}
+        assert [route for route, _ in driver.sent] == [other, node]
+    driver.hello(C)
+    driver.publish(A, 3)
+    assert [route for route, _ in driver.sent][-1] == A
+    assert len(driver.to(A, Block)) == len(driver.to(B, Block)) == len(driver.to(C, Block)) == 1
+
+
+@row((SERVING, Publish))
 def test_events_are_numbered_and_sent_to_all(driver: Driver) -> None:
     driver.publish(A, 1, 2)
     driver.publish(B, 1, 3, urgent=True)

@@ -38,7 +38,7 @@ from tiered.clients.base import (
 )
 from tiered.clients.explanation import Explanation
 from tiered.clients.near import NearReads
-from tiered.concurrency.generations import Generations, Watch, Watched
+from tiered.concurrency.generations import Generations, Watch
 from tiered.errors import KeyEncodingError
 from tiered.sentinels import MISSING, MissingType
 from tiered.stats.counters import ClientStats
@@ -460,7 +460,13 @@ class TieredInclusiveClient(CacheClient, NearReads):
                     found |= tier.client.discard(key)
                 except Exception as error:
                     self._pass_over(tier, error)
-            return self._drop_nearest(first, key, state) or found
+            try:
+                with state.lock:
+                    state.version += 1
+                    found |= first.client.discard(key)
+            except Exception as error:
+                self._drop_again(first, key, error)
+            return found
         finally:
             self._generations.leave(key, state, True)
 
@@ -502,7 +508,12 @@ class TieredInclusiveClient(CacheClient, NearReads):
                 except Exception as error:
                     self._pass_over(tier, error)
             if first is not farthest:
-                self._drop_nearest(first, key, state)
+                try:
+                    with state.lock:
+                        state.version += 1
+                        first.client.discard(key)
+                except Exception as error:
+                    self._drop_again(first, key, error)
         finally:
             self._generations.leave(key, state, True)
 
@@ -549,15 +560,10 @@ class TieredInclusiveClient(CacheClient, NearReads):
             drop()
         return written
 
-    def _drop_nearest(self, tier: _Tier, key: Key, state: Watched) -> bool:
-        """Whether there was something in the nearest *tier*; for who has entered *state*."""
-        try:
-            with state.lock:
-                state.version += 1
-                return tier.client.discard(key)
-        except Exception as error:
-            self._pass_over(tier, error)
-        return self._ask(tier, partial(tier.client.discard, key), False)
+    def _drop_again(self, tier: _Tier, key: Key, error: Exception) -> None:
+        """To drop *key* from the nearest *tier* has failed with *error*; it must not stay there."""
+        self._pass_over(tier, error)
+        self._ask(tier, partial(tier.client.discard, key), False)
 
     @cached_property
     def _farther(self) -> tuple[_Tier, ...]:

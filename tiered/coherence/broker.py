@@ -178,7 +178,9 @@ class BrokerProtocol:
 
     def leave(self) -> Sequence[BrokerEffect]:
         """This broker is about to end: tell everybody."""
-        self._send_all(Leave(self.epoch))
+        self._arrange(None)
+        if self._routes:
+            self._effects.append(SendAll(self._routes, Leave(self.epoch)))
         effects, self._effects = self._effects, []
         return effects
 
@@ -257,9 +259,11 @@ class BrokerProtocol:
 
     def _publish(self, said: tuple[Route, Publish], now: float) -> Phase:
         route, publish = said
-        peer = self._peer(route, publish.node, publish.epoch)
-        if peer is None:
-            return SERVING
+        peer = self._peers.get(publish.node)
+        if peer is None or publish.epoch != self.epoch or peer.route != route:
+            peer = self._peer(route, publish.node, publish.epoch)
+            if peer is None:
+                return SERVING
         known = peer.serial + 1 - publish.first
         if not 0 <= known < publish.size:
             # All of it is known already, or something before it was lost and will come again.
@@ -271,17 +275,30 @@ class BrokerProtocol:
             return SERVING
         peer.serial += publish.size - known
         first, size = publish.first + known, publish.size - known
-        self._order(publish.node, first, size, events, publish.urgent)
+        self._order(publish.node, first, size, events, publish.urgent, last=peer)
         if publish.urgent:
             self._await(peer)
             self._settle(now)
         return SERVING
 
-    def _order(self, node: bytes, serial: int, size: int, events: bytes, urgent: bool) -> None:
+    def _order(
+        self,
+        node: bytes,
+        serial: int,
+        size: int,
+        events: bytes,
+        urgent: bool,
+        *,
+        last: _Peer | None = None,
+    ) -> None:
+        """Give events their numbers, and send them; to *last*, who has no use for them, last."""
         block = made(Block, (self.epoch, self.seq + 1, node, serial, size, events, urgent))
         self.seq += size
         self.journal.add(block)
-        self._send_all(block)
+        if last is None or self._routes is None or self._routes[-1] != last.route:
+            self._arrange(last)
+        if self._routes:
+            self._effects.append(made(SendAll, (self._routes, block)))
 
     def _replay(self, said: tuple[Route, Replay], now: float) -> Phase:
         route, replay = said
@@ -401,11 +418,13 @@ class BrokerProtocol:
     def _send(self, route: Route, message: BrokerMessage) -> None:
         self._effects.append(SendTo(route, message))
 
-    def _send_all(self, message: BrokerMessage) -> None:
+    def _arrange(self, last: _Peer | None) -> None:
+        """Know all routes, that of *last* as the last one."""
         if self._routes is None:
             self._routes = tuple(peer.route for peer in self._peers.values())
-        if self._routes:
-            self._effects.append(made(SendAll, (self._routes, message)))
+        if last is not None:
+            others = [route for route in self._routes if route != last.route]
+            self._routes = (*others, last.route)
 
 
 def _forget_oldest(known: OrderedDict[Any, Any]) -> None:

@@ -304,6 +304,9 @@ class CoherentWrapperClient(Wrapper, NearReads):
 
     # -- Claims --------------------------------------------------------------------
 
+    def revoke(self, key: Key) -> None:
+        self.client.revoke(key)
+
     def claim(self, key: Key, ttl: float = 10.0) -> Claim | None:
         manager = self.manager
         manager.start()

@@ -64,12 +64,16 @@ class Ledger:
     Args:
         holds: whether the private tier has something under a key, without that being a use.
 
+    Attributes:
+        get: gives what is known of a name, or ``None``.
+
     Threads: safe.
     """
 
     def __init__(self, holds: Callable[[Key], bool]) -> None:
         self._holds = holds
         self._held: dict[bytes, Held] = {}
+        self.get: Callable[[bytes], Held | None] = self._held.get
         self._limit = _SMALL
         fork.register(self)
         self.after_fork()
@@ -100,10 +104,6 @@ class Ledger:
         """*held* is no longer used."""
         with self._lock:
             held.uses -= 1
-
-    def get(self, name: bytes) -> Held | None:
-        """What is known of *name*."""
-        return self._held.get(name)
 
     def all(self) -> list[tuple[bytes, Held]]:
         """Everything, as it is now."""

@@ -243,7 +243,8 @@ class NodeBus(ABC):
 
     def happened(self, message: Any, now: float) -> None:
         """A message of the broker has come, or one of ``Found``, ``Gone`` and ``Time``."""
-        self._perform(self._protocol.receive(message, now), now)
+        for effect in self._protocol.receive(message, now):
+            _PERFORM[type(effect)](self, effect, now)
 
     def pump(self, now: float) -> None:
         """Tell members that have joined how things stand, and publish what callers have left."""
@@ -287,8 +288,11 @@ class NodeBus(ABC):
                 urgent |= pressing
                 parts.append(data)
             events = b"".join(parts)
-            effects = self._protocol.publish(first, size, events, now, urgent=urgent)
-            self._perform(effects, now)
+            for effect in self._protocol.publish(first, size, events, now, urgent=urgent):
+                if type(effect) is Send:
+                    self._send(effect.message)
+                else:
+                    _PERFORM[type(effect)](self, effect, now)
         asides = self._asides
         for _ in range(len(asides)):
             self._send(asides.popleft())
@@ -302,10 +306,7 @@ class NodeBus(ABC):
 
     def _perform(self, effects: Iterable[NodeEffect], now: float) -> None:
         for effect in effects:
-            if type(effect) is Send:
-                self._send(effect.message)
-            else:
-                _PERFORM[type(effect)](self, effect, now)
+            _PERFORM[type(effect)](self, effect, now)
 
     def _tell_members(self, passed: Passed, now: float) -> None:
         for member in self._of(passed.payload[:TOPIC_SIZE]):
@@ -341,8 +342,10 @@ class NodeBus(ABC):
             # Somebody who has the key speaks another language: what it said is not known.
             self._distrust(ALL_TOPICS, "events that make no sense")
         for topic, events in heard.items():
-            for member in self._of(topic):
-                member.hear(events)
+            for reference in members.get(topic, ()) + members.get(ALL_TOPICS, ()):
+                member = reference()
+                if member is not None:
+                    member.hear(events)
 
     def _extend(self, extend: Extend, now: float) -> None:
         epoch, until = extend
@@ -391,6 +394,7 @@ class NodeBus(ABC):
 
 
 _PERFORM: Final[dict[type, Callable[[NodeBus, Any, float], None]]] = {
+    Send: lambda bus, effect, now: bus._send(effect.message),
     Apply: NodeBus._apply,
     Accepted: NodeBus._accepted,
     Extend: NodeBus._extend,

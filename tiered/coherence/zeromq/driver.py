@@ -183,6 +183,7 @@ class Driver:
 
     def _work(self, bus: ZmqBus, stirred: list[Socket]) -> None:
         self._readiness.act(stirred)
+        self._deliver(bus)  # before anything that can wait
         bus.pump(self._now())
         self._deliver(bus)
         now = self._now()
@@ -233,6 +234,8 @@ class Driver:
         """What the broker of this thread has for its node."""
         while self._inward:
             bus.happened(self._inward.popleft(), self._now())
+        if self.desk is not None:
+            self.desk.flush()
 
     def _receive(self, index: int) -> None:
         bus = self._bus()

@@ -20,11 +20,12 @@ from tiered.coherence.zeromq.foreign import ForeignCount
 from tiered.coherence.zeromq.security import CurveKeys, Gatekeeper
 from tiered.coherence.zeromq.tuning import (
     EVENT,
+    NOW,
     Context,
     Socket,
-    frames_of,
     is_readable,
     send,
+    skip,
     tune,
 )
 from tiered.concurrency.filelock import FileLock
@@ -184,22 +185,24 @@ class Listener:
 
     def receive(self, most: int) -> Iterator[tuple[Route, NodeMessage]]:
         """Up to *most* messages that have come, and by which way."""
-        parse = self._wire.of_node
+        parse, socket = self._wire.of_node, self.socket
         for number in range(most):
-            if number == 1 and not is_readable(self.socket):
+            if number == 1 and not is_readable(socket):
                 return
             try:
-                frames = frames_of(self.socket)
+                route = socket.recv(NOW)
+                # A Frame knows whether there are more; a socket must be asked, for as long again.
+                frame = socket.recv(NOW, copy=False)
             except zmq.Again:
                 return
             try:
-                if len(frames) != 2:
-                    raise ForeignFrame(f"{len(frames) - 1} frames in the place of one")
-                message = parse(frames[1])
+                if frame.more:
+                    raise ForeignFrame(f"{skip(socket) + 1} frames in the place of one")
+                message = parse(frame.bytes)
             except ForeignFrame as error:
                 self._foreign.refuse(self._where, error)
                 continue
-            yield frames[0], message
+            yield route, message
 
     def send(self, routes: Iterable[Route], frame: bytes) -> None:
         """Send *frame* along *routes*; who cannot be reached is left out, and will notice."""

@@ -10,12 +10,14 @@ import zmq.backend
 
 from tiered.coherence.wire import MAX_FRAME
 
-__all__ = ["EVENT", "Context", "Socket", "frames_of", "is_readable", "send", "tune"]
+__all__ = ["EVENT", "NOW", "Context", "Socket", "is_readable", "send", "skip", "tune"]
 
 Context = zmq.Context[zmq.Socket[bytes]]
 Socket = zmq.Socket[bytes]
 
-_AT_ONCE: Final = int(zmq.NOBLOCK)
+NOW: Final = int(zmq.NOBLOCK)
+"""For ``socket.recv``: raises ``zmq.Again`` if there is nothing. An enum takes longer."""
+_MORE: Final = int(zmq.RCVMORE)
 _READABLE: Final = int(zmq.POLLIN)
 
 EVENT: Final = struct.Struct("=HI")
@@ -53,19 +55,13 @@ def tune(socket: Socket, *, ipv6: bool) -> None:
         socket.set(option, value)
 
 
-def frames_of(socket: Socket) -> list[bytes]:
-    """The frames of the next message. As ``recv_multipart``, which is a Python loop over enums.
-
-    Raises:
-        zmq.Again: there is none.
-    """
-    # Copied all the same; but a Frame knows whether there are more, and a socket must be asked.
-    frame = socket.recv(_AT_ONCE, copy=False)
-    frames = [frame.bytes]
-    while frame.more:
-        frame = socket.recv(_AT_ONCE, copy=False)
-        frames.append(frame.bytes)
-    return frames
+def skip(socket: Socket) -> int:
+    """Take what is left of the message that was begun; how many frames."""
+    skipped = 0
+    while socket.getsockopt(_MORE):
+        socket.recv(NOW)
+        skipped += 1
+    return skipped
 
 
 def is_readable(socket: Socket) -> bool:
