@@ -16,14 +16,13 @@ from typing import Final
 from tiered.clients.files.layout import allocated
 from tiered.clients.files.names import Place, new_name
 from tiered.clients.files.packs.lanes import Cell
-from tiered.clients.files.sharing import share
+from tiered.clients.files.sharing import make_file
 from tiered.clients.files.tree import Tree
 
 __all__ = ["discard", "discard_if", "occupied", "open_to_read", "opened", "write"]
 
 _READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _CHANGE: Final = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
-_WRITE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _MOST_PIECES: Final = 512
 _numbers: Final = itertools.count()
 
@@ -145,9 +144,8 @@ def discard_if(tree: Tree, place: Place, now: float, allows: Callable[[int], boo
 def _write_file(
     shard: int, name: str, parts: Sequence[bytes | memoryview], mode: int, sync: bool
 ) -> None:
-    descriptor = os.open(name, _WRITE, mode, dir_fd=shard)
+    descriptor = make_file(shard, name, mode)
     try:
-        share(descriptor, mode)
         pending = [memoryview(part).cast("B") for part in parts if len(part)]
         while pending:
             written = os.writev(descriptor, pending[:_MOST_PIECES])

@@ -13,7 +13,7 @@ from tiered.clients.files.locks import Locks
 from tiered.clients.files.names import LANES_FILE, LOCKS, PACKS, SHARDS, pack_of, shard_name
 from tiered.clients.files.packs.lanes import Lanes
 from tiered.clients.files.packs.store import Packs
-from tiered.clients.files.sharing import share
+from tiered.clients.files.sharing import make_file, share
 from tiered.clock import SYSTEM_CLOCK
 from tiered.errors import StorageError
 from tiered.typing import Clock
@@ -21,6 +21,7 @@ from tiered.typing import Clock
 __all__ = ["Tree"]
 
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_LOCK_FILE: Final = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
 _ATTEMPTS: Final = 5
 
@@ -80,9 +81,8 @@ class Tree:
                 f"without a checksum_key: let it be yours, with mode 0700, or give a checksum_key"
             )
         self.mode = stat.S_IMODE(status.st_mode) & 0o666
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
         try:
-            self._lock_file = self._kept(_lock_file(root, flags, self.mode))
+            self._lock_file = self._kept(_lock_file(root, self.mode))
             self.locks = Locks(self._lock_file)
             with self.locks.setup():
                 self.counts = Counts(root, self.locks, size, self.mode, clock)
@@ -192,13 +192,11 @@ class Tree:
         return self.mode | (self.mode & 0o444) >> 2
 
 
-def _lock_file(root: int, flags: int, mode: int) -> int:
+def _lock_file(root: int, mode: int) -> int:
     try:
-        descriptor = os.open(LOCKS, flags | os.O_EXCL, mode, dir_fd=root)
+        return make_file(root, LOCKS, mode)
     except FileExistsError:
-        return os.open(LOCKS, flags, mode, dir_fd=root)
-    share(descriptor, mode)
-    return descriptor
+        return os.open(LOCKS, _LOCK_FILE, dir_fd=root)
 
 
 def _unlink(name: str, directory: int) -> None:

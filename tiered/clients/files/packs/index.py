@@ -32,7 +32,7 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from tiered.clients.files.sharing import share
+from tiered.clients.files.sharing import make_file
 
 __all__ = ["DamagedIndex", "Index", "Spot", "index_size", "lengths_of", "packs_of", "spot_of"]
 
@@ -114,18 +114,8 @@ class Index:
     @staticmethod
     def make(directory: int, name: str, mode: int, *, places: int = _FEWEST) -> int:
         """A new file that is an empty index, open. Raises ``OSError``."""
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        descriptor = os.open(name, flags, mode, dir_fd=directory)
-        try:
-            share(descriptor, mode)
-            # All of it now: on a full disk, a hole that is written to in memory ends the process.
-            os.posix_fallocate(descriptor, 0, index_size(places))
-            os.pwrite(descriptor, struct.pack("QQQ", _MAGIC, places, 0), 0)
-        except BaseException:
-            os.close(descriptor)
-            os.unlink(name, dir_fd=directory)
-            raise
-        return descriptor
+        head = struct.pack("QQQ", _MAGIC, places, 0)
+        return make_file(directory, name, mode, index_size(places), head)
 
     @property
     def is_full(self) -> bool:
