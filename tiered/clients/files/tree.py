@@ -129,13 +129,14 @@ class Tree:
         changed = os.fstat(self.root).st_mtime_ns
         if changed == self._unchanged:
             return True
+        grown_old = changed < SYSTEM_CLOCK.wall() * 1e9 - _GRAIN
         kept = self._lock_file, self.counts.descriptor, self.lanes.descriptor, self._packs
         if any(os.fstat(descriptor).st_nlink == 0 for descriptor in kept):
             return False
         for number in range(SHARDS):
             if self.is_gone(number):
                 self.forget_shard(number)
-        if changed < SYSTEM_CLOCK.wall() * 1e9 - _GRAIN:
+        if grown_old:  # what is removed from now on gives it another time
             self._unchanged = changed
         return True
 

@@ -91,7 +91,6 @@ class Values:
                 self._unreadable(error)
                 return None
         if read is None:
-            self._look_again(tree, place)
             return None
         value, created, expires = read
         base = tree.counts.base
@@ -99,11 +98,6 @@ class Values:
             self._unreadable(CorruptValue("it was made in the future"))
             return None
         return Entry(value, expires - base)
-
-    def _look_again(self, tree: Tree, place: Place) -> None:
-        """Have the next read look for directories that were removed, if that is why."""
-        if tree.is_gone(place.shard) or not tree.is_current:
-            self._access.is_lost(tree)
 
     def _read(self, tree: Tree, name: bytes, place: Place) -> tuple[Any, float, float] | None:
         held = self._packed(tree, name, place)
@@ -156,10 +150,7 @@ class Values:
                 return Version(-1, spot.pack, spot.start, spot.length, record.envelope[:_SIGNATURE])
             with entries.opened(tree, place) as descriptor:
                 return version(name, descriptor)
-        except CorruptValue:
-            return None
-        except FileNotFoundError:
-            self._look_again(tree, place)
+        except (CorruptValue, FileNotFoundError):
             return None
 
     def present(self, tree: Tree, name: bytes, place: Place) -> Entry | None:
