@@ -263,7 +263,10 @@ def test_a_check_finds_a_lost_index(tree: Tree, tmp_path: Path, wrong: str) -> N
     if wrong == "strange":
         file.write_bytes(b"x" * len(data))
         tree = opened(tmp_path / "c")
-    assert checked(tree, repair=False).unreadable == 1
+    told: list[int] = []
+    with tree.locks.everything():
+        assert check(tree.packs, None, repair=False, done=told.append).unreadable == 1
+    assert told == list(range(1, LANES + 1))
     assert checked(tree).unreadable == 1
     found = checked(tree)
     assert found == (1, on_disk(tmp_path / "c"), 0, 0, 0)
