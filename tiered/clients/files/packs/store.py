@@ -128,12 +128,12 @@ class Packs(Stock):
         lane = self.lanes.of(place)
         while True:
             with self._locks.lane(lane):
-                if self._has_room(lane, len(record)) and not self._growth(lane):
+                growth = self._growth(lane)
+                if not growth and self._has_room(lane, len(record)):
                     if not allows():
                         return False
                     self._append(lane, place.tag, record)
                     return True
-                growth = self._growth(lane)
             if not self._add_room(lane, len(record), growth, room, now):
                 return False
 
