@@ -34,7 +34,16 @@ import numpy.typing as npt
 
 from tiered.clients.files.sharing import make_file
 
-__all__ = ["DamagedIndex", "Index", "Spot", "index_size", "lengths_of", "packs_of", "spot_of"]
+__all__ = [
+    "DamagedIndex",
+    "Index",
+    "Spot",
+    "ends_of",
+    "index_size",
+    "lengths_of",
+    "packs_of",
+    "spot_of",
+]
 
 _MAGIC: Final = int.from_bytes(b"tieredI1", "little")
 _HEAD: Final = 8
@@ -219,6 +228,12 @@ def packs_of(spots: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
 def lengths_of(spots: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
     """The bytes that lie at *spots*."""
     return (spots & np.uint64((1 << _LENGTH_BITS) - 1)).astype(np.int64) * _UNIT
+
+
+def ends_of(spots: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
+    """Where in their packs the bytes that lie at *spots* end."""
+    starts = spots >> np.uint64(_LENGTH_BITS) & np.uint64((1 << _START_BITS) - 1)
+    return starts.astype(np.int64) * _UNIT + lengths_of(spots)
 
 
 def index_size(places: int = _FEWEST) -> int:

@@ -18,6 +18,7 @@ from tiered.clients.files.packs.index import (
     DamagedIndex,
     Index,
     Spot,
+    ends_of,
     index_size,
     lengths_of,
     packs_of,
@@ -333,9 +334,8 @@ class Stock:
             return 0
         data = self.files.read(lane, pack, 0, self.lanes.pack)
         try:
-            return self._move(
-                lane, index, places[self._ends_of(index.spots[places]) <= len(data)], data
-            )
+            whole = places[ends_of(index.spots[places]) <= len(data)]
+            return self._move(lane, index, whole, data)
         except OSError:
             return 0  # where there is no room to move them to, they go: to make room
 
@@ -356,11 +356,6 @@ class Stock:
             tail += spot.length
         index.spots[places] = np.array(moved, np.uint64)
         return len(moved)
-
-    @staticmethod
-    def _ends_of(spots: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
-        ends = [spot.start + spot.length for spot in map(spot_of, spots.tolist())]
-        return np.array(ends, np.int64)
 
     def _died(self, lane: int, packed: int) -> None:
         spot = spot_of(packed)
