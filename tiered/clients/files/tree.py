@@ -46,7 +46,6 @@ class Tree:
         mode: who may open files that are made, as others may open the directory.
         locks, counts, lanes: of the directory.
         packs: small values.
-        base: see :class:`Counts`.
 
     Raises:
         OSError: it cannot be opened.
@@ -87,7 +86,6 @@ class Tree:
             with self.locks.setup():
                 self.counts = Counts(root, self.locks, size, self.mode, clock)
                 self._kept(self.counts.descriptor)
-                self.base = self.counts.base
                 self._open_packs(size)
         except FileNotFoundError:
             return False
