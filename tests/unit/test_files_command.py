@@ -15,6 +15,7 @@ import numpy
 import pytest
 
 from tests.conftest import SECRET
+from tests.telltale import Telltale
 from tiered import FilesCacheClient
 from tiered.cli.arguments import period
 from tiered.cli.files.phrasing import duration, size_text
@@ -348,20 +349,6 @@ def test_bytes_are_written_as_they_are(
         assert capfdbinary.readouterr() == (data, b"")
     assert main(["files", "get", str(path), "number", "--raw"]) == 3
     assert capfdbinary.readouterr() == (b"", b"tiered files get: --raw: a int has no bytes\n")
-
-
-class Telltale:
-    """Leaves a file where it is unpickled."""
-
-    def __init__(self, mark: Path, *more: Any) -> None:
-        self._arguments = (str(mark), *more)
-
-    def __reduce__(self) -> Any:
-        return _leave, self._arguments
-
-
-def _leave(mark: str, *_: Any) -> None:
-    Path(mark).touch()
 
 
 @pytest.mark.parametrize("large", [False, True])
