@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 import numpy as np
@@ -61,6 +62,7 @@ class Stock:
         self._directory = directory
         self._mode = mode
         self._indexes: list[Index | None] = [None] * LANES
+        self._changing = set[int]()
 
     # -- What there is -----------------------------------------------------------
 
@@ -120,49 +122,69 @@ class Stock:
 
     # -- Changes, with the lane's lock held --------------------------------------
 
+    @contextmanager
+    def changing(self, lane: int, *, settles: bool = True) -> Iterator[None]:
+        """In here a lane is not as it should be; a change in another one is a part of that.
+
+        Who is killed, or fails, in here leaves it to others to put right. *settles*: put right
+        what somebody else has left, first.
+        """
+        if lane in self._changing:
+            yield
+            return
+        lanes = self.lanes
+        left = lanes.get(lane, Cell.BUSY) or not lanes.is_sound(lane)
+        self._changing.add(lane)
+        try:
+            lanes.set(lane, Cell.BUSY, 1)
+            if left and settles:
+                self._settle(lane)
+            yield
+            lanes.set(lane, Cell.BUSY, 0)
+        finally:
+            self._changing.discard(lane)
+
     def keep(self, lane: int, pack: int, places: npt.NDArray[np.intp]) -> int:
         """Remove a full pack, but for the values of *places* in the index; how many are gone.
 
         Those are moved. *places* may be all of them, or have some that lie elsewhere by now.
         """
-        self._begin(lane)
-        index, lanes = self.index(lane), self.lanes
-        lost = 0
-        if lanes.has(lane, pack) and lanes.get(lane, Cell.ACTIVE) != pack:
+        with self.changing(lane):
+            index, lanes = self.index(lane), self.lanes
+            if not lanes.has(lane, pack) or lanes.get(lane, Cell.ACTIVE) == pack:
+                return 0
+            lost = 0
             if index is not None:
                 inside = index.lying_in(pack)
                 lost = len(inside) - self._moved(lane, index, pack, np.intersect1d(inside, places))
             self._lose(lane, pack)
-        self._end(lane)
-        return lost
+            return lost
 
     def close(self, lane: int) -> int | None:
         """Append no more to the pack that was appended to; its number, ``None`` if none was."""
-        self._begin(lane)
-        pack = self.lanes.get(lane, Cell.ACTIVE)
-        self.lanes.set(lane, Cell.ACTIVE, 0)
-        self._end(lane)
+        with self.changing(lane):
+            pack = self.lanes.get(lane, Cell.ACTIVE)
+            self.lanes.set(lane, Cell.ACTIVE, 0)
         return pack or None
 
     def clear(self, lane: int) -> int:
         """Forget everything in a lane; how many values there were."""
-        self.lanes.set(lane, Cell.BUSY, 1)
-        number = self.lanes.get(lane, Cell.INDEX)
-        try:
-            count = self.count(lane)
-        except DamagedIndex:
-            count = 0
-        # First what readers look at.
-        self.lanes.set(lane, Cell.INDEX, 0)
-        self._indexes[lane] = None
-        self.lanes.set(lane, Cell.ACTIVE, 0)
-        for pack in self.lanes.packs(lane):
-            self._drop(lane, pack)
-        if number:
-            self.files.remove(index_name(lane, number))
-        self.lanes.set(lane, Cell.TAIL, 0)
-        self.lanes.set(lane, Cell.BYTES, 0)
-        self._end(lane)
+        with self.changing(lane, settles=False):
+            number = self.lanes.get(lane, Cell.INDEX)
+            try:
+                count = self.count(lane)
+            except DamagedIndex:
+                count = 0
+            # First what readers look at.
+            self.lanes.set(lane, Cell.INDEX, 0)
+            self._indexes[lane] = None
+            self.lanes.set(lane, Cell.ACTIVE, 0)
+            for pack in self.lanes.packs(lane):
+                self._drop(lane, pack)
+            if number:
+                self.files.remove(index_name(lane, number))
+            self.lanes.set(lane, Cell.TAIL, 0)
+            self.lanes.set(lane, Cell.BYTES, 0)
         return count
 
     def forget(self, lane: int, spots: list[int]) -> int:
@@ -170,17 +192,21 @@ class Stock:
         index = self._index(lane)
         if index is None or not spots:
             return 0
-        self._begin(lane)
-        places = np.flatnonzero(np.isin(index.spots, np.array(spots, np.uint64)))
-        gone = index.spots[places].tolist()
-        index.spots[places] = 0
-        for packed in gone:
-            self._died(lane, packed)
-        self._end(lane)
+        with self.changing(lane):
+            places = np.flatnonzero(np.isin(index.spots, np.array(spots, np.uint64)))
+            gone = index.spots[places].tolist()
+            index.spots[places] = 0
+            for packed in gone:
+                self._died(lane, packed)
         return len(gone)
 
     def settle(self, lane: int) -> int:
         """Put right what is known of a lane, whose lock is held; bytes that it takes."""
+        with self.changing(lane, settles=False):
+            self._settle(lane)
+        return self.lanes.get(lane, Cell.BYTES)
+
+    def _settle(self, lane: int) -> None:
         lanes = self.lanes
         lanes.mend(lane)
         index = self.index(lane)
@@ -214,8 +240,6 @@ class Stock:
         for pack in lanes.packs(lane):
             if pack != lanes.get(lane, Cell.ACTIVE) and lanes.bury(lane, pack, 0):
                 self._drop(lane, pack)
-        self._end(lane)
-        return lanes.get(lane, Cell.BYTES)
 
     # -- Indexes -----------------------------------------------------------------
 
@@ -379,11 +403,3 @@ class Stock:
         lanes.numbers[lane, slot] = 0
         lanes.add(lane, Cell.BYTES, -int(lanes.sizes[lane, slot]))
         lanes.sizes[lane, slot] = lanes.dead[lane, slot] = 0
-
-    def _begin(self, lane: int) -> None:
-        if self.lanes.get(lane, Cell.BUSY) or not self.lanes.is_sound(lane):
-            self.settle(lane)
-        self.lanes.set(lane, Cell.BUSY, 1)
-
-    def _end(self, lane: int) -> None:
-        self.lanes.set(lane, Cell.BUSY, 0)

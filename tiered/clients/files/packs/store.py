@@ -144,11 +144,10 @@ class Packs(Stock):
         at = -1 if index is None else index.find(place.tag)
         if index is None or at < 0 or not index.cells[at + 1]:
             return False
-        self._begin(lane)
-        packed = index.cells[at + 1]
-        index.cells[at + 1] = 0
-        self._died(lane, packed)
-        self._end(lane)
+        with self.changing(lane):
+            packed = index.cells[at + 1]
+            index.cells[at + 1] = 0
+            self._died(lane, packed)
         return True
 
     def rewrite(self, place: Place, spot: Spot, record: Record, head: bytes) -> None:
@@ -164,19 +163,17 @@ class Packs(Stock):
         lanes = self.lanes
         if self.fast is not None and (emptied := self.fast.append(lane, tag, record)) >= 0:
             if emptied:
-                self._begin(lane)
-                self._drop(lane, spot_of(emptied).pack)
-                self._end(lane)
+                with self.changing(lane):
+                    self._drop(lane, spot_of(emptied).pack)
             return
-        self._begin(lane)
-        index = self._index_to_write(lane)
-        pack, tail = lanes.get(lane, Cell.ACTIVE), lanes.get(lane, Cell.TAIL)
-        self._put(lane, pack, tail, record)
-        spot = Spot(pack, tail, len(record)).packed
-        before = index.point(tag, spot, self._counts.tick())
-        if before:
-            self._died(lane, before)
-        self._end(lane)
+        with self.changing(lane):
+            index = self._index_to_write(lane)
+            pack, tail = lanes.get(lane, Cell.ACTIVE), lanes.get(lane, Cell.TAIL)
+            self._put(lane, pack, tail, record)
+            spot = Spot(pack, tail, len(record)).packed
+            before = index.point(tag, spot, self._counts.tick())
+            if before:
+                self._died(lane, before)
 
     def _add_room(
         self, lane: int, size: int, growth: int, room: Callable[[], bool], now: float
@@ -186,12 +183,10 @@ class Packs(Stock):
         try:
             if not room():
                 return False
-            with self._locks.lane(lane):
-                self._begin(lane)
+            with self._locks.lane(lane), self.changing(lane):
                 if not self._has_room(lane, size):
                     self._open_pack(lane)
                 self._index_to_write(lane)
-                self._end(lane)
         finally:
             self._counts.end(reserved, 0, now)
         return True
