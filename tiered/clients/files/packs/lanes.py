@@ -60,7 +60,7 @@ class Cell:
         BYTES: of all its packs, and of its index.
         FILES: values of its keys that have files of their own; never too few.
         CLAIMS: claims on its keys; never too few.
-        BUSY: whether somebody is changing something, or was killed at it.
+        BUSY: not 0 if somebody is changing something, or was killed at it; see ``packs.stock``.
         NEXT: the number that the next pack, or index, gets.
     """
 

@@ -29,6 +29,7 @@ from tiered.clients.files.packs.lanes import Cell, Lanes
 
 __all__ = ["Stock"]
 
+_CHANGING, _MOVING = 1, 2
 _ATTEMPTS: Final = 4
 _FULL: Final = frozenset((errno.ENOSPC, errno.EDQUOT))
 _PASSING: Final = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR))
@@ -115,6 +116,10 @@ class Stock:
                 strays.append(name)
         return strays
 
+    def is_moving(self, lane: int) -> bool:
+        """Whether a value may be in neither of its places just now: see :meth:`moving`."""
+        return self.lanes.get(lane, Cell.BUSY) == _MOVING
+
     def look_again(self) -> None:
         """Take files for what they are now, as a process does that comes just now."""
         self._indexes[:] = [None] * LANES
@@ -136,13 +141,24 @@ class Stock:
         left = lanes.get(lane, Cell.BUSY) or not lanes.is_sound(lane)
         self._changing.add(lane)
         try:
-            lanes.set(lane, Cell.BUSY, 1)
+            lanes.set(lane, Cell.BUSY, _CHANGING)
             if left and settles:
                 self._settle(lane)
             yield
             lanes.set(lane, Cell.BUSY, 0)
         finally:
             self._changing.discard(lane)
+
+    @contextmanager
+    def moving(self, lane: int) -> Iterator[None]:
+        """A change in which a value goes from its pack to a file of its own, or back.
+
+        It must never be in both, or the older would be there when the newer goes. So it is in
+        neither for a moment, and readers are told that it is.
+        """
+        with self.changing(lane):
+            self.lanes.set(lane, Cell.BUSY, _MOVING)
+            yield
 
     def keep(self, lane: int, pack: int, places: npt.NDArray[np.intp]) -> int:
         """Remove a full pack, but for the values of *places* in the index; how many are gone.

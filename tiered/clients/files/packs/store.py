@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -115,6 +116,7 @@ class Packs(Stock):
         *,
         room: Callable[[], bool],
         allows: Callable[[], bool],
+        apart: Callable[[], Callable[[], object] | None] = lambda: None,
         now: float,
     ) -> bool:
         """Hold *record*, which is not above :attr:`limit`; whether it does.
@@ -123,6 +125,7 @@ class Packs(Stock):
             room: makes room for what is reserved, and says whether there is.
             allows: is asked under the lane's lock; what it does there is in one step with the
                 write.
+            apart: gives what removes the file that the key's value has, ``None`` if it has none.
             now: the time, in the terms of files.
         """
         lane = self.lanes.of(place)
@@ -132,7 +135,13 @@ class Packs(Stock):
                 if not growth and self._has_room(lane, len(record)):
                     if not allows():
                         return False
-                    self._append(lane, place.tag, record)
+                    discard = apart()
+                    if discard is None:
+                        self._append(lane, place.tag, record)
+                        return True
+                    with self.moving(lane):
+                        discard()
+                        self._append(lane, place.tag, record)
                     return True
             if not self._add_room(lane, len(record), growth, room, now):
                 return False
@@ -149,6 +158,19 @@ class Packs(Stock):
             index.cells[at + 1] = 0
             self._died(lane, packed)
         return True
+
+    @contextmanager
+    def leaving(self, place: Place) -> Iterator[None]:
+        """Forget a key for what is put into a file of its own in here; its lock is held."""
+        lane = self.lanes.of(place)
+        index = self.index(lane)
+        at = -1 if index is None else index.find(place.tag)
+        if index is None or at < 0 or not index.cells[at + 1]:
+            yield
+            return
+        with self.moving(lane):
+            self.remove(place)
+            yield
 
     def rewrite(self, place: Place, spot: Spot, record: Record, head: bytes) -> None:
         """Let the envelope of *record*, which lies at *spot*, begin with *head*, in place.
