@@ -248,7 +248,7 @@ class Values:
     def is_sound_record(self, record: Record) -> bool:
         """The same, of a value in a pack."""
         try:
-            self._layout.header_in(*record)
+            self._layout.check_packed(*record)
         except CorruptValue:
             return False
         return True

@@ -185,7 +185,7 @@ class Stock:
 
     def clear(self, lane: int) -> int:
         """Forget everything in a lane; how many values there were."""
-        with self.changing(lane, settles=False):
+        with self.changing(lane):
             number = self.lanes.get(lane, Cell.INDEX)
             try:
                 count = self.count(lane)
