@@ -80,6 +80,8 @@ def require_sound(tree: Tree, path: Path, *, lost: Callable[[int], bool]) -> Non
         assert get(tree, place_of(number)) == (None if lost(number) else bytes(900)), number
     assert get(tree, place_of(1, LANE + 1)) == b"other"
     highest = max(tree.lanes.packs(LANE), default=0)
+    put(tree, place_of(99), b"small")
+    assert tree.lanes.used == on_disk(path)
     for number in range(VALUES):
         put(tree, place_of(100 + number), b"new" * 300)
     assert max(tree.lanes.packs(LANE)) > highest
@@ -113,7 +115,7 @@ def test_a_lane_whose_index_cannot_be_is_emptied(tree: Tree, path: Path, value: 
 
 
 @pytest.mark.parametrize("cell", [Cell.BYTES, Cell.FILES, Cell.CLAIMS, Cell.TAIL])
-@pytest.mark.parametrize("value", [-4096, 0, 160, 1 << 40])
+@pytest.mark.parametrize("value", [-4096, 0, 160, PACK - 192, 1 << 40])
 def test_what_was_told_wrong_is_counted_anew(tree: Tree, path: Path, cell: int, value: int) -> None:
     """By who comes after somebody who was killed."""
     tail = tree.lanes.get(LANE, Cell.TAIL)
