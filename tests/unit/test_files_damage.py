@@ -157,9 +157,9 @@ def test_figures_of_packs_are_counted_anew(tree: Tree, path: Path) -> None:
 APPENDS: dict[str, Callable[[Tree], object]] = {
     "busy": lambda tree: tree.lanes.set(LANE, Cell.BUSY, 1),
     "another index": lambda tree: tree.lanes.add(LANE, Cell.INDEX, 1),
-    "no pack": lambda tree: tree.lanes.set(LANE, Cell.ACTIVE, 0),
-    "a pack below 0": lambda tree: tree.lanes.set(LANE, Cell.ACTIVE, -1),
-    "a pack of 32 bits": lambda tree: tree.lanes.set(LANE, Cell.ACTIVE, 1 << 31),
+    "no pack": lambda tree: named(tree, 0),
+    "a pack below 0": lambda tree: named(tree, -1),
+    "a pack of 32 bits": lambda tree: named(tree, 1 << 31),
     "a pack that is not open": lambda tree: tree.lanes.add(LANE, Cell.ACTIVE, 1),
     "a tail below 0": lambda tree: tree.lanes.set(LANE, Cell.TAIL, -16),
     "a tail between units": lambda tree: tree.lanes.set(LANE, Cell.TAIL, 8),
@@ -169,6 +169,15 @@ APPENDS: dict[str, Callable[[Tree], object]] = {
     "an index that is three quarters full": lambda tree: taken(tree, 24),
     "an index without a free place": lambda tree: fill_index(tree),
 }
+
+
+def named(tree: Tree, number: int) -> None:
+    """As if there were an open pack with that number."""
+    access = tree.packs.fast
+    assert access is not None
+    opened = access.files[LANE << files.PACK_BITS | tree.lanes.get(LANE, Cell.ACTIVE)]
+    access.files[(LANE << files.PACK_BITS | number) % (1 << 64)] = opened
+    tree.lanes.set(LANE, Cell.ACTIVE, number)
 
 
 def taken(tree: Tree, places: int) -> None:
