@@ -11,9 +11,9 @@ from typing import Any
 
 from bench.goals import Goal, Verdict, judge
 from bench.peers import announce_missing, environment
-from bench.sections import Sections, measure
+from bench.sections import Measured, Sections, measure
 
-__all__ = ["compare", "conclude", "parser"]
+__all__ = ["compare", "conclude", "conclude_with_crowds", "parser"]
 
 
 def parser(description: str | None, rounds: int) -> argparse.ArgumentParser:
@@ -58,3 +58,22 @@ def conclude(
     for one in missed:
         print(f"missed: {one.goal}; it is {one.measured:.2f}", file=sys.stderr)
     return 1 if options.judge and missed else 0
+
+
+def conclude_with_crowds(
+    options: argparse.Namespace,
+    told: dict[str, Any],
+    measured: dict[str, Measured],
+    lines: Sequence[Any],
+    table: str,
+    verdicts: Sequence[Verdict],
+) -> int:
+    """The same, of sections and of crowds: *lines*, or *table* of them; *told* is of where."""
+    data = {
+        "environment": told,
+        "sections": {title: asdict(one) for title, one in measured.items()},
+        "creator": options.creator,
+        "lines": [asdict(line) for line in lines],
+    }
+    text = "\n\n".join(one.table(title) for title, one in measured.items())
+    return conclude(options, data, f"{text}\n{table}", verdicts)

@@ -20,10 +20,8 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -136,16 +134,10 @@ def main() -> int:
     measured = measure(sections(options.path), options.rounds)
     with a_directory(options.path) as path:
         lines = processes(options.rounds, options.creator, str(path), crowd)
-    data: dict[str, Any] = {
-        "environment": {**environment(*MODULES), "dbm": dbm_module()},
-        "sections": {title: asdict(one) for title, one in measured.items()},
-        "creator": options.creator,
-        "lines": [asdict(line) for line in lines],
-    }
-    text = "\n\n".join(one.table(title) for title, one in measured.items())
-    text += "\n" + table(lines, options.creator)
+    told = {**environment(*MODULES), "dbm": dbm_module()}
     verdicts = judge(GOALS, measured) + judge_crowds(lines, options.creator, WAIT)
-    return command.conclude(options, data, text, verdicts)
+    crowds = table(lines, options.creator)
+    return command.conclude_with_crowds(options, told, measured, lines, crowds, verdicts)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ from __future__ import annotations
 import asyncio
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -133,16 +132,9 @@ def main() -> int:
     announce_missing(*modules)
     measured = measure(SECTIONS, options.rounds)
     lines = crowds(max(1, options.rounds // 3), options.creator)
-    data = {
-        "environment": environment(*modules),
-        "sections": {title: asdict(one) for title, one in measured.items()},
-        "creator": options.creator,
-        "lines": [asdict(line) for line in lines],
-    }
-    text = "\n\n".join(one.table(title) for title, one in measured.items())
-    text += "\n" + table(lines, options.creator)
     verdicts = judge(GOALS, measured) + judge_crowds(lines, options.creator, WAIT)
-    return command.conclude(options, data, text, verdicts)
+    told, text = environment(*modules), table(lines, options.creator)
+    return command.conclude_with_crowds(options, told, measured, lines, text, verdicts)
 
 
 if __name__ == "__main__":

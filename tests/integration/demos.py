@@ -7,19 +7,21 @@ import select
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-__all__ = ["Demo", "alive", "check", "until"]
+__all__ = ["Demo", "alive", "check", "demos", "until"]
 
 PATIENCE = 60.0
 
 
-def until(condition: Callable[[], object]) -> bool:
-    deadline = time.monotonic() + PATIENCE
+def until(condition: Callable[[], object], patience: float = PATIENCE) -> bool:
+    """Whether *condition* came to hold within *patience* seconds."""
+    deadline = time.monotonic() + patience
     while time.monotonic() < deadline:
         if condition():
             return True
@@ -76,6 +78,23 @@ class Demo:
             path = Path(f"/proc/{pid}/task/{pid}/children")
             found += [int(child) for child in path.read_text().split()] if path.exists() else []
         return found[1:]
+
+
+@contextmanager
+def demos(*options: str) -> Iterator[Callable[..., Demo]]:
+    """Starts demos of two workers, with these options and more; none of them outlives it."""
+    started: list[Demo] = []
+
+    def start(*more: str) -> Demo:
+        started.append(Demo("--workers", "2", "--json", *options, *more))
+        return started[-1]
+
+    try:
+        yield start
+    finally:
+        for one in started:
+            one.process.kill()
+            one.process.communicate()
 
 
 def alive(pid: int) -> bool:

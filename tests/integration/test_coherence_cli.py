@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import pytest
 pytest.importorskip("zmq")
 
 from tests.conftest import SECRET
+from tests.integration import demos
 from tiered import (
     FilesCacheClient,
     InprocCacheClient,
@@ -37,13 +39,7 @@ NAMESPACE = "users"
 KEY = "a secret of these tests"
 
 
-def until(condition: Callable[[], object]) -> bool:
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        if condition():
-            return True
-        time.sleep(0.01)
-    return False
+until = partial(demos.until, patience=PATIENCE)
 
 
 class Program:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.demos import Demo, alive, check, until
+from tests.integration.demos import Demo, alive, check, demos, until
 from tests.integration.peers import Raw
 from tiered.cli.demo import command, server
 from tiered.cli.demo.server import PrivateMemcached, answers
@@ -24,16 +24,8 @@ from tiered.cli.main import main
 @pytest.fixture
 def demo(memcached: PrivateMemcached) -> Iterator[Callable[..., Demo]]:
     """Starts demos; none of them outlives the test."""
-    started: list[Demo] = []
-
-    def start(*options: str) -> Demo:
-        started.append(Demo("--workers", "2", "--json", *options))
-        return started[-1]
-
-    yield start
-    for one in started:
-        one.process.kill()
-        one.process.communicate()
+    with demos() as start:
+        yield start
 
 
 def test_with_a_private_memcached_each_key_is_computed_once(demo: Callable[..., Demo]) -> None:

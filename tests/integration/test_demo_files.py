@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.demos import Demo, alive, check, until
+from tests.integration.demos import Demo, alive, check, demos, until
 from tiered.cli.demo import folder, server, shared
 from tiered.cli.demo.folder import PrivateFolder
 from tiered.cli.main import main
@@ -20,16 +20,8 @@ from tiered.cli.main import main
 @pytest.fixture
 def demo() -> Iterator[Callable[..., Demo]]:
     """Starts demos on files; none of them outlives the test."""
-    started: list[Demo] = []
-
-    def start(*options: str) -> Demo:
-        started.append(Demo("--workers", "2", "--json", "--files", *options))
-        return started[-1]
-
-    yield start
-    for one in started:
-        one.process.kill()
-        one.process.communicate()
+    with demos("--files") as start:
+        yield start
 
 
 def test_each_key_is_computed_once(demo: Callable[..., Demo]) -> None:

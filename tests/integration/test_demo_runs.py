@@ -7,13 +7,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from tests.integration import demos
+from tests.integration.demos import alive
 from tiered.cli.demo.server import PrivateMemcached
 
 COMMAND = [sys.executable, "-m", "tiered", "demo"]
@@ -86,21 +86,7 @@ def children_of(pid: int) -> list[int]:
     return [int(child) for child in found]
 
 
-def alive(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return False
-    return state != "Z"
-
-
-def until(condition: Callable[[], Any], seconds: float = 15.0) -> bool:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if condition():
-            return True
-        time.sleep(0.02)
-    return False
+until = partial(demos.until, patience=15.0)
 
 
 def tree(pid: int) -> list[int]:

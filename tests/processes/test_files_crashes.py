@@ -35,7 +35,10 @@ POINTS: Final = int(os.environ.get("TIERED_CRASHES", "7"))
 _FOLDER: Final = str(Path(packs.__file__).parent.parent)
 _CHANGING: Final = tuple(
     f"{name}.py"
-    for name in ("store", "files", "index", "lanes", "entries", "scan", "tree", "counts")
+    for name in (
+        *("store", "stock", "files", "index", "lanes", "entries", "scan", "tree", "counts"),
+        "sharing",
+    )
 )
 _READING: Final = frozenset(
     (

@@ -15,6 +15,7 @@ import numpy
 import pytest
 
 from tests.conftest import SECRET
+from tests.telltale import Telltale
 from tiered import FilesCacheClient, InprocCacheClient, StorageError, TieredInclusiveClient, cached
 from tiered.clients.files.values import Values
 from tiered.errors import UnserializableValue, ValueTooLarge
@@ -137,20 +138,6 @@ def test_an_unsigned_pickle_is_not_read_by_who_reads_json(path: Path) -> None:
     client = make(path, serializer="json", checksum_key=SECRET)
     assert client.get("k", None) is None
     assert client.stats.corrupt == 1
-
-
-class Telltale:
-    """Leaves a file where it is unpickled; with an array, from a region."""
-
-    def __init__(self, mark: Path, *more: Any) -> None:
-        self._arguments = (str(mark), *more)
-
-    def __reduce__(self) -> Any:
-        return _leave, self._arguments
-
-
-def _leave(mark: str, *_: Any) -> None:
-    Path(mark).touch()
 
 
 @pytest.mark.parametrize("large", [False, True])

@@ -15,6 +15,7 @@ import numpy
 import pytest
 
 from tests.conftest import SECRET
+from tests.telltale import Telltale
 from tiered import FilesCacheClient
 from tiered.cli.arguments import period
 from tiered.cli.files.phrasing import duration, size_text
@@ -350,20 +351,6 @@ def test_bytes_are_written_as_they_are(
     assert capfdbinary.readouterr() == (b"", b"tiered files get: --raw: a int has no bytes\n")
 
 
-class Telltale:
-    """Leaves a file where it is unpickled."""
-
-    def __init__(self, mark: Path, *more: Any) -> None:
-        self._arguments = (str(mark), *more)
-
-    def __reduce__(self) -> Any:
-        return _leave, self._arguments
-
-
-def _leave(mark: str, *_: Any) -> None:
-    Path(mark).touch()
-
-
 @pytest.mark.parametrize("large", [False, True])
 @pytest.mark.parametrize("why", ["others write", "of another user"])
 def test_what_others_may_have_written_is_not_unpickled(
@@ -389,6 +376,43 @@ def test_what_others_may_have_written_is_not_unpickled(
     path.chmod(0o700)
     assert said("get", path, "k")[0] == 0
     assert mark.exists()
+
+
+@pytest.mark.parametrize("command", ["verify", "purge"])
+def test_root_does_not_write_where_another_user_does(
+    said: Said,
+    path: Path,
+    filled: FilesCacheClient,
+    monkeypatch: pytest.MonkeyPatch,
+    command: str,
+) -> None:
+    """What root makes there could not be opened by whose cache it is."""
+    filled.close()
+    if os.geteuid() == 0:
+        os.chown(path, 4711, -1)
+    owner, before = path.stat().st_uid, everything(path)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    status, out, err = said(command, path)
+    assert (status, out) == (2, "")
+    assert f"belongs to user {owner}, and this is run by root" in err
+    assert f"sudo -u '#{owner}'" in err
+    assert everything(path) == before
+    assert said("usage", path)[0] == 0  # that only looks
+    monkeypatch.setattr(os, "geteuid", lambda: owner)
+    assert said(command, path)[0] == 0
+
+
+@pytest.mark.parametrize("command", ["usage", "ls", "verify", "purge"])
+def test_where_others_can_write_nothing_is_unpickled(
+    said: Said, path: Path, tmp_path: Path, command: str
+) -> None:
+    mark = tmp_path / "executed"
+    with FilesCacheClient(SIZE, path) as client:
+        client.put("small", Telltale(mark), 100)
+        client.put("large", Telltale(mark, numpy.ones(10_000)), 100)
+    path.chmod(0o777)
+    assert said(command, path)[0] == 0
+    assert not mark.exists()
 
 
 @pytest.mark.parametrize("mode", [0o700, 0o777])

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -15,6 +16,7 @@ from tiered.clients.files.packs.index import (
     DamagedIndex,
     Index,
     Spot,
+    ends_of,
     index_size,
     lengths_of,
     packs_of,
@@ -69,6 +71,8 @@ def found(index: Index, tag: int) -> int:
 def test_a_spot_is_one_number(spot: Spot) -> None:
     assert spot_of(spot.packed) == spot
     assert 0 < spot.packed < 2**64
+    spots = np.array([spot.packed], np.uint64)
+    assert ends_of(spots).tolist() == [spot.start + spot.length]
 
 
 def test_spots_are_taken_apart_by_the_thousand(directory: int) -> None:

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,6 +20,7 @@ from tiered.clients.files.packs.check import check
 from tiered.clients.files.packs.cleaning import evict, tidy
 from tiered.clients.files.packs.lanes import Cell, Lanes, Shape
 from tiered.clients.files.packs.records import Record, pack_record, record_size, unpack_record
+from tiered.clients.files.packs.store import Packs
 from tiered.clients.files.tree import Tree
 from tiered.testing import ManualClock
 
@@ -253,6 +255,43 @@ def test_an_index_that_is_lost_is_lost_to_all(tree: Tree, tmp_path: Path, wrong:
         assert tree.lanes.used == on_disk(tmp_path / "c")
 
 
+def test_a_change_is_not_over_when_a_part_of_it_is(
+    tree: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who is killed after the part is one who is killed in the change."""
+    put(tree, in_lane(4, 1), b"v")
+    (tmp_path / "c" / "packs" / index_name(4, tree.lanes.get(4, Cell.INDEX))).unlink()
+    other, seen = opened(tmp_path / "c"), list[int]()
+    real = Packs.clear
+
+    def cleared(self: Packs, lane: int) -> int:
+        count = real(self, lane)
+        seen.append(self.lanes.get(lane, Cell.BUSY))
+        return count
+
+    monkeypatch.setattr(Packs, "clear", cleared)
+    with other.locks.lane(4):
+        other.packs.keep(4, 1, np.zeros(0, np.intp))
+    assert seen == [1]
+    assert other.lanes.get(4, Cell.BUSY) == 0
+
+
+def test_a_change_that_failed_is_put_right_by_the_next(
+    tree: Tree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(tree, in_lane(4, 1), b"v")
+    with monkeypatch.context() as patch, tree.locks.lane(4):
+        patch.setattr(tree.packs, "_lose", fail_with(errno.EIO))
+        tree.lanes.set(4, Cell.ACTIVE, 0)
+        tree.lanes.add(4, Cell.BYTES, 1000)
+        with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+            tree.packs.keep(4, tree.lanes.packs(4)[0], np.zeros(0, np.intp))
+    assert tree.lanes.get(4, Cell.BUSY) == 1
+    remove(tree, in_lane(4, 1))
+    assert tree.lanes.get(4, Cell.BUSY) == 0
+    assert tree.lanes.get(4, Cell.BYTES) == tree.packs.measured(4)
+
+
 @pytest.mark.parametrize("wrong", ["removed", "strange"])
 def test_a_check_finds_a_lost_index(tree: Tree, tmp_path: Path, wrong: str) -> None:
     put(tree, in_lane(4, 1), b"old")
@@ -263,7 +302,10 @@ def test_a_check_finds_a_lost_index(tree: Tree, tmp_path: Path, wrong: str) -> N
     if wrong == "strange":
         file.write_bytes(b"x" * len(data))
         tree = opened(tmp_path / "c")
-    assert checked(tree, repair=False).unreadable == 1
+    told: list[int] = []
+    with tree.locks.everything():
+        assert check(tree.packs, None, repair=False, done=told.append).unreadable == 1
+    assert told == list(range(1, LANES + 1))
     assert checked(tree).unreadable == 1
     found = checked(tree)
     assert found == (1, on_disk(tmp_path / "c"), 0, 0, 0)

@@ -6,18 +6,28 @@ import argparse
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from tiered.cli import output
+from tiered.cli.files.progress import ProgressBar
 from tiered.cli.keyfile import lines_of
 from tiered.errors import CacheError, StorageError
 
 if TYPE_CHECKING:
     from tiered.clients.files import FilesCacheClient
+    from tiered.clients.files.inspection import Inspection
 
-__all__ = ["add_parser", "add_progress", "add_secret", "checksum_key_of", "client_of"]
+__all__ = [
+    "add_parser",
+    "add_progress",
+    "add_secret",
+    "checksum_key_of",
+    "client_of",
+    "inspected",
+]
 
 _VARIABLE: Final = "TIERED_CHECKSUM_KEY"
 _INTERRUPTED: Final = 130
@@ -90,6 +100,18 @@ def checksum_key_of(options: argparse.Namespace) -> list[str] | None:
     if not os.environ.get(name):
         raise ValueError(f"--checksum-key env:{name}: the variable {name} is not set")
     return [os.environ[name]]
+
+
+@contextmanager
+def inspected(options: argparse.Namespace) -> Iterator[tuple[Inspection, ProgressBar]]:
+    """The directory to be read, and what shows how far that is. Raises as :class:`Inspection`."""
+    from tiered.clients.files.inspection import Inspection
+
+    with (
+        Inspection(options.path) as inspection,
+        ProgressBar("reading", wanted=options.progress) as progress,
+    ):
+        yield inspection, progress
 
 
 def client_of(path: str, checksum_key: list[str] | None = None) -> FilesCacheClient:

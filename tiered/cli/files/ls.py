@@ -9,9 +9,8 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from tiered.cli.arguments import whole
-from tiered.cli.files.common import add_parser, add_progress
+from tiered.cli.files.common import add_parser, add_progress, inspected
 from tiered.cli.files.phrasing import Row, duration
-from tiered.cli.files.progress import ProgressBar
 
 __all__ = ["add_to"]
 
@@ -64,12 +63,7 @@ def add_to(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """List; the exit status."""
-    from tiered.clients.files.inspection import Inspection
-
-    with (
-        Inspection(options.path) as inspection,
-        ProgressBar("reading", wanted=options.progress) as progress,
-    ):
+    with inspected(options) as (inspection, progress):
         now = inspection.now
         rows = [
             row

@@ -11,7 +11,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from tiered.cli.arguments import whole
-from tiered.cli.files.common import add_parser, add_progress
+from tiered.cli.files.common import add_parser, add_progress, inspected
 from tiered.cli.files.phrasing import Row, counted, size_text
 from tiered.cli.files.progress import ProgressBar
 
@@ -102,12 +102,7 @@ def add_to(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Tell; the exit status."""
-    from tiered.clients.files.inspection import Inspection
-
-    with (
-        Inspection(options.path) as inspection,
-        ProgressBar("reading", wanted=options.progress) as progress,
-    ):
+    with inspected(options) as (inspection, progress):
         usage = _taken(inspection, progress, options.largest)
     if options.json:
         print(json.dumps(_data(options.path, usage)))

@@ -6,7 +6,6 @@ import threading
 from collections.abc import Callable
 from typing import Final, TypeVar
 
-from tiered.clients.files.names import SHARDS
 from tiered.clients.files.tree import Tree
 from tiered.concurrency import fork
 from tiered.errors import StorageError
@@ -83,7 +82,7 @@ class Access:
         """What *action* gives; *default* if it fails, unless the client is strict."""
         try:
             tree = self.tree()
-            if not tree.is_current and self.is_lost(tree):
+            if self.is_lost(tree):
                 tree = self.tree()
             return action(tree)
         except (OSError, StorageError) as error:
@@ -102,13 +101,12 @@ class Access:
             tree = None
             try:
                 tree = self.tree()
-                if tree.is_current or not self.is_lost(tree):
+                if not self.is_lost(tree):
                     return action(tree)
             except FileNotFoundError as error:
                 if tree is None:
                     raise self._failure(error) from error
                 # A directory was removed: what is to be changed is in the one made after it.
-                self.is_lost(tree)
             except (OSError, StorageError) as error:
                 raise self._failure(error) from error
         raise self._failure(OSError(f"{self.path!r} is removed again and again"))
@@ -123,10 +121,7 @@ class Access:
             return default
 
     def is_lost(self, tree: Tree) -> bool:
-        """Whether others find another directory by now; parts that were removed are forgotten."""
-        for shard in range(SHARDS):
-            if tree.is_gone(shard):
-                tree.forget_shard(shard)
+        """Whether others find another directory by now: the next use opens that one."""
         if tree.is_current:
             return False
         with self._opening:

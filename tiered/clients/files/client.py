@@ -144,7 +144,7 @@ class FilesCacheClient(CacheClient):
             tree = self._access.opened
             if tree is not None and (fast := tree.packs.fast) is not None:
                 now = self._monotonic()
-                entry = fast.entry(self._name(key), self._opener, tree.base, now)
+                entry = fast.entry(self._name(key), self._opener, tree.counts.base, now)
                 if entry is not None and entry.deadline > now:
                     self.counters.hits += 1
                     return entry.value
@@ -160,7 +160,7 @@ class FilesCacheClient(CacheClient):
         name = self._name(key)
         tree = self._access.opened
         if tree is not None and (fast := tree.packs.fast) is not None:
-            entry = fast.entry(name, self._opener, tree.base, self._monotonic())
+            entry = fast.entry(name, self._opener, tree.counts.base, self._monotonic())
             if entry is not None:
                 return entry
         return self._access.read(lambda tree: self._values.find(tree, name), None)

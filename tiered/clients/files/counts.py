@@ -35,7 +35,7 @@ import numpy.typing as npt
 
 from tiered.clients.files.locks import Locks
 from tiered.clients.files.names import COUNTS
-from tiered.clients.files.sharing import share
+from tiered.clients.files.sharing import replace_file
 from tiered.clients.files.times import run_of
 from tiered.typing import Clock
 
@@ -344,20 +344,5 @@ def _is_sound(descriptor: int) -> bool:
 
 
 def _made(root: int, stamps: int, mode: int) -> int:
-    name = f"{COUNTS}.new"  # under the lock of setting up: there is one at a time
-    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    try:
-        os.unlink(name, dir_fd=root)
-    except FileNotFoundError:
-        pass
-    descriptor = os.open(name, flags, mode, dir_fd=root)
-    try:
-        share(descriptor, mode)
-        # All of it now: on a full disk, a hole that is written to in memory ends the process.
-        os.posix_fallocate(descriptor, 0, _length(stamps))
-        os.pwrite(descriptor, struct.pack("qq", _MAGIC, stamps), 0)
-        os.rename(name, COUNTS, src_dir_fd=root, dst_dir_fd=root)
-    except BaseException:
-        os.close(descriptor)
-        raise
-    return descriptor
+    head = struct.pack("qq", _MAGIC, stamps)
+    return replace_file(root, COUNTS, mode, _length(stamps), head)

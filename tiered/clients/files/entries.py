@@ -16,14 +16,13 @@ from typing import Final
 from tiered.clients.files.layout import allocated
 from tiered.clients.files.names import Place, new_name
 from tiered.clients.files.packs.lanes import Cell
-from tiered.clients.files.sharing import share
+from tiered.clients.files.sharing import make_file
 from tiered.clients.files.tree import Tree
 
-__all__ = ["discard", "discard_if", "occupied", "open_to_read", "opened", "write"]
+__all__ = ["discard", "discard_if", "is_apart", "occupied", "open_to_read", "opened", "write"]
 
 _READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _CHANGE: Final = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
-_WRITE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _MOST_PIECES: Final = 512
 _numbers: Final = itertools.count()
 
@@ -86,12 +85,11 @@ def write(
                     raise FileNotFoundError("the directory was made anew")
                 if not allows():
                     return False
-                # Never in two places, or the older would be there when the newer goes.
-                tree.packs.remove(place)
-                before = occupied(shard, place.file)
-                if not before:
-                    tree.lanes.add(lane, Cell.FILES, 1)  # first, so that it is never too few
-                os.rename(name, place.file, src_dir_fd=shard, dst_dir_fd=shard)
+                with tree.packs.leaving(place):
+                    before = occupied(shard, place.file)
+                    if not before:
+                        tree.lanes.add(lane, Cell.FILES, 1)  # first, so that it is never too few
+                    os.rename(name, place.file, src_dir_fd=shard, dst_dir_fd=shard)
                 # Under the lock still: who has all locks finds the files as they are counted.
                 name, pending = "", False
                 counts.end(size, size - before, now)
@@ -104,6 +102,17 @@ def write(
     counts.touch(place.stamp)
     if sync:
         os.fsync(shard)
+    return True
+
+
+def is_apart(tree: Tree, place: Place) -> bool:
+    """Whether the value has a file. The key's lock is held."""
+    if not tree.lanes.get(tree.lanes.of(place), Cell.FILES):
+        return False
+    try:
+        os.stat(place.file, dir_fd=tree.shard(place.shard), follow_symlinks=False)
+    except FileNotFoundError:
+        return False
     return True
 
 
@@ -145,9 +154,8 @@ def discard_if(tree: Tree, place: Place, now: float, allows: Callable[[int], boo
 def _write_file(
     shard: int, name: str, parts: Sequence[bytes | memoryview], mode: int, sync: bool
 ) -> None:
-    descriptor = os.open(name, _WRITE, mode, dir_fd=shard)
+    descriptor = make_file(shard, name, mode)
     try:
-        share(descriptor, mode)
         pending = [memoryview(part).cast("B") for part in parts if len(part)]
         while pending:
             written = os.writev(descriptor, pending[:_MOST_PIECES])

@@ -32,7 +32,6 @@ from tiered.clients.files.buffers import (
     pickled_part,
     region_start,
 )
-from tiered.codec.pages import Manifest
 from tiered.codec.sign import Signer
 from tiered.codec.values import Header, ValueCodec
 from tiered.errors import CorruptValue, ValueTooLarge
@@ -179,16 +178,16 @@ class Layout:
         Raises:
             CorruptValue: the file is not one that was written under this name.
         """
-        value, created, expires = self._open(name, self._sealed(name, descriptor))
-        if type(value) is Sheet:
+        sealed = self._sealed(name, descriptor)
+        value, created, expires = self._open(name, sealed)
+        if _holds_sheet(sealed):
             value = joined(value, *self._region(value, name, descriptor))
         return value, created, expires
 
     def opened(self, name: bytes, envelope: bytes) -> tuple[Any, float, float]:
         """The same, from the envelope of a value in a pack, which has no region beside it."""
         opened = self._open(name, envelope)
-        if type(opened[0]) is Sheet:
-            raise CorruptValue("a value in a pack has no region")
+        _refuse_sheet(envelope)
         return opened
 
     def _open(self, name: bytes, envelope: bytes) -> tuple[Any, float, float]:
@@ -196,8 +195,7 @@ class Layout:
         if opened is None:
             value, header = self._codec.decode(name, envelope)
             opened = value, header.created, header.expires
-        if type(opened[0]) is Manifest:
-            raise CorruptValue("a value in files is not in pages")
+        _refuse_manifest(envelope)
         return opened
 
     def header_in(self, name: bytes, envelope: bytes) -> Header:
@@ -216,10 +214,17 @@ class Layout:
         """Verify all of an open file. Raises as :meth:`read`."""
         sealed = self._sealed(name, descriptor)
         self._codec.header(name, sealed)
-        if sealed[_SERIALIZER_AT] == SheetSerializer.number:
+        _refuse_manifest(sealed)
+        if _holds_sheet(sealed):
             # Not by the codec, which may have to refuse what the region holds.
             sheet = _SHEETS.loads(sealed[ValueCodec.OVERHEAD :])
             self._region(sheet, name, descriptor)
+
+    def check_packed(self, name: bytes, envelope: bytes) -> None:
+        """Verify the envelope of a value in a pack. Raises as :meth:`read`."""
+        self._codec.header(name, envelope)
+        _refuse_manifest(envelope)
+        _refuse_sheet(envelope)
 
     def redate(self, name: bytes, descriptor: int, expires: float) -> None:
         """Give the value another expiry, in place. Raises as :meth:`read`, and ``OSError``."""
@@ -270,6 +275,21 @@ class Layout:
                 except KeyError:  # another thread was faster
                     break
         return head, region
+
+
+def _holds_sheet(envelope: bytes) -> bool:
+    """Whether a verified envelope does; not by what is in it, which may be anybody's pickle."""
+    return envelope[_SERIALIZER_AT] == SheetSerializer.number
+
+
+def _refuse_sheet(envelope: bytes) -> None:
+    if _holds_sheet(envelope):
+        raise CorruptValue("a value in a pack has no region")
+
+
+def _refuse_manifest(envelope: bytes) -> None:
+    if ValueCodec.is_manifest(envelope):
+        raise CorruptValue("a value in files is not in pages")
 
 
 def _end_of_envelope(name: bytes) -> int:

@@ -1,10 +1,14 @@
-"""Who may use what is made in a directory: who may use the directory."""
+"""Files that are made in a directory, for all who may use the directory."""
 
 from __future__ import annotations
 
 import os
+from contextlib import suppress
+from typing import Final
 
-__all__ = ["share"]
+__all__ = ["make_file", "replace_file", "share"]
+
+_NEW: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 
 
 def share(descriptor: int, mode: int) -> None:
@@ -14,3 +18,42 @@ def share(descriptor: int, mode: int) -> None:
     """
     if mode & 0o077:
         os.fchmod(descriptor, mode)
+
+
+def make_file(directory: int, name: str, mode: int, size: int = 0, head: bytes = b"") -> int:
+    """A new file of *size* bytes that begins with *head*, the rest of it 0; open.
+
+    Raises:
+        FileExistsError: there is something of this name.
+        OSError: no room, no right; then no file is left.
+    """
+    descriptor = os.open(name, _NEW, mode, dir_fd=directory)
+    try:
+        share(descriptor, mode)
+        if size:
+            # All of it now: on a full disk, a hole that is written to in memory ends the process.
+            os.posix_fallocate(descriptor, 0, size)
+            os.pwrite(descriptor, head, 0)
+    except BaseException:
+        os.close(descriptor)
+        with suppress(OSError):
+            os.unlink(name, dir_fd=directory)
+        raise
+    return descriptor
+
+
+def replace_file(directory: int, name: str, mode: int, size: int, head: bytes) -> int:
+    """The same, in place of what has this name; others find the one or the other, whole.
+
+    For one at a time: the caller has a lock. Raises ``OSError``.
+    """
+    new = f"{name}.new"
+    with suppress(FileNotFoundError):
+        os.unlink(new, dir_fd=directory)  # of somebody who was killed
+    descriptor = make_file(directory, new, mode, size, head)
+    try:
+        os.rename(new, name, src_dir_fd=directory, dst_dir_fd=directory)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor

@@ -13,7 +13,7 @@ from tiered.clients.files.locks import Locks
 from tiered.clients.files.names import LANES_FILE, LOCKS, PACKS, SHARDS, pack_of, shard_name
 from tiered.clients.files.packs.lanes import Lanes
 from tiered.clients.files.packs.store import Packs
-from tiered.clients.files.sharing import share
+from tiered.clients.files.sharing import make_file, share
 from tiered.clock import SYSTEM_CLOCK
 from tiered.errors import StorageError
 from tiered.typing import Clock
@@ -21,6 +21,7 @@ from tiered.typing import Clock
 __all__ = ["Tree"]
 
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_LOCK_FILE: Final = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
 _ATTEMPTS: Final = 5
 
@@ -45,7 +46,6 @@ class Tree:
         mode: who may open files that are made, as others may open the directory.
         locks, counts, lanes: of the directory.
         packs: small values.
-        base: see :class:`Counts`.
 
     Raises:
         OSError: it cannot be opened.
@@ -80,14 +80,12 @@ class Tree:
                 f"without a checksum_key: let it be yours, with mode 0700, or give a checksum_key"
             )
         self.mode = stat.S_IMODE(status.st_mode) & 0o666
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
         try:
-            self._lock_file = self._kept(_lock_file(root, flags, self.mode))
+            self._lock_file = self._kept(_lock_file(root, self.mode))
             self.locks = Locks(self._lock_file)
             with self.locks.setup():
                 self.counts = Counts(root, self.locks, size, self.mode, clock)
                 self._kept(self.counts.descriptor)
-                self.base = self.counts.base
                 self._open_packs(size)
         except FileNotFoundError:
             return False
@@ -129,13 +127,14 @@ class Tree:
         changed = os.fstat(self.root).st_mtime_ns
         if changed == self._unchanged:
             return True
+        grown_old = changed < SYSTEM_CLOCK.wall() * 1e9 - _GRAIN
         kept = self._lock_file, self.counts.descriptor, self.lanes.descriptor, self._packs
         if any(os.fstat(descriptor).st_nlink == 0 for descriptor in kept):
             return False
         for number in range(SHARDS):
             if self.is_gone(number):
                 self.forget_shard(number)
-        if changed < SYSTEM_CLOCK.wall() * 1e9 - _GRAIN:
+        if grown_old:  # what is removed from now on gives it another time
             self._unchanged = changed
         return True
 
@@ -192,13 +191,11 @@ class Tree:
         return self.mode | (self.mode & 0o444) >> 2
 
 
-def _lock_file(root: int, flags: int, mode: int) -> int:
+def _lock_file(root: int, mode: int) -> int:
     try:
-        descriptor = os.open(LOCKS, flags | os.O_EXCL, mode, dir_fd=root)
+        return make_file(root, LOCKS, mode)
     except FileExistsError:
-        return os.open(LOCKS, flags, mode, dir_fd=root)
-    share(descriptor, mode)
-    return descriptor
+        return os.open(LOCKS, _LOCK_FILE, dir_fd=root)
 
 
 def _unlink(name: str, directory: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 from tiered.clients.files import claims, entries
 from tiered.clients.files.access import Access
@@ -24,6 +24,8 @@ from tiered.errors import CorruptValue
 from tiered.typing import Clock
 
 __all__ = ["Item", "Values"]
+
+T = TypeVar("T")
 
 _SIGNATURE: Final = Signer.SIZE
 
@@ -45,6 +47,11 @@ class Held(NamedTuple):
 
     spot: Spot
     record: Record
+
+
+def _version_of(held: Held) -> Version:
+    spot, record = held
+    return Version(-1, spot.pack, spot.start, spot.length, record.envelope[:_SIGNATURE])
 
 
 class Values:
@@ -80,18 +87,17 @@ class Values:
         """What is held for the key with the canonical *name*."""
         place = Place.of(name)
         try:
-            read = self._read(tree, name, place)
-        except CorruptValue:
-            # Perhaps it was given another deadline in this very moment: that is in one step for
-            # those who have the lock.
-            try:
-                with tree.locks.key(place):
-                    read = self._read(tree, name, place)
-            except CorruptValue as error:
-                self._unreadable(error)
-                return None
+            read = self._looked_for(
+                tree,
+                name,
+                place,
+                lambda held: self._layout.opened(name, held.record.envelope),
+                lambda descriptor: self._layout.read(name, descriptor),
+            )
+        except CorruptValue as error:
+            self._unreadable(error)
+            return None
         if read is None:
-            self._look_again(tree, place)
             return None
         value, created, expires = read
         base = tree.counts.base
@@ -100,29 +106,61 @@ class Values:
             return None
         return Entry(value, expires - base)
 
-    def _look_again(self, tree: Tree, place: Place) -> None:
-        """Have the next read look for directories that were removed, if that is why."""
-        if tree.is_gone(place.shard) or not tree.is_current:
-            self._access.is_lost(tree)
+    def _looked_for(
+        self,
+        tree: Tree,
+        name: bytes,
+        place: Place,
+        packed: Callable[[Held], T],
+        apart: Callable[[int], T],
+    ) -> T | None:
+        """What one of the two gives for a value in a pack, or in an open file; ``None`` if there
+        is none. Raises ``CorruptValue``."""
+        try:
+            return self._look(tree, name, place, packed, apart)
+        except CorruptValue:
+            # Perhaps it was given another deadline in this very moment, or goes from one place
+            # to the other: that is in one step for those who have the lock.
+            with tree.locks.key(place):
+                return self._look(tree, name, place, packed, apart, locked=True)
 
-    def _read(self, tree: Tree, name: bytes, place: Place) -> tuple[Any, float, float] | None:
+    def _look(
+        self,
+        tree: Tree,
+        name: bytes,
+        place: Place,
+        packed: Callable[[Held], T],
+        apart: Callable[[int], T],
+        *,
+        locked: bool = False,
+    ) -> T | None:
+        lanes, lane = tree.lanes, tree.lanes.of(place)
+        files = lanes.get(lane, Cell.FILES)
         held = self._packed(tree, name, place)
         if held is not None:
-            return self._layout.opened(name, held.record.envelope)
-        if not tree.lanes.get(tree.lanes.of(place), Cell.FILES):
+            return packed(held)
+        # If it has gone to a file, that is there, or it is on its way still.
+        self._require_rest(tree, lane, locked)
+        if not (files or lanes.get(lane, Cell.FILES)):
             return None
         try:
             descriptor = entries.open_to_read(tree, place)
         except FileNotFoundError:
-            # It may have become a small value in between.
+            # If it has gone to a pack, likewise.
+            self._require_rest(tree, lane, locked)
             held = self._packed(tree, name, place)
-            return None if held is None else self._layout.opened(name, held.record.envelope)
+            return None if held is None else packed(held)
         try:
-            read = self._layout.read(name, descriptor)
+            found = apart(descriptor)
         finally:
             os.close(descriptor)
         tree.counts.touch(place.stamp)
-        return read
+        return found
+
+    @staticmethod
+    def _require_rest(tree: Tree, lane: int, locked: bool) -> None:
+        if not locked and tree.packs.is_moving(lane):
+            raise CorruptValue("a value goes from one place to the other")
 
     @staticmethod
     def _packed(tree: Tree, name: bytes, place: Place) -> Held | None:
@@ -150,16 +188,10 @@ class Values:
         """The version of what is held, unverified; ``None`` if nothing is."""
         place = Place.of(name)
         try:
-            held = self._packed(tree, name, place)
-            if held is not None:
-                spot, record = held
-                return Version(-1, spot.pack, spot.start, spot.length, record.envelope[:_SIGNATURE])
-            with entries.opened(tree, place) as descriptor:
-                return version(name, descriptor)
+            return self._looked_for(
+                tree, name, place, _version_of, lambda descriptor: version(name, descriptor)
+            )
         except CorruptValue:
-            return None
-        except FileNotFoundError:
-            self._look_again(tree, place)
             return None
 
     def present(self, tree: Tree, name: bytes, place: Place) -> Entry | None:
@@ -216,7 +248,7 @@ class Values:
     def is_sound_record(self, record: Record) -> bool:
         """The same, of a value in a pack."""
         try:
-            self._layout.header_in(*record)
+            self._layout.check_packed(*record)
         except CorruptValue:
             return False
         return True
@@ -245,19 +277,18 @@ class Values:
                 sync=self._sync,
             )
 
-        def allows_here() -> bool:
-            if not allows(place):
-                return False
-            # Never in two places, or the older would be there when the newer goes.
-            entries.discard(tree, place, now)
-            return True
+        def apart() -> Callable[[], object] | None:
+            here = entries.is_apart(tree, place)
+            return partial(entries.discard, tree, place, now) if here else None
 
         def room_here() -> bool:
             tidy(tree.packs, tree.locks)
             return room()
 
         record = pack_record(name, sealed.envelope)
-        return tree.packs.write(place, record, room=room_here, allows=allows_here, now=now)
+        return tree.packs.write(
+            place, record, room=room_here, allows=partial(allows, place), apart=apart, now=now
+        )
 
     def remove(self, tree: Tree, name: bytes) -> bool:
         """Remove what is held, and end a claim; whether anything was held."""

@@ -49,20 +49,19 @@ def check(
     values = size = measured = unreadable = left = 0
     for lane in range(LANES):
         left += len(packs.strays(lane, names))
-        if packs.is_lost(lane):
-            unreadable += 1
-            if not repair:
-                continue
+        lost = packs.is_lost(lane)
+        unreadable += lost
+        if lost and repair:
             packs.clear(lane)
-        measured += packs.measured(lane)
-        bad = [] if is_sound is None else _unsound(packs, lane, is_sound)
-        unreadable += len(bad)
-        if repair:
-            packs.forget(lane, bad)
-            size += packs.settle(lane)
-            values += packs.count(lane)
-        else:
-            size += packs.measured(lane)
+        if repair or not lost:
+            taken = packs.measured(lane)
+            measured += taken
+            bad = [] if is_sound is None else _unsound(packs, lane, is_sound)
+            unreadable += len(bad)
+            if repair:
+                packs.forget(lane, bad)
+                taken, bad = packs.settle(lane), []
+            size += taken
             values += packs.count(lane) - len(bad)
         if done is not None:
             done(lane + 1)

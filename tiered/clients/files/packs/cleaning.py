@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from tiered.clients.files.locks import Locks
 from tiered.clients.files.names import LANES
-from tiered.clients.files.packs.index import Index, lengths_of
+from tiered.clients.files.packs.index import lengths_of
 from tiered.clients.files.packs.store import Packs
 
 __all__ = ["evict", "tidy"]
@@ -25,6 +25,8 @@ _MOSTLY: Final = 0.5
 
 _SAMPLE: Final = 1024
 """Values that say what is late."""
+
+_NONE: Final[npt.NDArray[np.intp]] = np.zeros(0, np.intp)
 
 
 def evict(packs: Packs, locks: Locks) -> int | None:
@@ -39,10 +41,9 @@ def evict(packs: Packs, locks: Locks) -> int | None:
         return 0
     for lane in random.sample(range(LANES), LANES):
         with locks.lane(lane):
-            oldest, index = packs.lanes.oldest(lane), packs.index(lane)
+            oldest = packs.lanes.oldest(lane)
             if oldest is not None:
-                late = np.zeros(0, np.intp) if index is None else _late(index, oldest)
-                return packs.keep(lane, oldest, late[: _fitting(index, late, packs.lanes.pack)])
+                return packs.keep(lane, oldest, _late(packs, lane, oldest))
     return None
 
 
@@ -66,30 +67,27 @@ def _evict_active(packs: Packs, locks: Locks) -> int | None:
         with locks.lane(lane):
             pack = packs.close(lane)
             if pack is not None:
-                return packs.keep(lane, pack, np.zeros(0, np.intp))
+                return packs.keep(lane, pack, _NONE)
     return None
 
 
 def _tidied(packs: Packs, locks: Locks, lane: int, pack: int) -> None:
     with locks.lane(lane):
         index = packs.index(lane)
-        packs.keep(lane, pack, np.zeros(0, np.intp) if index is None else index.lying_in(pack))
+        packs.keep(lane, pack, _NONE if index is None else index.lying_in(pack))
 
 
-def _late(index: Index, pack: int) -> npt.NDArray[np.intp]:
-    """The places in a pack that were used later than most in the lane; the latest first."""
-    living, inside = index.living(), index.lying_in(pack)
+def _late(packs: Packs, lane: int, pack: int) -> npt.NDArray[np.intp]:
+    """The places in a pack that were used later than most in the lane, the latest first: as
+    many as take half a pack."""
+    index = packs.index(lane)
+    if index is None or not len(living := index.living()):
+        return _NONE
+    inside = index.lying_in(pack)
     if len(living) > _SAMPLE:
         living = np.array(random.sample(living.tolist(), _SAMPLE), np.intp)
     ticks = index.ticks[inside]
-    late = ticks > np.median(index.ticks[living]) if len(living) else np.zeros(0, np.bool_)
-    order = np.argsort(ticks[late])[::-1]
-    return inside[late][order]
-
-
-def _fitting(index: Index | None, places: npt.NDArray[np.intp], pack: int) -> int:
-    """How many of *places*, from the first one on, take half a pack."""
-    if index is None:
-        return 0
+    late = ticks > np.median(index.ticks[living])
+    places = inside[late][np.argsort(ticks[late])[::-1]]
     sizes = np.cumsum(lengths_of(index.spots[places]))
-    return int(np.searchsorted(sizes, pack // 2, side="right"))
+    return places[: int(np.searchsorted(sizes, packs.lanes.pack // 2, side="right"))]

@@ -12,7 +12,7 @@ from typing import Final
 from tiered.acceleration import core
 from tiered.clients.files.names import pack_name
 from tiered.clients.files.packs.lanes import Lanes
-from tiered.clients.files.sharing import share
+from tiered.clients.files.sharing import make_file
 
 __all__ = ["PACK_BITS", "OpenFile", "PackFiles"]
 
@@ -93,12 +93,7 @@ class PackFiles:
     def make(self, name: str, mode: int) -> None:
         """Make an empty file, in place of one that was left behind. Raises ``OSError``."""
         self.remove(name)
-        flags = _FLAGS | os.O_CREAT | os.O_EXCL
-        descriptor = os.open(name, flags, mode, dir_fd=self._directory)
-        try:
-            share(descriptor, mode)
-        finally:
-            os.close(descriptor)
+        os.close(make_file(self._directory, name, mode))
 
     def size(self, lane: int, pack: int) -> int:
         """Bytes in a pack; 0 if there is none. Raises ``OSError``."""

@@ -32,9 +32,18 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from tiered.clients.files.sharing import share
+from tiered.clients.files.sharing import make_file
 
-__all__ = ["DamagedIndex", "Index", "Spot", "index_size", "lengths_of", "packs_of", "spot_of"]
+__all__ = [
+    "DamagedIndex",
+    "Index",
+    "Spot",
+    "ends_of",
+    "index_size",
+    "lengths_of",
+    "packs_of",
+    "spot_of",
+]
 
 _MAGIC: Final = int.from_bytes(b"tieredI1", "little")
 _HEAD: Final = 8
@@ -114,18 +123,8 @@ class Index:
     @staticmethod
     def make(directory: int, name: str, mode: int, *, places: int = _FEWEST) -> int:
         """A new file that is an empty index, open. Raises ``OSError``."""
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        descriptor = os.open(name, flags, mode, dir_fd=directory)
-        try:
-            share(descriptor, mode)
-            # All of it now: on a full disk, a hole that is written to in memory ends the process.
-            os.posix_fallocate(descriptor, 0, index_size(places))
-            os.pwrite(descriptor, struct.pack("QQQ", _MAGIC, places, 0), 0)
-        except BaseException:
-            os.close(descriptor)
-            os.unlink(name, dir_fd=directory)
-            raise
-        return descriptor
+        head = struct.pack("QQQ", _MAGIC, places, 0)
+        return make_file(directory, name, mode, index_size(places), head)
 
     @property
     def is_full(self) -> bool:
@@ -229,6 +228,12 @@ def packs_of(spots: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
 def lengths_of(spots: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
     """The bytes that lie at *spots*."""
     return (spots & np.uint64((1 << _LENGTH_BITS) - 1)).astype(np.int64) * _UNIT
+
+
+def ends_of(spots: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
+    """Where in their packs the bytes that lie at *spots* end."""
+    starts = spots >> np.uint64(_LENGTH_BITS) & np.uint64((1 << _START_BITS) - 1)
+    return starts.astype(np.int64) * _UNIT + lengths_of(spots)
 
 
 def index_size(places: int = _FEWEST) -> int:

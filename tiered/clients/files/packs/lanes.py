@@ -27,7 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tiered.clients.files.names import LANE_BITS, LANES, LANES_FILE, Place, shard_name
-from tiered.clients.files.sharing import share
+from tiered.clients.files.sharing import replace_file
 
 __all__ = ["PACKED_UP_TO", "Cell", "Lanes", "SeenLanes", "Shape"]
 
@@ -60,7 +60,7 @@ class Cell:
         BYTES: of all its packs, and of its index.
         FILES: values of its keys that have files of their own; never too few.
         CLAIMS: claims on its keys; never too few.
-        BUSY: whether somebody is changing something, or was killed at it.
+        BUSY: not 0 if somebody is changing something, or was killed at it; see ``packs.stock``.
         NEXT: the number that the next pack, or index, gets.
     """
 
@@ -337,25 +337,10 @@ def _is_sound(descriptor: int) -> bool:
 
 
 def _made(root: int, shape: Shape, mode: int) -> int:
-    name = f"{LANES_FILE}.new"  # under the lock of setting up: there is one at a time
-    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    try:
-        os.unlink(name, dir_fd=root)
-    except FileNotFoundError:
-        pass
-    descriptor = os.open(name, flags, mode, dir_fd=root)
-    try:
-        share(descriptor, mode)
-        # All of it now: on a full disk, a hole that is written to in memory ends the process.
-        os.posix_fallocate(descriptor, 0, _length(shape.slots))
-        os.pwrite(descriptor, struct.pack("qqq", _MAGIC, shape.pack, shape.slots), 0)
-        if _has_shards(root):
-            # There may be any number, and it must not get to 0 before a scan finds out.
-            row = [0] * _CELLS
-            row[Cell.FILES] = row[Cell.CLAIMS] = _MANY
-            os.pwrite(descriptor, struct.pack(f"{_CELLS}q", *row) * LANES, _PAGE)
-        os.rename(name, LANES_FILE, src_dir_fd=root, dst_dir_fd=root)
-    except BaseException:
-        os.close(descriptor)
-        raise
-    return descriptor
+    head = struct.pack("qqq", _MAGIC, shape.pack, shape.slots)
+    if _has_shards(root):
+        # There may be any number, and it must not get to 0 before a scan finds out.
+        row = [0] * _CELLS
+        row[Cell.FILES] = row[Cell.CLAIMS] = _MANY
+        head = head.ljust(_PAGE, b"\0") + struct.pack(f"{_CELLS}q", *row) * LANES
+    return replace_file(root, LANES_FILE, mode, _length(shape.slots), head)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 import numpy as np
@@ -18,6 +19,7 @@ from tiered.clients.files.packs.index import (
     DamagedIndex,
     Index,
     Spot,
+    ends_of,
     index_size,
     lengths_of,
     packs_of,
@@ -27,6 +29,7 @@ from tiered.clients.files.packs.lanes import Cell, Lanes
 
 __all__ = ["Stock"]
 
+_CHANGING, _MOVING = 1, 2
 _ATTEMPTS: Final = 4
 _FULL: Final = frozenset((errno.ENOSPC, errno.EDQUOT))
 _PASSING: Final = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR))
@@ -60,6 +63,7 @@ class Stock:
         self._directory = directory
         self._mode = mode
         self._indexes: list[Index | None] = [None] * LANES
+        self._changing = set[int]()
 
     # -- What there is -----------------------------------------------------------
 
@@ -112,6 +116,10 @@ class Stock:
                 strays.append(name)
         return strays
 
+    def is_moving(self, lane: int) -> bool:
+        """Whether a value may be in neither of its places just now: see :meth:`moving`."""
+        return self.lanes.get(lane, Cell.BUSY) == _MOVING
+
     def look_again(self) -> None:
         """Take files for what they are now, as a process does that comes just now."""
         self._indexes[:] = [None] * LANES
@@ -119,49 +127,80 @@ class Stock:
 
     # -- Changes, with the lane's lock held --------------------------------------
 
+    @contextmanager
+    def changing(self, lane: int, *, settles: bool = True) -> Iterator[None]:
+        """In here a lane is not as it should be; a change in another one is a part of that.
+
+        Who is killed, or fails, in here leaves it to others to put right. *settles*: put right
+        what somebody else has left, first.
+        """
+        if lane in self._changing:
+            yield
+            return
+        lanes = self.lanes
+        left = lanes.get(lane, Cell.BUSY) or not lanes.is_sound(lane)
+        self._changing.add(lane)
+        try:
+            lanes.set(lane, Cell.BUSY, _CHANGING)
+            if left and settles:
+                self._settle(lane)
+            yield
+            lanes.set(lane, Cell.BUSY, 0)
+        finally:
+            self._changing.discard(lane)
+
+    @contextmanager
+    def moving(self, lane: int) -> Iterator[None]:
+        """A change in which a value goes from its pack to a file of its own, or back.
+
+        It must never be in both, or the older would be there when the newer goes. So it is in
+        neither for a moment, and readers are told that it is.
+        """
+        with self.changing(lane):
+            self.lanes.set(lane, Cell.BUSY, _MOVING)
+            yield
+
     def keep(self, lane: int, pack: int, places: npt.NDArray[np.intp]) -> int:
         """Remove a full pack, but for the values of *places* in the index; how many are gone.
 
         Those are moved. *places* may be all of them, or have some that lie elsewhere by now.
         """
-        self._begin(lane)
-        index, lanes = self.index(lane), self.lanes
-        lost = 0
-        if lanes.has(lane, pack) and lanes.get(lane, Cell.ACTIVE) != pack:
+        with self.changing(lane):
+            index, lanes = self.index(lane), self.lanes
+            if not lanes.has(lane, pack) or lanes.get(lane, Cell.ACTIVE) == pack:
+                return 0
+            lost = 0
             if index is not None:
                 inside = index.lying_in(pack)
                 lost = len(inside) - self._moved(lane, index, pack, np.intersect1d(inside, places))
             self._lose(lane, pack)
-        self._end(lane)
-        return lost
+            return lost
 
     def close(self, lane: int) -> int | None:
         """Append no more to the pack that was appended to; its number, ``None`` if none was."""
-        self._begin(lane)
-        pack = self.lanes.get(lane, Cell.ACTIVE)
-        self.lanes.set(lane, Cell.ACTIVE, 0)
-        self._end(lane)
+        with self.changing(lane):
+            pack = self.lanes.get(lane, Cell.ACTIVE)
+            self.lanes.set(lane, Cell.ACTIVE, 0)
         return pack or None
 
     def clear(self, lane: int) -> int:
         """Forget everything in a lane; how many values there were."""
-        self.lanes.set(lane, Cell.BUSY, 1)
-        number = self.lanes.get(lane, Cell.INDEX)
-        try:
-            count = self.count(lane)
-        except DamagedIndex:
-            count = 0
-        # First what readers look at.
-        self.lanes.set(lane, Cell.INDEX, 0)
-        self._indexes[lane] = None
-        self.lanes.set(lane, Cell.ACTIVE, 0)
-        for pack in self.lanes.packs(lane):
-            self._drop(lane, pack)
-        if number:
-            self.files.remove(index_name(lane, number))
-        self.lanes.set(lane, Cell.TAIL, 0)
-        self.lanes.set(lane, Cell.BYTES, 0)
-        self._end(lane)
+        with self.changing(lane):
+            number = self.lanes.get(lane, Cell.INDEX)
+            try:
+                count = self.count(lane)
+            except DamagedIndex:
+                count = 0
+            # First what readers look at.
+            self.lanes.set(lane, Cell.INDEX, 0)
+            self._indexes[lane] = None
+            self.lanes.set(lane, Cell.ACTIVE, 0)
+            for pack in self.lanes.packs(lane):
+                self._drop(lane, pack)
+            if number:
+                self.files.remove(index_name(lane, number))
+            self.lanes.set(lane, Cell.TAIL, 0)
+            self.lanes.set(lane, Cell.BYTES, 0)
         return count
 
     def forget(self, lane: int, spots: list[int]) -> int:
@@ -169,17 +208,21 @@ class Stock:
         index = self._index(lane)
         if index is None or not spots:
             return 0
-        self._begin(lane)
-        places = np.flatnonzero(np.isin(index.spots, np.array(spots, np.uint64)))
-        gone = index.spots[places].tolist()
-        index.spots[places] = 0
-        for packed in gone:
-            self._died(lane, packed)
-        self._end(lane)
+        with self.changing(lane):
+            places = np.flatnonzero(np.isin(index.spots, np.array(spots, np.uint64)))
+            gone = index.spots[places].tolist()
+            index.spots[places] = 0
+            for packed in gone:
+                self._died(lane, packed)
         return len(gone)
 
     def settle(self, lane: int) -> int:
         """Put right what is known of a lane, whose lock is held; bytes that it takes."""
+        with self.changing(lane, settles=False):
+            self._settle(lane)
+        return self.lanes.get(lane, Cell.BYTES)
+
+    def _settle(self, lane: int) -> None:
         lanes = self.lanes
         lanes.mend(lane)
         index = self.index(lane)
@@ -213,8 +256,6 @@ class Stock:
         for pack in lanes.packs(lane):
             if pack != lanes.get(lane, Cell.ACTIVE) and lanes.bury(lane, pack, 0):
                 self._drop(lane, pack)
-        self._end(lane)
-        return lanes.get(lane, Cell.BYTES)
 
     # -- Indexes -----------------------------------------------------------------
 
@@ -333,9 +374,8 @@ class Stock:
             return 0
         data = self.files.read(lane, pack, 0, self.lanes.pack)
         try:
-            return self._move(
-                lane, index, places[self._ends_of(index.spots[places]) <= len(data)], data
-            )
+            whole = places[ends_of(index.spots[places]) <= len(data)]
+            return self._move(lane, index, whole, data)
         except OSError:
             return 0  # where there is no room to move them to, they go: to make room
 
@@ -356,11 +396,6 @@ class Stock:
             tail += spot.length
         index.spots[places] = np.array(moved, np.uint64)
         return len(moved)
-
-    @staticmethod
-    def _ends_of(spots: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
-        ends = [spot.start + spot.length for spot in map(spot_of, spots.tolist())]
-        return np.array(ends, np.int64)
 
     def _died(self, lane: int, packed: int) -> None:
         spot = spot_of(packed)
@@ -384,11 +419,3 @@ class Stock:
         lanes.numbers[lane, slot] = 0
         lanes.add(lane, Cell.BYTES, -int(lanes.sizes[lane, slot]))
         lanes.sizes[lane, slot] = lanes.dead[lane, slot] = 0
-
-    def _begin(self, lane: int) -> None:
-        if self.lanes.get(lane, Cell.BUSY) or not self.lanes.is_sound(lane):
-            self.settle(lane)
-        self.lanes.set(lane, Cell.BUSY, 1)
-
-    def _end(self, lane: int) -> None:
-        self.lanes.set(lane, Cell.BUSY, 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -115,6 +116,7 @@ class Packs(Stock):
         *,
         room: Callable[[], bool],
         allows: Callable[[], bool],
+        apart: Callable[[], Callable[[], object] | None] = lambda: None,
         now: float,
     ) -> bool:
         """Hold *record*, which is not above :attr:`limit`; whether it does.
@@ -123,17 +125,24 @@ class Packs(Stock):
             room: makes room for what is reserved, and says whether there is.
             allows: is asked under the lane's lock; what it does there is in one step with the
                 write.
+            apart: gives what removes the file that the key's value has, ``None`` if it has none.
             now: the time, in the terms of files.
         """
         lane = self.lanes.of(place)
         while True:
             with self._locks.lane(lane):
-                if self._has_room(lane, len(record)) and not self._growth(lane):
+                growth = self._growth(lane)
+                if not growth and self._has_room(lane, len(record)):
                     if not allows():
                         return False
-                    self._append(lane, place.tag, record)
+                    discard = apart()
+                    if discard is None:
+                        self._append(lane, place.tag, record)
+                        return True
+                    with self.moving(lane):
+                        discard()
+                        self._append(lane, place.tag, record)
                     return True
-                growth = self._growth(lane)
             if not self._add_room(lane, len(record), growth, room, now):
                 return False
 
@@ -144,12 +153,24 @@ class Packs(Stock):
         at = -1 if index is None else index.find(place.tag)
         if index is None or at < 0 or not index.cells[at + 1]:
             return False
-        self._begin(lane)
-        packed = index.cells[at + 1]
-        index.cells[at + 1] = 0
-        self._died(lane, packed)
-        self._end(lane)
+        with self.changing(lane):
+            packed = index.cells[at + 1]
+            index.cells[at + 1] = 0
+            self._died(lane, packed)
         return True
+
+    @contextmanager
+    def leaving(self, place: Place) -> Iterator[None]:
+        """Forget a key for what is put into a file of its own in here; its lock is held."""
+        lane = self.lanes.of(place)
+        index = self.index(lane)
+        at = -1 if index is None else index.find(place.tag)
+        if index is None or at < 0 or not index.cells[at + 1]:
+            yield
+            return
+        with self.moving(lane):
+            self.remove(place)
+            yield
 
     def rewrite(self, place: Place, spot: Spot, record: Record, head: bytes) -> None:
         """Let the envelope of *record*, which lies at *spot*, begin with *head*, in place.
@@ -164,19 +185,17 @@ class Packs(Stock):
         lanes = self.lanes
         if self.fast is not None and (emptied := self.fast.append(lane, tag, record)) >= 0:
             if emptied:
-                self._begin(lane)
-                self._drop(lane, spot_of(emptied).pack)
-                self._end(lane)
+                with self.changing(lane):
+                    self._drop(lane, spot_of(emptied).pack)
             return
-        self._begin(lane)
-        index = self._index_to_write(lane)
-        pack, tail = lanes.get(lane, Cell.ACTIVE), lanes.get(lane, Cell.TAIL)
-        self._put(lane, pack, tail, record)
-        spot = Spot(pack, tail, len(record)).packed
-        before = index.point(tag, spot, self._counts.tick())
-        if before:
-            self._died(lane, before)
-        self._end(lane)
+        with self.changing(lane):
+            index = self._index_to_write(lane)
+            pack, tail = lanes.get(lane, Cell.ACTIVE), lanes.get(lane, Cell.TAIL)
+            self._put(lane, pack, tail, record)
+            spot = Spot(pack, tail, len(record)).packed
+            before = index.point(tag, spot, self._counts.tick())
+            if before:
+                self._died(lane, before)
 
     def _add_room(
         self, lane: int, size: int, growth: int, room: Callable[[], bool], now: float
@@ -186,12 +205,10 @@ class Packs(Stock):
         try:
             if not room():
                 return False
-            with self._locks.lane(lane):
-                self._begin(lane)
+            with self._locks.lane(lane), self.changing(lane):
                 if not self._has_room(lane, size):
                     self._open_pack(lane)
                 self._index_to_write(lane)
-                self._end(lane)
         finally:
             self._counts.end(reserved, 0, now)
         return True

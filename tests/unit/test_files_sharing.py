@@ -1,0 +1,87 @@
+"""Who may use what is made in a directory: who may use the directory, whatever the umask is."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy
+import pytest
+
+from tests.conftest import SECRET
+from tiered import FilesCacheClient
+from tiered.clients.files.sharing import make_file, replace_file
+from tiered.testing import ManualClock
+
+
+@pytest.fixture
+def umask() -> Iterator[Callable[[int], object]]:
+    """Sets it, for the test."""
+    before = os.umask(0)
+    yield os.umask
+    os.umask(before)
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Iterator[int]:
+    descriptor = os.open(tmp_path, os.O_RDONLY)
+    yield descriptor
+    os.close(descriptor)
+
+
+@pytest.mark.parametrize("mode", [0o700, 0o750, 0o770, 0o777])
+@pytest.mark.parametrize("mask", [0o000, 0o022, 0o077])
+def test_files_are_for_whom_the_directory_is_for(
+    tmp_path: Path, umask: Callable[[int], object], mode: int, mask: int
+) -> None:
+    path = tmp_path / "c"
+    path.mkdir()
+    path.chmod(mode)
+    umask(mask)
+    client = FilesCacheClient(20_000_000, path, checksum_key=SECRET, clock=ManualClock())
+    assert client.put("small", "v", 100)
+    assert client.put("large", numpy.ones(10_000), 100)
+    assert client.claim("computed", 100) is not None
+    kinds = {file.suffix or file.name for file in path.rglob("*") if file.is_file()}
+    assert kinds >= {".claim", ".index", "counts", "lanes", "locks"}
+    for file in path.rglob("*"):
+        wanted = mode if file.is_dir() else mode & 0o666
+        assert file.stat().st_mode & 0o777 == wanted, file.name
+
+
+def test_a_file_is_made_once(directory: int, tmp_path: Path) -> None:
+    os.close(make_file(directory, "f", 0o600, 10, b"head"))
+    assert (tmp_path / "f").read_bytes() == b"head" + bytes(6)
+    with pytest.raises(FileExistsError):
+        make_file(directory, "f", 0o600)
+    assert (tmp_path / "f").stat().st_size == 10
+    os.close(make_file(directory, "empty", 0o600))
+    assert (tmp_path / "empty").stat().st_size == 0
+
+
+def test_a_file_takes_the_place_of_another(directory: int, tmp_path: Path) -> None:
+    (tmp_path / "f.new").write_text("of somebody who was killed")
+    (tmp_path / "f").write_text("old")
+    with (tmp_path / "f").open() as old:
+        os.close(replace_file(directory, "f", 0o600, 4, b"new"))
+        assert old.read() == "old"
+    assert [file.name for file in tmp_path.iterdir()] == ["f"]
+    assert (tmp_path / "f").read_bytes() == b"new\0"
+
+
+@pytest.mark.parametrize("make", [make_file, replace_file])
+def test_what_cannot_be_made_is_not_there(
+    directory: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: Callable[..., int]
+) -> None:
+    def fail(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", fail)
+    opened = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)):
+        make(directory, "f", 0o600, 10, b"head")
+    assert not list(tmp_path.iterdir())
+    assert len(os.listdir("/proc/self/fd")) == opened
