@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
 from tests.coherent import Cluster, Node
-from tests.fakes import RemoteFake, inproc
-from tiered import NamespaceWrapper, TieredInclusiveClient
+from tests.fakes import Held, RemoteFake, inproc
+from tiered import AsyncWriteCacheClient, NamespaceWrapper, TieredInclusiveClient
 from tiered.clients.base import CacheClient, Claim
 from tiered.testing import ManualClock
 from tiered.typing import Key
@@ -32,7 +34,8 @@ class Unreachable(RemoteFake):
     def claim(self, key: Key, ttl: float = 10.0) -> Claim | None:
         if self.raises:
             raise ConnectionError
-        return Claim(self, key, "token", lambda action: action(), lambda: True, lease=LEASE)
+        token = secrets.token_hex(8)
+        return Claim(self, key, token, lambda action: action(), lambda: True, lease=LEASE)
 
     def fill(self, key: Key, value: Any, deadline: float, *, keep: float, claim: Claim) -> bool:
         claim.lost = self.lost
@@ -44,9 +47,11 @@ def server(clock: ManualClock) -> Unreachable:
     return Unreachable(inproc(clock, 10_000))
 
 
-@pytest.fixture(params=["bare", "namespace", "nested"])
+@pytest.fixture(params=["bare", "namespace", "nested", "background", "three"])
 def client(clock: ManualClock, server: Unreachable, request: pytest.FixtureRequest) -> CacheClient:
-    tiers: CacheClient = TieredInclusiveClient(inproc(clock), server)
+    far = AsyncWriteCacheClient(server) if request.param == "background" else server
+    middle = [inproc(clock)] if request.param == "three" else []
+    tiers: CacheClient = TieredInclusiveClient(inproc(clock), *middle, far)
     if request.param == "nested":
         tiers = TieredInclusiveClient(inproc(clock), tiers)
     return NamespaceWrapper("ns", tiers) if request.param == "namespace" else tiers
@@ -95,7 +100,54 @@ def test_nor_if_it_is_called_otherwise_by_now(clock: ManualClock, server: Unreac
 
 def test_what_a_server_refuses_is_refused(client: CacheClient, server: Unreachable) -> None:
     server.lost = True
+    if client.is_async:
+        return  # it is asked later
     assert not claimed(client).fill("v", 600)
+    assert client.get("k", None) is None
+
+
+def test_who_changes_a_key_does_not_wait_for_a_slow_tier_that_is_filled(
+    clock: ManualClock, server: Unreachable
+) -> None:
+    held = Held()
+
+    class Slow(RemoteFake):
+        def store(self, *args: Any, **how: Any) -> bool:
+            held()
+            return super().store(*args, **how)
+
+    client = TieredInclusiveClient(inproc(clock), Slow(inproc(clock)), server)
+    claim = claimed(client)
+    with ThreadPoolExecutor(2) as threads:
+        filled = threads.submit(claim.fill, "v", 600)
+        assert held.started.wait(20)
+        threads.submit(client.drop_near, "k").result(20)
+        held.go.set()
+        assert not filled.result(20)
+    assert claim.lost
+    assert client.get("k", None) is None
+
+
+def test_a_claim_that_nobody_releases_is_forgotten_after_its_end(
+    clock: ManualClock, server: Unreachable
+) -> None:
+    client = TieredInclusiveClient(inproc(clock), server)
+    for number in range(2_000):
+        client.claim(number, 1.0)
+        clock.advance(0.01)
+    assert len(client._claimed) < 600
+    assert len(client._generations) < 600
+
+
+def test_one_that_was_given_before_a_fork_fills_nothing_in_the_child(
+    clock: ManualClock, server: Unreachable
+) -> None:
+    client = TieredInclusiveClient(inproc(clock), server)
+    claim = claimed(client)
+    client._generations.after_fork()
+    client._claimed.after_fork()
+    client.drop_near("k")
+    assert not claim.fill("v", 600)
     assert client.get("k", None) is None
 
 

@@ -203,6 +203,53 @@ def test_a_delete_while_nobody_answers_clears_nothing_if_its_name_was_right(
     assert theirs.get("m") == ours.get("m") == 1
 
 
+def test_nor_if_the_server_forgets_all_after_that(cluster: Cluster) -> None:
+    """Whoever had a copy was told, and what is made under the next revision is younger."""
+    a, c = cluster.node(), cluster.node()
+    ours, theirs = in_namespace(a), in_namespace(c)
+    ours.put("k", 1, 600)
+    assert theirs.get("k") == 1
+    outage = deaf(a)
+    ours.delete("k")
+    cluster.server.clear()
+    assert theirs.get("k", None) is None
+    outage.over()
+    cluster.advance(11.0)
+    theirs.put("m", 1, 600)
+    cluster.advance(11.0)
+    assert ours.get("m") == theirs.get("m") == 1
+
+
+def test_a_revision_that_is_told_to_be_old_is_believed_at_no_moment(cluster: Cluster) -> None:
+    a, c = cluster.node(), cluster.node()
+    ours, theirs = in_namespace(a), in_namespace(c)
+    ours.put("k", 1, 600)
+    assert theirs.get("k") == 1
+    assert c.shared is not None
+    horizons: list[float] = []
+
+    class Noted(type(theirs.state)):  # type: ignore[misc]
+        def __setattr__(self, name: str, value: Any) -> None:
+            if name == "horizon":
+                horizons.append(value)
+            super().__setattr__(name, value)
+
+    agree = c.shared.agree
+
+    def overtaken(key: Any, proposal: Any) -> Any:
+        answer = agree(key, proposal)
+        if key == theirs.state.revision_key and not horizons:
+            ours.clear()
+            theirs.state.__class__ = Noted
+        return answer
+
+    c.shared.agree = overtaken  # type: ignore[method-assign]
+    cluster.advance(11.0)
+    theirs.state._belief.renew(theirs.state._confirm, anew=True)
+    assert horizons
+    assert max(horizons) < cluster.clock.monotonic()
+
+
 def while_it_has_not_told(node: Node, meanwhile: Any) -> None:
     """Have *meanwhile* called when *node* is about to tell of a new revision."""
     publish = node.manager.publish
@@ -273,6 +320,48 @@ def test_tags_that_others_have_invalidated_where_nobody_answers(cluster: Cluster
     assert c.f(1) == (1, 1)
     a.f.client.invalidate_tag("all")
     assert c.f(1) == (1, 2)
+
+
+def test_a_version_that_was_read_before_a_tag_was_invalidated(cluster: Cluster) -> None:
+    """And heard of only then; the server is out of reach from then on."""
+    a, c = Process(cluster, alone=False), Process(cluster, alone=False)
+    cluster.advance(3.0)
+    assert c.f(1) == a.f(1) == (1, 0)
+    a.source = c.source = 1
+    tiers: Any = c.client
+    while not hasattr(tiers, "clients"):
+        tiers = tiers.client
+    server = tiers.clients[1]
+    entries = server.entries
+    outages: list[Deaf] = []
+
+    def overtaken(keys: Any) -> Any:
+        found = entries(keys)
+        if not outages and any("tiered.tag" in str(key) for key in keys):
+            a.f.client.invalidate_tag("all")
+            outages.append(Deaf(server))
+        return found
+
+    cluster.advance(11.0)
+    server.entries = overtaken
+    for _ in range(3):
+        assert c.f(1) == (1, 1)
+        cluster.advance(2.0)
+    assert outages
+
+
+def test_a_region_without_a_server_forgets_once(cluster: Cluster) -> None:
+    a, c = cluster.node(alone=True), cluster.node(alone=True)
+    ours, theirs = (SharedInvalidationStrategy.of("r", node.client) for node in (a, c))
+    c.client.put("k", 1, 600)
+    assert ours.current() == theirs.current()
+    ours.invalidate()
+    assert c.client.get("k", None) is None
+    c.client.put("k", 2, 600)
+    for _ in range(3):
+        cluster.advance(2.0)
+        ours.current()
+        assert c.client.get("k") == 2
 
 
 def test_a_region_that_others_have_invalidated_where_nobody_answers(cluster: Cluster) -> None:

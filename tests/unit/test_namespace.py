@@ -263,3 +263,27 @@ def test_a_forked_child_finds_the_lock_free(clock: ManualClock) -> None:
     lock.acquire()
     client.state._belief.after_fork()
     assert client.state._belief.asking is not lock
+
+
+@pytest.mark.parametrize("bulk", [False, True])
+def test_a_clear_is_seen_through_tiers_that_are_all_asked_each_time(
+    clock: ManualClock, bulk: bool
+) -> None:
+    """The first of them may have a copy of the revision."""
+    middle, far = inproc(clock, 1000), inproc(clock, 1000)
+    ours, theirs = (
+        NamespaceWrapper("ns", TieredInclusiveClient(RemoteFake(middle), RemoteFake(far)))
+        for _ in range(2)
+    )
+
+    def read(client: CacheClient) -> object:
+        return client.get_multi(["k"], None)["k"] if bulk else client.get("k", None)
+
+    ours.put("k", "old", 1000)
+    assert read(ours) == read(theirs) == "old"
+    theirs.clear()
+    assert read(theirs) is read(ours) is None
+    ours.put("k", "new", 1000)
+    assert read(theirs) == "new"
+    theirs.delete("k")
+    assert read(ours) is None

@@ -546,3 +546,23 @@ def test_a_value_lives_on_the_server_as_long_as_is_asked_for(clock: ManualClock)
     clock.advance(11)
     assert region.get("k", ignore_expiration=True) == 1
     assert region.get_or_create("k", failing, 60) == 1
+
+
+def test_an_invalidation_is_seen_through_tiers_that_are_all_asked_each_time(
+    clock: ManualClock,
+) -> None:
+    """The first of them may have copies of the revisions."""
+    middle, far = (InprocCacheClient(1000, clock=clock) for _ in range(2))
+
+    def region() -> Any:
+        clients = [RemoteFake(middle), RemoteFake(far)]
+        return make_region("users").configure("tiered", arguments={"clients": clients})
+
+    ours, theirs = region(), region()
+    ours.set("k", "old")
+    assert ours.get("k") == theirs.get("k") == theirs.get("k") == "old"
+    ours.invalidate()
+    for _ in range(5):
+        assert ours.get("k") is NO_VALUE
+        assert theirs.get("k") is NO_VALUE
+        clock.advance(0.4)

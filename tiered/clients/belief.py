@@ -120,8 +120,11 @@ class Belief:
         with self._guard:
             self._confirmed = max(self._confirmed, ticket)
             longest = max(self._recheck, _LONGEST) if self._followings else self._recheck
-            self._holder.horizon = self._until = self._clock.monotonic() + longest
-            self._settle(self._followings or ())
+            self._until = self._clock.monotonic() + longest
+            if self._followings:
+                self._settle(self._followings)
+            else:
+                self._holder.horizon = self._until
 
     def shorten(self) -> None:
         """Believe it for *recheck* seconds at most: not everybody could be asked, or told."""
@@ -151,6 +154,7 @@ class Belief:
             self._following_all = None
 
     def _settle(self, followings: Sequence[Following]) -> None:
+        """In one step: the horizon is read without a lock."""
         if followings:
             said = self._confirmed > self.heard
             # A copy, which is at worst as old as what a lease is good for when it ends early. Who

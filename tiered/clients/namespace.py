@@ -96,19 +96,26 @@ class NamespaceState(Revision):
 
     def deleting(self) -> str:
         """The same for what is to be gone under it, once others know of it as well."""
-        prefix = self.confirmed()
+        prefix, belief = self.confirmed(), self._belief
         if self.shared and not self._answered:
-            with self._belief.asking:
+            with belief.asking:
                 prefix = self.prefix
-                self._owed |= not self._answered
+                self._owed |= self._guesses
         if self._untold == prefix:
             # Whoever made it may not have told yet. A delete under it means nothing to those who
             # still go by the one before, so they have to hear of this one first.
             self._authority.announce(self.revision_key)
-            with self._belief.asking:
+            with belief.asking:
                 if self._untold == prefix:
                     self._untold = ""
         return prefix
+
+    @property
+    def _guesses(self) -> bool:
+        """Whether nobody has answered, and others may have told of another revision."""
+        belief = self._belief
+        sure = belief.is_told and belief.holds() and not self._made_up
+        return not (self._answered or sure)
 
     def follow(self, changed: OnChange) -> Following | None:
         """As of a client: hear of it when others make it a new one."""
@@ -314,15 +321,11 @@ class NamespaceWrapper(Wrapper):
         prefix = state.current()
         for _ in range(2):
             inner: dict[Key, Key] = {key: (prefix, key) for key in wanted}
-            asked = [state.revision_key, *inner.values()] if wanted else []
-            through = search if search is ANY else self._inner_search(inner, search)
-            if beside:
-                found, others = self.client.find_beside(asked, through, beside)
-            elif search is ANY:
-                found = self.client.entries(asked)
-            else:
-                found = self.client.find_many(asked, through)
-            revision = found.get(state.revision_key)
+            through = self._inner_search(inner, search)
+            # Of the authority: nearer tiers may have copies of an old one.
+            asked = [*((state.revision_key,) if wanted else ()), *beside]
+            found, others = self.client.find_beside(inner.values(), through, asked)
+            revision = others.pop(state.revision_key, None)
             if revision is None or not state.adopt(revision.value):
                 return self._outer_many(inner, found), others
             prefix = state.prefix

@@ -84,11 +84,12 @@ class TagTable:
         return table
 
     def after_fork(self) -> None:
-        """A new lock; and nobody tells this process of changes any more."""
+        """A new lock; and nobody has told this process of changes since."""
         self._lock = threading.RLock()
         if self.shared:
             for tag in self.tags.values():
                 tag.following, tag.until = None, -math.inf
+                tag.version, tag.is_known = new_version(), False
 
     # -- What is known -----------------------------------------------------------
 
@@ -224,8 +225,8 @@ class TagTable:
     def _adopt(self, seen: _Seen, version: Any) -> None:
         tag = seen.tag
         with self._lock:
-            if tag.decrees != seen.decrees:
-                return  # what was decreed here meanwhile is newer
+            if (tag.news, tag.decrees) != (seen.news, seen.decrees):
+                return  # what was told, or decreed here, meanwhile is newer
             if is_version(version):
                 if tag.is_known and tag.version != version:
                     self._has_changed(tag)
@@ -233,9 +234,8 @@ class TagTable:
             # Else nobody answers: what we have was right when we last could ask, if we were told
             # of nothing since. Or nobody has a place for it: then it is ours, as the values are.
             tag.is_known = True
-            if tag.news == seen.news:
-                told = tag.following is not None and version is not None
-                tag.until = self._now() + (_LONGEST if told else _RECHECK)
+            told = tag.following is not None and version is not None
+            tag.until = self._now() + (_LONGEST if told else _RECHECK)
 
     def _has_changed(self, tag: Tag) -> None:
         self._changes += 1

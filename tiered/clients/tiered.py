@@ -36,6 +36,7 @@ from tiered.clients.base import (
     Search,
     Versioned,
 )
+from tiered.clients.claimed import ClaimedKeys
 from tiered.clients.explanation import Explanation
 from tiered.clients.near import NearReads
 from tiered.concurrency.generations import Generations, Watch
@@ -129,8 +130,7 @@ class TieredInclusiveClient(CacheClient, NearReads):
         self.clock = clients[0].clock
         self._tiers = [_Tier(*pair) for pair in zip(clients, fractions, strict=True)]
         self._generations = Generations()
-        # For each claim that a server gave, by its token: what was claimed, and a watch since then.
-        self._claimed: dict[str, tuple[Key, Watch]] = {}
+        self._claimed = ClaimedKeys()
         self._reports = Reports("tiered.clients", self.clock)
         # A subclass that changes what an entry is must be asked on every path.
         kind = type(self)
@@ -360,42 +360,59 @@ class TieredInclusiveClient(CacheClient, NearReads):
             return self._write_down(watch, key, store, farthest=stored), version
 
     def fill(self, key: Key, value: Any, deadline: float, *, keep: float, claim: Claim) -> bool:
-        if claim.lease is None:  # of a tier in this process
-            return super().fill(key, value, deadline, keep=keep, claim=claim)
         now = self.clock.monotonic()
         farthest = self._tiers[-1]
+
+        def store(tier: _Tier) -> bool:
+            return tier.client.store(key, value, tier.deadline(deadline, now), keep=keep)
 
         def fill() -> bool:
             life = farthest.deadline(deadline, now)
             return farthest.client.fill(key, value, life, keep=keep, claim=claim)
 
-        def store(tier: _Tier) -> bool:
-            return tier.client.store(key, value, tier.deadline(deadline, now), keep=keep)
-
+        if type(self).store is not TieredInclusiveClient.store:
+            return super().fill(key, value, deadline, keep=keep, claim=claim)
         with self._generations.writing(key) as watch:
-            # Where the farthest tier failed, the nearer ones serve all the same.
-            near = partial(self._write_down, watch, key, store, farthest=False)
-            if claim.lease is _OURS:
+            # From here on, whoever changes the key meets a writer.
+            if claim.lease is None or claim.lease is _OURS:
+                if self._claimed.changed(claim, key):
+                    claim.lost = True
+                    return False
+                if claim.lease is None:  # of a tier that judges before it is written
+                    return claim.use(lambda: self._write_down(watch, key, store))
                 # Who could not be asked for the claim is not filled either.
-                return claim.use(lambda: self._unless_changed(claim, key, near))
+                return claim.use(lambda: self._fill_near(claim, watch, key, store))
             written = self._ask(farthest, fill, False)
             if claim.lost:
                 return False
             if written:
                 return self._write_down(watch, key, store, farthest=True)
-            return self._unless_changed(claim, key, near)
+            # Where the farthest tier failed, the nearer ones serve all the same.
+            return self._fill_near(claim, watch, key, store)
 
-    def _unless_changed(self, claim: Claim, key: Key, write: Callable[[], bool]) -> bool:
-        """*write*, if *key* is what was claimed, and nobody is known to have changed it since.
-
-        For when no server decides: it would know of everybody's changes.
-        """
-        claimed, watch = self._claimed.get(claim.token, (MISSING, None))
-        done: list[bool] = []
-        if watch is None or claimed != key or not watch.publish(lambda: done.append(write())):
-            claim.lost = True
-            return False
-        return done[0]
+    def _fill_near(
+        self, claim: Claim, watch: Watch, key: Key, store: Callable[[_Tier], bool]
+    ) -> bool:
+        """*store* in all tiers but the farthest, which did not say whether that is right."""
+        first, done = self._tiers[0], False
+        middle = self._tiers[1:-1]
+        if not self._claimed.changed(claim, key):
+            if first is self._tiers[-1]:
+                return False
+            for tier in reversed(middle):
+                done |= self._ask(tier, partial(store, tier), False)
+            kept: list[bool] = []
+            if self._claimed.unless_changed(
+                claim,
+                key,
+                lambda: kept.append(self._settle(watch, first, key, partial(store, first))),
+            ):
+                return kept[0] or done
+            # Whoever changed it may have come past before it was there.
+            for tier in middle:
+                self._ask(tier, partial(tier.client.discard, key), False)
+        claim.lost = True
+        return False
 
     def store_many(
         self, items: Mapping[Key, Any], deadline: float, *, keep: float = 0.0
@@ -630,25 +647,23 @@ class TieredInclusiveClient(CacheClient, NearReads):
 
     def claim(self, key: Key, ttl: float = 10.0) -> Claim | None:
         farthest = self._tiers[-1]
+        now = self.clock.monotonic()
         with contextlib.ExitStack() as watching:
             watch = watching.enter_context(self._generations.reading(key))
-            inner: Claim | MissingType | None = self._ask(
+            claim: Claim | MissingType | None = self._ask(
                 farthest,
                 lambda: farthest.client.claim(key, ttl),
                 # What cannot reach the others can still keep the threads here apart.
                 MISSING,
             )
-            if inner is MISSING:
+            if claim is MISSING:
                 claim = super().claim(key, ttl)
                 if claim is not None:
                     claim.lease = _OURS
-            else:
-                claim = None if inner is None else inner.through(self, key)
-            if claim is None or claim.lease is None:
-                return claim
-            self._claimed[claim.token] = (key, watch)
-            watching.callback(self._claimed.pop, claim.token, None)
-            return claim.ending(watching.pop_all().close)
+            if claim is None:
+                return None
+            watching.pop_all()
+        return self._claimed.add(claim.through(self, key), watch, now + ttl, now)
 
     def revoke(self, key: Key) -> None:
         farthest = self._tiers[-1]

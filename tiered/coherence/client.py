@@ -206,8 +206,6 @@ class CoherentWrapperClient(Wrapper, NearReads):
 
     def fill(self, key: Key, value: Any, deadline: float, *, keep: float, claim: Claim) -> bool:
         def fill(held: Held) -> bool:
-            if claim.lease is None:
-                return claim.use(lambda: self.client.store(key, value, deadline, keep=keep))
             filled = self.client.fill(key, value, deadline, keep=keep, claim=claim)
             held.version = claim.version
             return filled

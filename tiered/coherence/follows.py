@@ -46,8 +46,9 @@ class Follows:
         self.after_fork()
 
     def after_fork(self) -> None:
-        """A new lock: who held it is not in this process."""
+        """Who followed does so anew, or no more; and a new lock."""
         self._lock = threading.Lock()
+        self._by_name.clear()
 
     def add(self, name: bytes, lease: Lease, changed: Callable[[str], Any]) -> Follow:
         """Call ``changed(how)`` when *name* changes."""

@@ -55,6 +55,7 @@ class CoherentNamespaceClient(CoherentWrapperClient):
     sweep = Wrapper.sweep
     clear = Wrapper.clear
     claim = Wrapper.claim
+    revoke = Wrapper.revoke
     follow = Wrapper.follow
     authority = Wrapper.authority
     capabilities = Wrapper.capabilities

@@ -146,8 +146,8 @@ class Keeping:
         strategy = self._strategy()
         if isinstance(strategy, SharedInvalidationStrategy) and backend.asks_each_time:
             ticket = strategy.ticket()
-            found = backend.find([*strategy.keys, *keys], youngest=youngest)
-            strategy.adopt(found, ticket)
+            found, marks = backend.find_beside(keys, strategy.keys, youngest=youngest)
+            strategy.adopt(marks, ticket)
         else:
             self._update(confirmed=youngest)
             found = backend.find(keys, youngest=youngest)

@@ -142,6 +142,12 @@ class ClientBackend(CacheBackend):
         entry = self.client.find(keys[0], search)
         return {} if entry is None else {keys[0]: entry}
 
+    def find_beside(
+        self, keys: Sequence[Key], beside: Sequence[Key], *, youngest: bool = False
+    ) -> tuple[dict[Key, Entry], dict[Key, Entry]]:
+        """The same, and what the authority holds for *beside*; in one request, if it can be."""
+        return self.client.find_beside(keys, _YOUNGEST if youngest else ANY, beside)
+
     def claim(self, key: KeyType) -> Claim | None:
         """The right to make the value of *key*; ``None`` while somebody has it."""
         return self.client.claim(key, self.lock_timeout)
