@@ -13,6 +13,7 @@ __all__ = [
     "Horizon",
     "HotPath",
     "Key",
+    "KeyWatch",
     "Lockable",
     "OnChange",
     "OnEvict",
@@ -82,6 +83,18 @@ class Following(Protocol):
 
     def close(self) -> None:
         """Hear no more; calls that are under way may still come. Once is enough."""
+        ...
+
+
+class KeyWatch(Protocol):
+    """A look at a key while its value is made; a context manager. Threads: one."""
+
+    def __enter__(self) -> Any: ...
+
+    def __exit__(self, *exc: Any) -> Any: ...
+
+    def publish(self, copy: Callable[[], object]) -> bool:
+        """Run *copy*, unless the key was changed since this was entered; whether it ran."""
         ...
 
 

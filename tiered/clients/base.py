@@ -25,7 +25,7 @@ from tiered.entry import ALWAYS, IF_ABSENT, IF_OLDER, Condition, Entry, Versione
 from tiered.errors import CacheMissError, UnsupportedOperation
 from tiered.sentinels import FOREVER, MISSING
 from tiered.stats.counters import ClientStats, Counters
-from tiered.typing import Clock, Following, HotPath, Key, OnChange, PromoteCallback
+from tiered.typing import Clock, Following, HotPath, Key, KeyWatch, OnChange, PromoteCallback
 from tiered.validation import check_number, check_ttl
 
 __all__ = [
@@ -209,6 +209,13 @@ class CacheClient(ABC):
         """End the claim on *key*: what its holder is computing is out of date."""
         if self._claims.used:
             self._claims.revoke(key)
+
+    def watching(self, key: Key) -> KeyWatch:
+        """For who computes *key* without a claim, in a client of this process.
+
+        To be entered before: what ends a claim keeps it from publishing.
+        """
+        return self._claims.watching(key)
 
     def fill(self, key: Key, value: Any, deadline: float, *, keep: float, claim: Claim) -> bool:
         """``store`` under a claim on *key* that this client gave, if it still holds.

@@ -7,6 +7,7 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from tiered.concurrency.generations import Generations, Watch
 from tiered.concurrency.holdings import Holdings
 from tiered.typing import Key
 from tiered.validation import check_number, check_ttl
@@ -33,6 +34,7 @@ class Claim:
         lost: whether a fill was refused because the claim had ended.
         cost: seconds that the value took to compute, if the holder says so; kept with it.
         version: of what a fill has written, if the client that gave the claim tells.
+        refreshes: whether what it brings is to replace fresh copies that other processes have.
 
     Threads: one holder; not shared.
     """
@@ -46,6 +48,7 @@ class Claim:
         "key",
         "lease",
         "lost",
+        "refreshes",
         "token",
         "version",
     )
@@ -65,6 +68,7 @@ class Claim:
         self.lease = lease
         self.lost = False
         self.cost = 0.0
+        self.refreshes = False
         self.version: object | None = None
         self._client = client
         self._use = use
@@ -216,23 +220,24 @@ class ClaimTable:
     """The claims that the threads of this process hold on one client's keys.
 
     Attributes:
-        used: whether there has ever been one; else there is nothing to revoke.
+        used: whether there has ever been one, or a watch; else there is nothing to revoke.
     """
 
-    __slots__ = ("_holdings", "_made", "used")
+    __slots__ = ("_holdings", "_made", "_watches", "used")
 
     def __init__(self) -> None:
         self.used = False
         # Made on first use: most clients are never asked for a claim.
         self._holdings: Holdings | None = None
-        self._made: dict[None, Holdings] = {}
+        self._watches: Generations | None = None
+        self._made: dict[type, Any] = {}
 
     def take(self, client: CacheClient, key: Key, until: float) -> Claim | None:
         """A claim on *key* of *client*, or ``None`` while somebody holds one."""
         if self._holdings is None:
             # Atomic: of several first callers all get the same one.
             self.used = True  # before anybody can have one
-            self._holdings = self._made.setdefault(None, Holdings())
+            self._holdings = self._made.setdefault(Holdings, Holdings())
         holdings = self._holdings
         now = client.clock.monotonic
         token = holdings.take(key, until, now())
@@ -246,12 +251,23 @@ class ClaimTable:
             lambda: holdings.release(key, token),
         )
 
+    def watching(self, key: Key) -> Watch:
+        """To be entered by who computes *key* without a claim: it ends as one would."""
+        if self._watches is None:
+            self.used = True
+            self._watches = self._made.setdefault(Generations, Generations())
+        return self._watches.reading(key)
+
     def revoke(self, key: Key) -> None:
         """End the claim on *key*: what its holder computed is out of date."""
         if self._holdings is not None:
             self._holdings.revoke(key)
+        if self._watches is not None:
+            self._watches.passed(key)
 
     def revoke_all(self) -> None:
         """End every claim."""
         if self._holdings is not None:
             self._holdings.revoke_all()
+        if self._watches is not None:
+            self._watches.passed_all()

@@ -30,15 +30,15 @@ from __future__ import annotations
 
 import math
 import secrets
-from collections.abc import Collection, Iterable
-from typing import Final, NamedTuple
+from collections.abc import Callable, Collection, Iterable
+from typing import Any, Final, NamedTuple
 
 from tiered.clients.base import ANY, CacheClient, Capabilities, Entry, Search, Versioned
 from tiered.clients.belief import Belief
 from tiered.clients.claims import Claim
 from tiered.clients.revision import Revision
 from tiered.clients.wrapper import Wrapper
-from tiered.typing import Clock, Following, Horizon, Key, OnChange
+from tiered.typing import Clock, Following, Horizon, Key, KeyWatch, OnChange
 from tiered.validation import check_number
 
 __all__ = ["NamespaceMirrorWrapper", "NamespaceState", "NamespaceWrapper", "unwrapped"]
@@ -282,6 +282,10 @@ class NamespaceWrapper(Wrapper):
         # What was computed before a clear() is not kept under the name that the key has after it.
         return inner.provided(lambda: state.prefix == prefix).through(self, key)
 
+    def watching(self, key: Key) -> KeyWatch:
+        prefix = self.state.current()
+        return _UnderOneName(self.client.watching((prefix, key)), self.state, prefix)
+
     def follow(self, key: Key, changed: OnChange) -> Following | None:
         following = super().follow(key, changed)
         if following is None:
@@ -353,6 +357,24 @@ class NamespaceWrapper(Wrapper):
 
     def __repr__(self) -> str:
         return f"<NamespaceWrapper {self.namespace!r} of {self.client!r}>"
+
+
+class _UnderOneName(NamedTuple):
+    """A watch on a key that is called otherwise after a ``clear()``."""
+
+    watch: KeyWatch
+    state: NamespaceState
+    prefix: str
+
+    def __enter__(self) -> KeyWatch:
+        self.watch.__enter__()
+        return self
+
+    def __exit__(self, *failure: Any) -> None:
+        self.watch.__exit__(*failure)
+
+    def publish(self, copy: Callable[[], object]) -> bool:
+        return self.state.prefix == self.prefix and self.watch.publish(copy)
 
 
 class _Both(NamedTuple):

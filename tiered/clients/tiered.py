@@ -44,7 +44,7 @@ from tiered.errors import KeyEncodingError
 from tiered.sentinels import MISSING, MissingType
 from tiered.stats.counters import ClientStats
 from tiered.stats.reports import Reports
-from tiered.typing import Following, Key, OnChange
+from tiered.typing import Following, Key, KeyWatch, OnChange
 from tiered.validation import check_number
 
 __all__ = ["TierStats", "TieredInclusiveClient", "TieredStats"]
@@ -673,6 +673,9 @@ class TieredInclusiveClient(CacheClient, NearReads):
             farthest.client.revoke(key)
         except Exception as error:
             self._pass_over(farthest, error)
+
+    def watching(self, key: Key) -> KeyWatch:
+        return self._generations.reading(key)
 
     def wait(self, key: Key, timeout: float | None = None) -> bool:
         ends = math.inf if timeout is None else self.clock.monotonic() + timeout

@@ -19,7 +19,7 @@ from tiered.clients.base import (
 )
 from tiered.clients.explanation import Explanation
 from tiered.sentinels import MISSING
-from tiered.typing import Following, Key, OnChange
+from tiered.typing import Following, Key, KeyWatch, OnChange
 
 __all__ = ["Wrapper"]
 
@@ -202,6 +202,9 @@ class Wrapper(CacheClient):
 
     def revoke(self, key: Key) -> None:
         self.client.revoke(self.inner_key(key))
+
+    def watching(self, key: Key) -> KeyWatch:
+        return self.client.watching(self.inner_key(key))
 
     def clear(self) -> None:
         self.client.clear()

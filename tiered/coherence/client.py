@@ -210,7 +210,7 @@ class CoherentWrapperClient(Wrapper, NearReads):
             held.version = claim.version
             return filled
 
-        kind = Kind.STORED if self.manager.quick_refresh else None
+        kind = Kind.STORED if self.manager.quick_refresh or claim.refreshes else None
         filled = self._changed(key, fill, kind, always=False, notes=True)
         if filled:
             self._fills.filled(claim)

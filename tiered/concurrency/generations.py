@@ -130,6 +130,12 @@ class Generations:
         """To be entered before any place is written."""
         return Watch(self, key, writes=True)
 
+    def passed(self, key: Hashable) -> None:
+        """A far place was changed under *key*."""
+        state = self._states.get(key)
+        if state is not None:
+            state.passed()
+
     def passed_all(self) -> None:
         """A far place was changed under every key."""
         with self._lock:

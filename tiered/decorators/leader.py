@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import random
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from typing import Any, Final, NamedTuple, TypeAlias, TypeGuard
+from typing import Any, Final, NamedTuple, TypeAlias, TypeGuard, TypeVar
 
 from tiered.clients.base import Claim, Entry
 from tiered.clients.tags import Stamp
@@ -21,9 +22,11 @@ from tiered.sentinels import MISSING, MissingType
 from tiered.steps.effects import Compute, Pause, Steps
 from tiered.steps.following import Followed, Follower
 from tiered.steps.landing import landed
-from tiered.typing import Key
+from tiered.typing import Key, KeyWatch
 
 __all__ = ["Leader", "Led"]
+
+T = TypeVar("T")
 
 _Write: TypeAlias = Callable[[Key, Any, float], bool]
 
@@ -139,7 +142,9 @@ class Leader:
     def _computed_once(self, led: Led, margin: float, stale: Entry | None) -> Steps[Outcome]:
         if self._shared:
             return (yield from self._claimed(led, margin, stale))
-        return (yield from self._computed_and_stored(led, stale, self._put))
+        # Within one process, flights keep computations of a key apart, and need no claim.
+        with self._watched(led.call) as write:
+            return (yield from self._computed_and_stored(led, stale, write))
 
     def _renewed(self, led: Led, margin: float, placeholder: Any) -> Steps[Outcome]:
         """Behind everybody's back; with ``renew_time``, what there is serves others meanwhile."""
@@ -200,23 +205,7 @@ class Leader:
                 return (yield from self._computed_and_stored(led, stale, self._put))
             followed.rearm()
             claim = yield from reading.ask(partial(self._claim, call), _NO_CLAIMS)
-            outcome: Outcome | None
-            try:
-                # Also with the claim in hand: it may have come free because the value is there.
-                found, outcome = yield from self._looked(led, margin)
-                reading.counters.shared += outcome is not None
-                if outcome is None and claim is not None:
-                    # Where no claim could be asked for, nothing is known of deletes either.
-                    write = self._filling(claim) if isinstance(claim, Claim) else _unwritten
-                    stale = self._held(found, call.key) or stale
-                    outcome = yield from self._computed_and_stored(led, stale, write)
-            except BaseException:
-                # Here and now: a driver that gives up performs no more steps.
-                if isinstance(claim, Claim):
-                    reading.guarded(claim.release, False)
-                raise
-            if isinstance(claim, Claim) and not claim.released:
-                yield from reading.ask(claim.release, False)
+            outcome = yield from self._under(claim, self._with(claim, led, margin, stale))
             if outcome is not None:
                 return outcome
             left = ends - reading.monotonic()
@@ -224,6 +213,33 @@ class Leader:
                 return (yield from self._computed_and_stored(led, stale, _unwritten))
             yield Pause(min(pause * random.uniform(0.5, 1.0), left), followed.waker)  # noqa: S311
             pause = min(pause * 1.5, _LONGEST_PAUSE)
+
+    def _with(
+        self, claim: Claim | MissingType | None, led: Led, margin: float, stale: Entry | None
+    ) -> Steps[Outcome | None]:
+        """A value that is there by now; or a new one, unless another has the *claim*."""
+        # Also with the claim in hand: it may have come free because the value is there.
+        found, outcome = yield from self._looked(led, margin)
+        self._reading.counters.shared += outcome is not None
+        if outcome is None and claim is not None:
+            # Where no claim could be asked for, nothing is known of deletes either.
+            write = self._filling(claim) if isinstance(claim, Claim) else _unwritten
+            stale = self._held(found, led.call.key) or stale
+            outcome = yield from self._computed_and_stored(led, stale, write)
+        return outcome
+
+    def _under(self, claim: Claim | MissingType | None, steps: Steps[T]) -> Steps[T]:
+        """*steps*, after which *claim* is given back, if it is one."""
+        try:
+            result = yield from steps
+        except BaseException:
+            # Here and now: a driver that gives up performs no more steps.
+            if isinstance(claim, Claim):
+                self._reading.guarded(claim.release, False)
+            raise
+        if isinstance(claim, Claim) and not claim.released:
+            yield from self._reading.ask(claim.release, False)
+        return result
 
     def _claim(self, call: BoundCall) -> Claim | MissingType | None:
         return self._client.claim(call.key, self._plan.claim_ttl)
@@ -257,13 +273,26 @@ class Leader:
     def _anew(self, flight: Flight, call: BoundCall) -> Steps[Outcome]:
         # Who is computing it elsewhere started earlier, on older data.
         yield from self._reading.ask(lambda: self._client.revoke(call.key), None)
+        claim = _NO_CLAIMS
+        if self._shared:
+            claim = yield from self._reading.ask(partial(self._claim, call), _NO_CLAIMS)
+        if isinstance(claim, Claim):
+            claim.refreshes = True
+        with self._watched(call) as put:
+            # Who has got the claim before us is as new as we are.
+            write = self._filling(claim) if isinstance(claim, Claim) else put
+            outcome = yield from self._under(claim, self._computed_with(flight, call, write))
+        if outcome.error is None and self._reading.remembers_failures:
+            failure = FailureOf(call.key)
+            yield from self._reading.ask(lambda: self._records.delete(failure), False)
+        return outcome
+
+    def _computed_with(self, flight: Flight, call: BoundCall, write: _Write) -> Steps[Outcome]:
+        """Compute, and *write* what comes of it."""
         stamp = yield from self._reading.stamp(call)
         outcome = yield from self.computed(call, flight)
         if outcome.error is None:
-            yield from self._stored(flight, call, outcome.value, stamp, self._put)
-            if self._reading.remembers_failures:
-                failure = FailureOf(call.key)
-                yield from self._reading.ask(lambda: self._records.delete(failure), False)
+            yield from self._stored(flight, call, outcome.value, stamp, write)
         return outcome
 
     def _computed_and_stored(self, led: Led, stale: Entry | None, write: _Write) -> Steps[Outcome]:
@@ -303,6 +332,25 @@ class Leader:
                 flight.publish(lambda: write(call.key, stamped(value, stamp), ttl))
 
         yield from self._reading.ask(store, None)
+
+    @contextlib.contextmanager
+    def _watched(self, call: BoundCall) -> Iterator[_Write]:
+        """How to keep what is computed within: unless it was deleted or cleared meanwhile."""
+        guarded = self._reading.guarded
+
+        def entered() -> KeyWatch:
+            watch = self._client.watching(call.key)
+            watch.__enter__()
+            return watch
+
+        watch = guarded(entered, None)
+        if watch is None:
+            yield _unwritten
+            return
+        try:
+            yield lambda key, value, ttl: watch.publish(lambda: self._put(key, value, ttl))
+        finally:
+            guarded(lambda: watch.__exit__(None, None, None), None)
 
     def _put(self, key: Key, value: Any, ttl: float) -> bool:
         return self._client.put(key, value, ttl, keep=self._plan.keep)

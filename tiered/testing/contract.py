@@ -498,6 +498,24 @@ class ClientContract:
         assert not claim.fill("computed before the clear", 100)
         assert client.get("k", "gone") == "gone"
 
+    def test_who_computes_without_a_claim_hears_of_what_would_end_it(
+        self, client: CacheClient
+    ) -> None:
+        if client.capabilities.shared:
+            return
+        with client.watching("k") as watch:
+            client.delete("another")
+            assert watch.publish(lambda: client.put("k", "v", 100))
+        assert client.get("k") == "v"
+        for change in (client.delete, client.expire, lambda key: client.delete_multi([key])):
+            with client.watching("k") as watch:
+                change("k")
+                assert not watch.publish(lambda: client.put("k", "older", 100))
+        with client.watching("k") as watch:
+            client.clear()
+            assert not watch.publish(lambda: client.put("k", "older", 100))
+        assert client.get("k", "gone") == "gone"
+
     def test_a_claim_ends_by_itself(self, client: CacheClient, clock: ManualClock) -> None:
         claim = client.claim("k", 10)
         assert claim is not None
