@@ -17,7 +17,7 @@ import pytest
 from tests.fakes import FailingClient, RemoteFake, VersionedFake, inproc, together
 from tests.integration.test_forked_children import in_child
 from tiered import AsyncWriteCacheClient, CacheMissError, TieredInclusiveClient, cached
-from tiered.clients.base import ALWAYS, ANY, CacheClient, Condition
+from tiered.clients.base import ALWAYS, ANY, CacheClient, Claim, Condition
 from tiered.clients.wrapper import Wrapper
 from tiered.testing import ManualClock
 from tiered.typing import Key
@@ -465,3 +465,22 @@ def test_none_is_a_key_like_others(slow: Slow) -> None:
     for key in ("before", None, "after"):
         assert client.wait(key, LATE)
     assert slow.writes == [("busy", 0), ("before", 1), (None, 1), ("after", 1)]
+
+
+def test_a_fill_that_refreshes_does_so_when_it_is_written(clock: ManualClock) -> None:
+    refreshed: list[bool] = []
+
+    class Noting(RemoteFake):
+        def fill(self, key: Key, value: Any, deadline: float, *, keep: float, claim: Claim) -> bool:
+            refreshed.append(claim.refreshes)
+            return super().fill(key, value, deadline, keep=keep, claim=claim)
+
+    client = AsyncWriteCacheClient(Noting(inproc(clock)))
+    for refreshes in (True, False):
+        claim = client.claim("k")
+        assert claim is not None
+        claim.refreshes = refreshes
+        assert claim.fill("v", 100)
+        assert client.wait("k", 20)
+    assert refreshed == [True, False]
+    client.close()

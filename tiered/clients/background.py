@@ -167,6 +167,10 @@ class AsyncWriteCacheClient(Wrapper):
     ) -> dict[Key, bool]:
         return {key: self.store(key, value, deadline, keep=keep) for key, value in items.items()}
 
+    def fill(self, key: Key, value: Any, deadline: float, *, keep: float, claim: Claim) -> bool:
+        self._backlog.here.refreshes = claim.refreshes
+        return super().fill(key, value, deadline, keep=keep, claim=claim)
+
     def claim(self, key: Key, ttl: float = 10.0) -> Claim | None:
         inner = self.client.claim(key, ttl)
         if inner is None:
@@ -184,6 +188,7 @@ class AsyncWriteCacheClient(Wrapper):
             with self._backlog.generations.reading(key) as watch:
                 if handed_over or not inner.use(_yes):
                     return False
+                inner.refreshes = here.refreshes
                 here.filling, here.taken = Filling(inner, watch), False
                 try:
                     return fill()

@@ -80,10 +80,14 @@ class Filling(NamedTuple):
 
 
 class Here(threading.local):
-    """What the calling thread is filling, and whether a write took its claim over."""
+    """What the calling thread is filling, and whether a write took its claim over.
+
+    ``refreshes`` is as of the claim that it fills from outside.
+    """
 
     filling: Filling | None = None
     taken: bool = False
+    refreshes: bool = False
 
 
 class Backlog:
