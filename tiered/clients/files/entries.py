@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from tiered.clients.files.layout import allocated
-from tiered.clients.files.names import Place, new_name
+from tiered.clients.files.names import Place, is_value, new_name, shards_of
 from tiered.clients.files.packs.lanes import Cell
 from tiered.clients.files.sharing import make_file
 from tiered.clients.files.tree import Tree
@@ -71,7 +71,7 @@ def write(
         sync: wait until it is on the disk.
     """
     counts, size = tree.counts, allocated(sum(map(len, parts)))
-    lane, pending = tree.lanes.of(place), True
+    lane, pending, renamed = tree.lanes.of(place), True, False
     counts.begin(size)
     try:
         if not room():
@@ -89,16 +89,20 @@ def write(
                     before = occupied(shard, place.file)
                     if not before:
                         tree.lanes.add(lane, Cell.FILES, 1)  # first, so that it is never too few
+                    renamed = True
                     os.rename(name, place.file, src_dir_fd=shard, dst_dir_fd=shard)
                 # Under the lock still: who has all locks finds the files as they are counted.
                 name, pending = "", False
                 counts.end(size, size - before, now)
         finally:
-            if name:
-                _unlink(shard, name)
+            if name and _unlink(shard, name):
+                renamed = False
     finally:
         if pending:
-            counts.end(size, 0, now)
+            # It may have been done though it raised: an answer was lost, or a handler came in.
+            counts.end(size, size if renamed else 0, now)
+            if renamed:
+                counts.doubt()
     counts.touch(place.stamp)
     if sync:
         os.fsync(shard)
@@ -124,19 +128,41 @@ def discard(tree: Tree, place: Place, now: float, *, sync: bool = False) -> bool
         shard = tree.shard(place.shard)
     except FileNotFoundError:
         return False
-    counts, change = tree.counts, 0
+    counts, change, whole = tree.counts, 0, False
     counts.begin(0)
     try:
         size = occupied(shard, place.file)
         if not _unlink(shard, place.file):
+            whole = True
             return False
-        tree.lanes.set(lane, Cell.FILES, max(tree.lanes.get(lane, Cell.FILES) - 1, 0))
-        change = -size
+        change, whole = -size, True
+        _uncount(tree, lane)
         if sync:
             os.fsync(shard)
     finally:
         counts.end(0, change, now)
+        if not whole:
+            counts.doubt()
     return True
+
+
+def _uncount(tree: Tree, lane: int) -> None:
+    """There is one file less in *lane*. If that was the last one, none is left in truth.
+
+    What others have put there was never counted: what is there, and is counted by nobody, would
+    be missed, could not be removed, and would be there again with the next file.
+    """
+    left = tree.lanes.get(lane, Cell.FILES) - 1
+    if left <= 0:
+        left = sum(_count(tree, shard) for shard in shards_of(lane))
+    tree.lanes.set(lane, Cell.FILES, left)
+
+
+def _count(tree: Tree, shard: int) -> int:
+    try:
+        return sum(map(is_value, os.listdir(tree.shard(shard))))
+    except FileNotFoundError:
+        return 0
 
 
 def discard_if(tree: Tree, place: Place, now: float, allows: Callable[[int], bool]) -> bool:

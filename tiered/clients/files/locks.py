@@ -137,7 +137,8 @@ class _LaneLock(AbstractContextManager[None]):
         self._locked, self._unlocked = range_flags(lane)
 
     def __enter__(self) -> None:
-        self._thread.acquire()
+        if not self._thread.acquire(timeout=_PATIENCE):
+            _refused(True)
         try:
             try:
                 fcntl(self._descriptor, F_OFD_SETLK, self._locked)

@@ -40,6 +40,7 @@ __all__ = [
     "pack_name",
     "pack_of",
     "shard_name",
+    "shards_of",
 ]
 
 SHARDS: Final = 64
@@ -114,6 +115,11 @@ class Place(NamedTuple):
         tag = int.from_bytes(digest[8:16], "big") | 1
         shard = digest[0] >> 8 - SHARD_BITS
         return _new(cls, (shard, digest.hex(), int.from_bytes(digest[16:], "big"), tag))
+
+
+def shards_of(lane: int) -> range:
+    """The shards that a lane has."""
+    return range(lane << LANE_BITS, lane + 1 << LANE_BITS)
 
 
 def shard_name(shard: int) -> str:

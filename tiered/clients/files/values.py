@@ -49,6 +49,10 @@ class Held(NamedTuple):
     record: Record
 
 
+class _OnItsWay(Exception):
+    """What was looked for may be in neither of its places for a moment."""
+
+
 def _version_of(held: Held) -> Version:
     spot, record = held
     return Version(-1, spot.pack, spot.start, spot.length, record.envelope[:_SIGNATURE])
@@ -118,9 +122,9 @@ class Values:
         is none. Raises ``CorruptValue``."""
         try:
             return self._look(tree, name, place, packed, apart)
-        except CorruptValue:
-            # Perhaps it was given another deadline in this very moment, or goes from one place
-            # to the other: that is in one step for those who have the lock.
+        except (CorruptValue, _OnItsWay):
+            # Perhaps it was given another deadline in this very moment: that is in one step for
+            # those who have the lock, as is the way from one place to the other.
             with tree.locks.key(place):
                 return self._look(tree, name, place, packed, apart, locked=True)
 
@@ -140,14 +144,15 @@ class Values:
         if held is not None:
             return packed(held)
         # If it has gone to a file, that is there, or it is on its way still.
-        self._require_rest(tree, lane, locked)
-        if not (files or lanes.get(lane, Cell.FILES)):
+        moving = not locked and tree.packs.is_moving(lane)
+        if not (files or moving or lanes.get(lane, Cell.FILES)):
             return None
         try:
             descriptor = entries.open_to_read(tree, place)
         except FileNotFoundError:
             # If it has gone to a pack, likewise.
-            self._require_rest(tree, lane, locked)
+            if moving or (not locked and tree.packs.is_moving(lane)):
+                raise _OnItsWay("a value goes from one place to the other") from None
             held = self._packed(tree, name, place)
             return None if held is None else packed(held)
         try:
@@ -156,11 +161,6 @@ class Values:
             os.close(descriptor)
         tree.counts.touch(place.stamp)
         return found
-
-    @staticmethod
-    def _require_rest(tree: Tree, lane: int, locked: bool) -> None:
-        if not locked and tree.packs.is_moving(lane):
-            raise CorruptValue("a value goes from one place to the other")
 
     @staticmethod
     def _packed(tree: Tree, name: bytes, place: Place) -> Held | None:

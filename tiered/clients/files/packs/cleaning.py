@@ -35,9 +35,8 @@ def evict(packs: Packs, locks: Locks) -> int | None:
     spared = packs.lanes.spared()
     if spared is None:
         return _evict_active(packs, locks)
-    lane, pack, share = spared
-    if share >= _MOSTLY:
-        _tidied(packs, locks, lane, pack)
+    if spared[2] >= _MOSTLY:
+        tidy(packs, locks)
         return 0
     for lane in random.sample(range(LANES), LANES):
         with locks.lane(lane):

@@ -201,7 +201,8 @@ class Lanes:
         newest = max(int(row.max()), self.get(lane, Cell.INDEX), self.get(lane, Cell.NEXT))
         self.set(lane, Cell.NEXT, newest)
         for cell in (Cell.FILES, Cell.CLAIMS):
-            self.set(lane, cell, max(self.get(lane, cell), 0))
+            if self.get(lane, cell) < 0:
+                self.set(lane, cell, _MANY)  # never too few
 
     # -- What is in use ----------------------------------------------------------
 

@@ -29,7 +29,9 @@ from tiered.clients.files.packs.lanes import Cell, Lanes
 
 __all__ = ["Stock"]
 
-_CHANGING, _MOVING = 1, 2
+_CHANGING: Final = 1
+_MOVING: Final = 2
+"""What the cell ``BUSY`` of a lane can be, but 0: see :class:`Stock`."""
 _ATTEMPTS: Final = 4
 _FULL: Final = frozenset((errno.ENOSPC, errno.EDQUOT))
 _PASSING: Final = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR))
@@ -139,8 +141,8 @@ class Stock:
             return
         lanes = self.lanes
         left = lanes.get(lane, Cell.BUSY) or not lanes.is_sound(lane)
-        self._changing.add(lane)
         try:
+            self._changing.add(lane)
             lanes.set(lane, Cell.BUSY, _CHANGING)
             if left and settles:
                 self._settle(lane)
@@ -158,7 +160,10 @@ class Stock:
         """
         with self.changing(lane):
             self.lanes.set(lane, Cell.BUSY, _MOVING)
-            yield
+            try:
+                yield
+            finally:
+                self.lanes.set(lane, Cell.BUSY, _CHANGING)
 
     def keep(self, lane: int, pack: int, places: npt.NDArray[np.intp]) -> int:
         """Remove a full pack, but for the values of *places* in the index; how many are gone.
