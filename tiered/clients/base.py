@@ -283,7 +283,8 @@ class CacheClient(ABC):
     def announce(self, key: Key) -> None:
         """Tell those who follow *key* that something else was agreed on.
 
-        Who has done that tells them too, but maybe later than what it is about to be told.
+        Whoever made the agreement tells them too, but perhaps later than what this process is
+        about to tell them.
         """
 
     def drop_near(self, key: Key) -> None:

@@ -72,10 +72,13 @@ class NamespaceState(Revision):
         # it: it lives here, out of reach of the client's eviction.
         self.horizon = -math.inf if self.shared else math.inf
         self.prefix = self._prefix(_new_revision())
-        self._made_up = True  # the prefix, by us, and nobody else knows of it
-        self._answered = False  # by anybody, when asked last
-        self._untold = ""  # a prefix that others may not have been told of
-        self._owed = False  # a new revision, if there is one that we did not know
+        # The prefix is the true one, which a server has told when it was asked last; or the last
+        # true one, while no server answers and nobody has told of another; or *made up*, which
+        # nobody else knows.
+        self._answered = False
+        self._made_up = True
+        self._untold = ""  # a true one that others may not have been told of
+        self._owed = False  # a clear, when the true one turns out to be another than ours
         self._belief = Belief(self, (self.revision_key,), authority, clock, recheck)
 
     @property
@@ -139,7 +142,7 @@ class NamespaceState(Revision):
             revision = _new_revision()
             if self.shared:
                 revision = str(self._authority.decree(self.revision_key, revision))
-                self._made_up = True  # unless somebody has heard it
+                self._made_up = True  # until it is seen that a server has heard it
             self.prefix = self._prefix(revision)
             if self.shared:
                 self._confirm()
