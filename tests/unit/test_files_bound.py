@@ -195,6 +195,21 @@ def test_a_process_that_ended_in_the_middle_of_a_write(tmp_path: Path) -> None:
     assert client.usage == BLOCK
 
 
+@pytest.mark.parametrize("reserved", [1 << 40, -(1 << 40)])
+def test_what_is_reserved_by_nobody_is_freed(tmp_path: Path, reserved: int) -> None:
+    client, tree = make(tmp_path / "c"), tree_of(tmp_path / "c")
+    rows = tree.counts._rows
+    row, free = counts_module._Row.RESERVED, (tree.counts.slot + 5) % counts_module._SLOTS
+    client.put("k", bytes(50_000), 100)  # or the slot may be its own
+    free += free == client._access.tree().counts.slot
+    rows[row, free] = reserved
+    client.verify()
+    assert rows[row, free] == 0
+    rows[row, free] = reserved
+    assert client.put("k", bytes(50_000), 100)
+    assert rows[row].sum() == (0 if reserved > 0 else reserved)  # too little stops nobody
+
+
 def test_a_slot_passes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(counts_module, "_SLOTS", 3)
     trees = [tree_of(tmp_path / "c") for _ in range(3)]

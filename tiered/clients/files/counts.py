@@ -175,8 +175,10 @@ class Counts:
 
     def bury(self) -> None:
         """Take over what was reserved by processes that ended in the middle of a write."""
-        unsettled = np.flatnonzero(self._rows[_Row.BEGAN] != self._rows[_Row.ENDED])
-        for slot in unsettled.tolist():
+        rows = self._rows
+        # What nobody writes must not be reserved either, however that came about.
+        unsettled = (rows[_Row.BEGAN] != rows[_Row.ENDED]) | (rows[_Row.RESERVED] != 0)
+        for slot in np.flatnonzero(unsettled).tolist():
             if slot != self.slot and self._locks.take_slot(slot):
                 try:
                     self._settle(slot)
