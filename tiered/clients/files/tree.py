@@ -13,7 +13,7 @@ from tiered.clients.files.locks import Locks
 from tiered.clients.files.names import LANES_FILE, LOCKS, PACKS, SHARDS, pack_of, shard_name
 from tiered.clients.files.packs.lanes import Lanes
 from tiered.clients.files.packs.store import Packs
-from tiered.clients.files.sharing import make_file, share
+from tiered.clients.files.sharing import make_file, share, share_again
 from tiered.clock import SYSTEM_CLOCK
 from tiered.errors import StorageError
 from tiered.typing import Clock
@@ -82,6 +82,7 @@ class Tree:
         self.mode = stat.S_IMODE(status.st_mode) & 0o666
         try:
             self._lock_file = self._kept(_lock_file(root, self.mode))
+            share_again(self._lock_file, self.mode)
             self.locks = Locks(self._lock_file)
             with self.locks.setup():
                 self.counts = Counts(root, self.locks, size, self.mode, clock)
@@ -102,8 +103,7 @@ class Tree:
             made = True
             _unlink(LANES_FILE, self.root)
         self._packs = packs = self._kept(os.open(PACKS, _DIRECTORY, dir_fd=self.root))
-        if made:
-            share(packs, self._directory_mode)
+        (share if made else share_again)(packs, self._directory_mode)
 
         def forget() -> None:
             for name in os.listdir(packs):
@@ -180,8 +180,7 @@ class Tree:
                 except FileExistsError:
                     make = False
             shard = self._kept(os.open(name, _DIRECTORY, dir_fd=self.root))
-            if make:
-                share(shard, self._directory_mode)
+            (share if make else share_again)(shard, self._directory_mode)
             self._shards[number] = shard
             return shard
 
