@@ -195,6 +195,33 @@ def test_a_process_that_ended_in_the_middle_of_a_write(tmp_path: Path) -> None:
     assert client.usage == BLOCK
 
 
+@pytest.mark.parametrize("reserved", [1 << 40, -(1 << 40)])
+def test_what_is_reserved_by_nobody_is_freed(tmp_path: Path, reserved: int) -> None:
+    client, tree = make(tmp_path / "c"), tree_of(tmp_path / "c")
+    rows = tree.counts._rows
+    row, free = counts_module._Row.RESERVED, (tree.counts.slot + 5) % counts_module._SLOTS
+    client.put("k", bytes(50_000), 100)  # or the slot may be its own
+    free += free == client._access.tree().counts.slot
+    rows[row, free] = reserved
+    client.verify()
+    assert rows[row, free] == 0
+    rows[row, free] = reserved
+    assert client.put("k", bytes(50_000), 100)
+    assert rows[row].sum() == (0 if reserved > 0 else reserved)  # too little stops nobody
+
+
+@pytest.mark.parametrize("value", [(1 << 63) - 1, -(1 << 63), 1 << 62])
+def test_damaged_counts_are_put_right_by_a_scan(tmp_path: Path, value: int) -> None:
+    client = make(tmp_path / "c")
+    client.put("k", bytes(50_000), 100)
+    used, counts = client.usage, client._access.tree().counts
+    counts._rows[counts_module._Row.BYTES, :7] = value
+    counts._cells[counts_module._Figure.DRIFT] = -1 - value
+    client.verify()
+    assert client.usage == counts.planned == used
+    assert client.verify().clean
+
+
 def test_a_slot_passes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(counts_module, "_SLOTS", 3)
     trees = [tree_of(tmp_path / "c") for _ in range(3)]

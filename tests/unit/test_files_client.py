@@ -17,6 +17,7 @@ import pytest
 from tests.conftest import SECRET
 from tests.telltale import Telltale
 from tiered import FilesCacheClient, InprocCacheClient, StorageError, TieredInclusiveClient, cached
+from tiered.clients.files.names import SHARDS
 from tiered.clients.files.values import Values
 from tiered.errors import UnserializableValue, ValueTooLarge
 from tiered.testing import ManualClock
@@ -434,6 +435,19 @@ def test_a_directory_that_is_removed(path: Path) -> None:
     fresh.put("k", "x", 100)
     assert client.delete("k")
     assert fresh.get("k", None) is None
+
+
+def test_shards_that_are_removed_again_and_again_do_not_stay_open(path: Path) -> None:
+    client = make(path)
+    client.put("k", "v", 10)
+    most = before = len(os.listdir("/proc/self/fd"))
+    for _ in range(3 * SHARDS):
+        shutil.rmtree(only(path).parent)
+        assert client.put("k", "v", 10)
+        most = max(most, len(os.listdir("/proc/self/fd")))
+    assert most <= before + SHARDS + 1
+    assert client.get("k") == "v"
+    assert client.stats.errors == 0
 
 
 def test_a_shard_that_is_removed(path: Path) -> None:

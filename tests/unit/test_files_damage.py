@@ -129,6 +129,24 @@ def test_what_was_told_wrong_is_counted_anew(tree: Tree, path: Path, cell: int, 
     require_sound(tree, path, lost=lambda number: cut and number >= active)
 
 
+@pytest.mark.parametrize("value", [(1 << 63) - 1, -(1 << 63), 1 << 62])
+def test_no_figure_is_too_large_to_be_changed(tree: Tree, path: Path, value: int) -> None:
+    """And what nobody was killed at is found out none the less."""
+    for cell in (Cell.BYTES, Cell.FILES, Cell.CLAIMS):
+        tree.lanes.set(LANE, cell, value)
+    for change in (1, -1):
+        tree.lanes.add(LANE, Cell.FILES, change)
+        tree.lanes.add(LANE, Cell.CLAIMS, change)
+    tree.lanes.sizes[LANE] = value
+    tree.lanes.dead[LANE] = -1 - value
+    for pack in tree.lanes.packs(LANE):
+        tree.lanes.bury(LANE, pack, value)
+        tree.lanes.grown(LANE, pack, value)
+    assert isinstance(tree.lanes.planned, int)
+    change_something(tree)
+    require_sound(tree, path, lost=lambda number: False)
+
+
 @pytest.mark.parametrize("value", [-7, 1 << 31, 1 << 62, 2, 9999])
 def test_a_pack_with_a_number_that_cannot_be_is_forgotten(
     tree: Tree, path: Path, value: int

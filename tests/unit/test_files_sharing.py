@@ -13,7 +13,7 @@ import pytest
 
 from tests.conftest import SECRET
 from tiered import FilesCacheClient
-from tiered.clients.files.sharing import make_file, replace_file
+from tiered.clients.files.sharing import make_file, replace_file, share_again
 from tiered.testing import ManualClock
 
 
@@ -70,6 +70,50 @@ def test_a_file_takes_the_place_of_another(directory: int, tmp_path: Path) -> No
         assert old.read() == "old"
     assert [file.name for file in tmp_path.iterdir()] == ["f"]
     assert (tmp_path / "f").read_bytes() == b"new\0"
+
+
+@pytest.mark.parametrize("name", ["locks", "packs", "shards"])
+@pytest.mark.parametrize("mode", [0o700, 0o750, 0o770])
+def test_what_was_not_shared_yet_is_shared_by_its_owner(
+    tmp_path: Path, mode: int, name: str
+) -> None:
+    """Who made it was killed in the middle of that, with a umask that shuts others out."""
+    path = tmp_path / "c"
+    path.mkdir()
+    path.chmod(mode)
+    first = FilesCacheClient(20_000_000, path, checksum_key=SECRET, clock=ManualClock())
+    assert first.put("k", numpy.ones(10_000), 100)
+    first.close()
+    made = path / name if name != "shards" else next(path.glob("[0-3][0-9a-f]"))
+    made.chmod(0o700 if made.is_dir() else 0o600)
+    client = FilesCacheClient(20_000_000, path, checksum_key=SECRET, clock=ManualClock())
+    assert client.get("k") is not None
+    assert made.stat().st_mode & 0o777 == (mode if made.is_dir() else mode & 0o666)
+
+
+@pytest.mark.parametrize("kind", ["full", "linked", "another's"])
+def test_what_others_have_put_there_is_not_opened_to_them(
+    directory: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    file = tmp_path / "f"
+    file.write_bytes(b"secret" if kind == "full" else b"")
+    file.chmod(0o600)
+    if kind == "linked":
+        os.link(file, tmp_path / "g")
+    if kind == "another's":
+        monkeypatch.setattr(os, "geteuid", lambda: file.stat().st_uid + 1)
+    with file.open() as opened:
+        share_again(opened.fileno(), 0o660)
+    assert file.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_file_that_does_not_take_the_place_of_another_goes(
+    directory: int, tmp_path: Path
+) -> None:
+    (tmp_path / "f").mkdir()
+    with pytest.raises(IsADirectoryError):
+        replace_file(directory, "f", 0o600, 4, b"new")
+    assert [file.name for file in tmp_path.iterdir()] == ["f"]
 
 
 @pytest.mark.parametrize("make", [make_file, replace_file])

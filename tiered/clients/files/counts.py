@@ -129,12 +129,12 @@ class Counts:
     @property
     def used(self) -> int:
         """Bytes of all files, as far as is known."""
-        return int(self._rows[_Row.BYTES].sum()) + self._cells[_Figure.DRIFT]
+        return _in_64_bits(int(self._rows[_Row.BYTES].sum()) + self._cells[_Figure.DRIFT])
 
     @property
     def planned(self) -> int:
         """The same, and what is being written."""
-        return int(self._plans.sum()) + self._cells[_Figure.DRIFT]
+        return _in_64_bits(int(self._plans.sum()) + self._cells[_Figure.DRIFT])
 
     def begin(self, reserved: int) -> None:
         """A write begins, of *reserved* bytes or of none."""
@@ -152,7 +152,7 @@ class Counts:
 
     def correct(self, drift: int) -> None:
         """Files take *drift* bytes more than was counted."""
-        self._cells[_Figure.DRIFT] += drift
+        self._cells[_Figure.DRIFT] = _in_64_bits(self._cells[_Figure.DRIFT] + drift)
 
     def bound(self, capacity: int) -> None:
         """The files are kept within *capacity* bytes; for who looks at them."""
@@ -175,8 +175,10 @@ class Counts:
 
     def bury(self) -> None:
         """Take over what was reserved by processes that ended in the middle of a write."""
-        unsettled = np.flatnonzero(self._rows[_Row.BEGAN] != self._rows[_Row.ENDED])
-        for slot in unsettled.tolist():
+        rows = self._rows
+        # What nobody writes must not be reserved either, however that came about.
+        unsettled = (rows[_Row.BEGAN] != rows[_Row.ENDED]) | (rows[_Row.RESERVED] != 0)
+        for slot in np.flatnonzero(unsettled).tolist():
             if slot != self.slot and self._locks.take_slot(slot):
                 try:
                     self._settle(slot)
@@ -259,7 +261,12 @@ class Counts:
 
     def _add(self, row: int, value: int) -> None:
         cells, at = self._cells, _PAGE // 8 + row * _SLOTS + self.slot
-        cells[at] += value
+        cells[at] = _in_64_bits(cells[at] + value)
+
+
+def _in_64_bits(value: int) -> int:
+    """What is damaged may be any number, and a sum of two be too large: it begins anew, then."""
+    return (value + (1 << 63)) % (1 << 64) - (1 << 63)
 
 
 _LATEST_TICK: Final = (1 << 62) - 1

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import stat
 from contextlib import suppress
 from typing import Final
 
-__all__ = ["make_file", "replace_file", "share"]
+__all__ = ["make_file", "replace_file", "share", "share_again"]
 
 _NEW: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 
@@ -18,6 +19,17 @@ def share(descriptor: int, mode: int) -> None:
     """
     if mode & 0o077:
         os.fchmod(descriptor, mode)
+
+
+def share_again(descriptor: int, mode: int) -> None:
+    """The same, of a directory or an empty file that was found: who made it may have been killed
+    before it was shared. Only its owner can put that right. Raises ``OSError``."""
+    status = os.fstat(descriptor)
+    if status.st_uid != os.geteuid() or not mode & ~status.st_mode:
+        return
+    # Nothing that another user has put here, to have its owner open it to him.
+    if stat.S_ISDIR(status.st_mode) or (status.st_size == 0 and status.st_nlink == 1):
+        share(descriptor, mode)
 
 
 def make_file(directory: int, name: str, mode: int, size: int = 0, head: bytes = b"") -> int:
@@ -55,5 +67,7 @@ def replace_file(directory: int, name: str, mode: int, size: int, head: bytes) -
         os.rename(new, name, src_dir_fd=directory, dst_dir_fd=directory)
     except BaseException:
         os.close(descriptor)
+        with suppress(OSError):
+            os.unlink(new, dir_fd=directory)
         raise
     return descriptor

@@ -13,7 +13,7 @@ from tiered.clients.files.locks import Locks
 from tiered.clients.files.names import LANES_FILE, LOCKS, PACKS, SHARDS, pack_of, shard_name
 from tiered.clients.files.packs.lanes import Lanes
 from tiered.clients.files.packs.store import Packs
-from tiered.clients.files.sharing import make_file, share
+from tiered.clients.files.sharing import make_file, share, share_again
 from tiered.clock import SYSTEM_CLOCK
 from tiered.errors import StorageError
 from tiered.typing import Clock
@@ -60,6 +60,7 @@ class Tree:
         opened: list[int] = []
         self._opened = opened
         self._unchanged = -1
+        self._forgotten = 0
         # Not at exit: threads may still be at work there, and the kernel closes files anyway.
         self.close = weakref.finalize(self, _close, opened)
         self.close.atexit = False
@@ -82,6 +83,7 @@ class Tree:
         self.mode = stat.S_IMODE(status.st_mode) & 0o666
         try:
             self._lock_file = self._kept(_lock_file(root, self.mode))
+            share_again(self._lock_file, self.mode)
             self.locks = Locks(self._lock_file)
             with self.locks.setup():
                 self.counts = Counts(root, self.locks, size, self.mode, clock)
@@ -102,8 +104,7 @@ class Tree:
             made = True
             _unlink(LANES_FILE, self.root)
         self._packs = packs = self._kept(os.open(PACKS, _DIRECTORY, dir_fd=self.root))
-        if made:
-            share(packs, self._directory_mode)
+        (share if made else share_again)(packs, self._directory_mode)
 
         def forget() -> None:
             for name in os.listdir(packs):
@@ -122,7 +123,10 @@ class Tree:
 
     @property
     def is_current(self) -> bool:
-        """Whether others would find the same directory; shards that were removed are forgotten."""
+        """Whether others would find the same directory; shards that were removed are forgotten.
+
+        It is not what it was either once that were too many of them.
+        """
         # Whatever is removed from it changes its time; but its time has grains.
         changed = os.fstat(self.root).st_mtime_ns
         if changed == self._unchanged:
@@ -134,6 +138,8 @@ class Tree:
         for number in range(SHARDS):
             if self.is_gone(number):
                 self.forget_shard(number)
+        if self._forgotten > SHARDS:
+            return False  # they are open still, for who may be reading: they are to be closed
         if grown_old:  # what is removed from now on gives it another time
             self._unchanged = changed
         return True
@@ -161,7 +167,9 @@ class Tree:
     def forget_shard(self, number: int) -> None:
         """It was removed: open another one on the next use."""
         with self._guard:
-            self._shards[number] = None  # closed with all others
+            if self._shards[number] is not None:
+                self._shards[number] = None  # closed with all others
+                self._forgotten += 1
 
     def is_gone(self, number: int) -> bool:
         """Whether a shard that was opened has been removed since."""
@@ -180,8 +188,7 @@ class Tree:
                 except FileExistsError:
                     make = False
             shard = self._kept(os.open(name, _DIRECTORY, dir_fd=self.root))
-            if make:
-                share(shard, self._directory_mode)
+            (share if make else share_again)(shard, self._directory_mode)
             self._shards[number] = shard
             return shard
 

@@ -49,6 +49,9 @@ _SMALLEST_PACK, _LARGEST_PACK = 64 << 10, 16 << 20
 _MANY: Final = 1 << 40
 """Files, where it is not known how many."""
 
+_MOST: Final = 1 << 56
+"""What no cell gets above, nor below the negative of it, whatever is found there."""
+
 
 class Cell:
     """What is known of a lane: the numbers of its cells. No enumeration, for speed.
@@ -171,7 +174,13 @@ class Lanes:
 
     def add(self, lane: int, cell: int, change: int) -> None:
         """Change it by *change*."""
-        self.cells[lane * _CELLS + cell] += change
+        self._add(lane * _CELLS + cell, change)
+
+    def _add(self, at: int, change: int) -> int:
+        cells = self.cells
+        # What is damaged may be any number, and a sum of two be too large for a cell.
+        cells[at] = changed = min(max(cells[at] + change, -_MOST), _MOST)
+        return changed
 
     # -- Damage ------------------------------------------------------------------
 
@@ -184,6 +193,7 @@ class Lanes:
             and max(numbers) < _NUMBERS
             and 0 <= tail <= max(self.pack, 0)
             and tail % _UNIT == 0
+            and 0 <= self.get(lane, Cell.BYTES) < _MOST
         )
 
     def mend(self, lane: int) -> None:
@@ -216,7 +226,7 @@ class Lanes:
         """The same, and what can still be appended."""
         rows = self._rows
         active = rows[:, Cell.ACTIVE] > 0
-        return int(rows[:, Cell.BYTES].sum() + (self.pack - rows[active, Cell.TAIL]).sum())
+        return self.used + int((self.pack - rows[active, Cell.TAIL]).sum())
 
     # -- Packs -------------------------------------------------------------------
 
@@ -230,7 +240,7 @@ class Lanes:
 
     def grown(self, lane: int, pack: int, change: int) -> None:
         """A pack has got *change* bytes more."""
-        self.cells[self._at(lane, pack) + self._table] += change
+        self._add(self._at(lane, pack) + self._table, change)
         self.add(lane, Cell.BYTES, change)
 
     def bury(self, lane: int, pack: int, size: int) -> bool:
@@ -239,8 +249,7 @@ class Lanes:
         cells, table = self.cells, self._table
         if cells[at] != pack:
             return False
-        cells[at + 2 * table] = dead = cells[at + 2 * table] + size
-        return dead >= cells[at + table]
+        return self._add(at + 2 * table, size) >= cells[at + table]
 
     def _at(self, lane: int, pack: int) -> int:
         return _PAGE // 8 + lane * self.slots + (pack & self.slots - 1)
