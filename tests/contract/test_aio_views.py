@@ -136,9 +136,9 @@ def test_no_public_operation_is_missing() -> None:
     }
     primitives = {"entries", "store", "touch", "discard", "sweep"}
     for_clients = {"find", "find_many", "store_many", "discard_many", "outdate", "revoke"}
-    for_clients |= {"drop_near", "follow", "find_beside", "when_late"}
+    for_clients |= {"drop_near", "follow", "follow_all", "find_beside", "watching", "when_late"}
     for_clients |= {"store_versioned", "version", "versioned"}
-    for_clients |= {"agree", "decree", "fill"}
+    for_clients |= {"agree", "announce", "decree", "fill"}
     at_once = {"near", "hot_path", "first_tiers"}
     spellings = {"getTtl", "getMulti", "getTtlMulti"}
     assert public - set(OPERATIONS) == primitives | for_clients | at_once | spellings
