@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, TypeAlias
@@ -142,12 +143,18 @@ class _Tally:
 
     def _count(self, shard: int, file: str) -> None:
         if names.is_value(file):
+            size = entries.occupied(shard, file)
+            if not size and entries.is_directory(shard, file):
+                if self._repair:
+                    with suppress(OSError):  # it is not empty, and stays
+                        os.rmdir(file, dir_fd=shard)
+                return
             if self._is_sound is not None and not self._is_sound(Place.at(file)):
                 self.unreadable += 1
                 if self._removed(shard, file):
                     return
             self.values += 1
-            self.size += entries.occupied(shard, file)
+            self.size += size
         elif (owner := names.owner_of(file)) is not None and not self._tree.counts.is_alive(owner):
             self.unfinished += 1
             self._removed(shard, file)
