@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import io
 import json
 import os
@@ -297,6 +298,11 @@ def test_progress_is_shown_where_it_is_wanted(
         lines = said(command, path, "--progress")[2].splitlines()[command == "verify" :]
         assert len(lines) == 11
         assert lines[-1] in {"reading: 100 %", "verifying: 100 %"}
+    for which in ((), ("--all", "--yes")):
+        lines = said("purge", path, "--progress", *which)[2].splitlines()
+        assert len(lines) > 3
+        assert lines[-1] == "purging: 100 %"
+    assert "purging" not in said("purge", path)[2]
     screen = io.StringIO()
     monkeypatch.setattr(screen, "isatty", lambda: True)
     monkeypatch.setattr("sys.stderr", screen)
@@ -522,10 +528,16 @@ def test_what_is_wrong_is_found_and_repaired(
     assert said("verify", path)[0] == 0
 
 
-def test_what_cannot_be_repaired_is_told(said: Said, path: Path, filled: FilesCacheClient) -> None:
+def test_what_cannot_be_repaired_is_told(
+    said: Said, path: Path, filled: FilesCacheClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     [file] = path.glob("[0-9a-f][0-9a-f]/*")
-    file.unlink()
-    file.mkdir()
+    file.write_bytes(b"damaged")
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "unlink", refuse)
     status, out, _ = said("verify", path, "--repair")
     assert status == 1
     assert out.endswith("not repaired\n")

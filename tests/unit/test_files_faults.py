@@ -287,3 +287,52 @@ def test_a_reader_does_not_go_on_with_what_was_removed(tmp_path: Path, what: str
     FAULTS[what](path)
     assert make(PACKED, path, clock).put("k", "new", 100)
     assert reader.get("k") == "new"
+
+
+@pytest.mark.parametrize("code", [errno.EMFILE, errno.ENOMEM, errno.EACCES])
+def test_what_cannot_be_opened_just_now_is_not_taken_for_absent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    client = FilesCacheClient(PACKED, tmp_path / "c", clock=ManualClock())
+    assert client.put("k", bytes(50_000), 100)
+    usual = os.open
+
+    def refusing(path: Any, *arguments: Any, **options: Any) -> int:
+        if len(str(path)) == 40:
+            raise OSError(code, os.strerror(code))
+        return usual(path, *arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", refusing)
+        assert not client.add("k", "other", 100)
+        assert not client.renew("k", 1000)
+        assert client.stats.errors == 2
+    assert client.get("k") == bytes(50_000)
+    monkeypatch.setattr(os, "open", refusing)
+    assert not client.expire("k")
+    monkeypatch.undo()
+    assert client.get("k", None) is None  # it could not be made stale, and had to go
+
+
+@pytest.mark.parametrize("empty", [False, True])
+def test_a_directory_where_a_value_should_be_stands_in_nobodys_way(
+    tmp_path: Path, empty: bool
+) -> None:
+    path = tmp_path / "c"
+    client = FilesCacheClient(PACKED, path, clock=ManualClock())
+    assert client.put("k", bytes(50_000), 100)
+    (file,) = path.glob("??/" + "?" * 40)
+    directory(file)
+    if not empty:
+        (file / "inside").touch()
+    assert not client.delete("k")
+    assert client.put("k", "small", 100)
+    assert client.get("k") == "small"
+    assert client.stats.errors == 0
+    client.verify()
+    assert client.verify().clean
+    assert client.verify().values == 1
+    assert file.exists() is not empty
+    client.clear()
+    assert client.get("k", None) is None
+    assert client.stats.errors == 0

@@ -25,6 +25,7 @@ READERS: dict[str, Reader] = {
     "get": lambda client: client.get("k", None),
     "version": lambda client: client.version("k"),
     "versioned": lambda client: client.versioned("k").entry,
+    "explain": lambda client: client.explain("k").found,
 }
 
 
@@ -106,6 +107,44 @@ def test_who_reads_in_the_middle_finds_one_of_them(
         assert passerby.found[0] in (before, after)
     assert writer.get("k") == after
     assert writer.stats.errors == reader.stats.errors == 0
+
+
+@pytest.mark.parametrize("moment", ["it is renamed", "its file is gone"])
+def test_who_makes_it_stale_by_its_name_in_the_middle_keeps_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    clock = ManualClock()
+    before, after = (LARGE, SMALL) if moment == "its file is gone" else (SMALL, LARGE)
+    writer, other = make(tmp_path / "c", clock), make(tmp_path / "c", clock)
+    assert writer.put("k", before, 100)
+    assert other.get("k") == before
+    passerby = Passerby(other, lambda client: client.by_name.outdate(name_of("k")))
+    take, rename, unlink = Locks._take, os.rename, os.unlink
+
+    def take_late(self: Locks, *arguments: Any) -> bool:
+        passerby.has_to_wait()
+        return take(self, *arguments)
+
+    def rename_late(*arguments: Any, **options: Any) -> None:
+        passerby.pass_by()
+        rename(*arguments, **options)
+
+    def unlink_early(*arguments: Any, **options: Any) -> None:
+        unlink(*arguments, **options)
+        passerby.pass_by()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Locks, "_take", take_late)
+        if moment == "it is renamed":
+            patch.setattr(os, "rename", rename_late)
+        else:
+            patch.setattr(os, "unlink", unlink_early)
+        assert writer.put("k", after, 100)
+        passerby.end()
+    assert passerby.found == [True]
+    entry = writer.entry("k")
+    assert entry is not None
+    assert (entry.value, entry.deadline) == (after, clock.monotonic())
 
 
 @pytest.mark.parametrize(("before", "after"), [(SMALL, LARGE), (LARGE, SMALL)])

@@ -72,6 +72,21 @@ def test_a_file_takes_the_place_of_another(directory: int, tmp_path: Path) -> No
     assert (tmp_path / "f").read_bytes() == b"new\0"
 
 
+def test_what_is_made_for_a_group_is_of_the_group(
+    tmp_path: Path, umask: Callable[[int], object]
+) -> None:
+    """Whatever the group is that the process makes files for otherwise."""
+    path = tmp_path / "c"
+    path.mkdir()
+    path.chmod(0o2770)
+    umask(0o077)
+    client = FilesCacheClient(20_000_000, path, checksum_key=SECRET, clock=ManualClock())
+    assert client.put("large", numpy.ones(10_000), 100)
+    folders = [file for file in path.iterdir() if file.is_dir()]
+    assert len(folders) == 2
+    assert {folder.stat().st_mode & 0o7777 for folder in folders} == {0o2770}
+
+
 @pytest.mark.parametrize("name", ["locks", "packs", "shards"])
 @pytest.mark.parametrize("mode", [0o700, 0o750, 0o770])
 def test_what_was_not_shared_yet_is_shared_by_its_owner(

@@ -8,8 +8,9 @@ import sys
 from typing import Any
 
 from tiered.cli.arguments import period
-from tiered.cli.files.common import add_parser, client_of
+from tiered.cli.files.common import add_parser, add_progress, client_of
 from tiered.cli.files.phrasing import counted
+from tiered.cli.files.progress import ProgressBar
 
 __all__ = ["add_to"]
 
@@ -52,6 +53,7 @@ def add_to(commands: Any) -> None:
     )
     parser.add_argument("--yes", action="store_true", help="ask nothing")
     parser.add_argument("--json", action="store_true", help="print JSON")
+    add_progress(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -60,7 +62,9 @@ def run(options: argparse.Namespace) -> int:
         if options.all and not options.yes and sys.stdin.isatty() and not _confirmed(options.path):
             print("tiered files purge: nothing was removed", file=sys.stderr)
             return 1
-        removed = client.sweep(None) if options.all else client.purge(options.older_than)
+        before = None if options.all else client.clock.monotonic() - options.older_than
+        with ProgressBar("purging", wanted=options.progress) as progress:
+            removed = client.sweep(before, progress=progress)
     print(
         json.dumps({"removed": removed}) if options.json else f"removed {counted(removed, 'value')}"
     )

@@ -263,10 +263,14 @@ class FilesCacheClient(CacheClient):
         name = self._name(key)
         return self._access.attempt(lambda tree: self._values.remove(tree, name), False)
 
-    def sweep(self, before: float | None) -> int:
+    def sweep(self, before: float | None, *, progress: Progress | None = None) -> int:
+        """As in :meth:`CacheClient.sweep`; ``progress(done, all)`` is called now and then."""
+
         def sweep(tree: Tree) -> int:
             now = self._values.now(tree)
-            return cleared(tree, now) if before is None else swept(tree, now, before)
+            if before is None:
+                return cleared(tree, now, progress)
+            return swept(tree, now, before, progress)
 
         return self._access.attempt(sweep, 0)
 

@@ -19,7 +19,16 @@ from tiered.clients.files.packs.lanes import Cell
 from tiered.clients.files.sharing import make_file
 from tiered.clients.files.tree import Tree
 
-__all__ = ["discard", "discard_if", "is_apart", "occupied", "open_to_read", "opened", "write"]
+__all__ = [
+    "discard",
+    "discard_if",
+    "is_apart",
+    "is_directory",
+    "occupied",
+    "open_to_read",
+    "opened",
+    "write",
+]
 
 _READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _CHANGE: Final = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
@@ -114,10 +123,15 @@ def is_apart(tree: Tree, place: Place) -> bool:
     if not tree.lanes.get(tree.lanes.of(place), Cell.FILES):
         return False
     try:
-        os.stat(place.file, dir_fd=tree.shard(place.shard), follow_symlinks=False)
+        return not is_directory(tree.shard(place.shard), place.file)
     except FileNotFoundError:
         return False
-    return True
+
+
+def is_directory(shard: int, file: str) -> bool:
+    """Whether there is a directory where a value's file should be: it is not ours, and is left
+    alone. Raises ``FileNotFoundError`` if there is nothing."""
+    return stat.S_ISDIR(os.stat(file, dir_fd=shard, follow_symlinks=False).st_mode)
 
 
 def discard(tree: Tree, place: Place, now: float, *, sync: bool = False) -> bool:
@@ -198,6 +212,6 @@ def _write_file(
 def _unlink(shard: int, name: str) -> bool:
     try:
         os.unlink(name, dir_fd=shard)
-    except FileNotFoundError:
+    except (FileNotFoundError, IsADirectoryError):
         return False
     return True

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from contextlib import suppress
 from typing import Final
 
 from tiered.clients.files import entries
@@ -103,7 +102,7 @@ class Evictor:
         pool.sort(key=lambda place: counts.last_used(place.stamp))
         evicted = 0
         for place in pool[: max(1, len(pool) // _LEAVE)]:
-            with tree.locks.key(place), suppress(IsADirectoryError):
+            with tree.locks.key(place):
                 evicted += entries.discard(tree, place, now)
             if tree.planned <= target:
                 break

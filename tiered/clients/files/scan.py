@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, TypeAlias
@@ -142,12 +143,18 @@ class _Tally:
 
     def _count(self, shard: int, file: str) -> None:
         if names.is_value(file):
+            size = entries.occupied(shard, file)
+            if not size and entries.is_directory(shard, file):
+                if self._repair:
+                    with suppress(OSError):  # it is not empty, and stays
+                        os.rmdir(file, dir_fd=shard)
+                return
             if self._is_sound is not None and not self._is_sound(Place.at(file)):
                 self.unreadable += 1
                 if self._removed(shard, file):
                     return
             self.values += 1
-            self.size += entries.occupied(shard, file)
+            self.size += size
         elif (owner := names.owner_of(file)) is not None and not self._tree.counts.is_alive(owner):
             self.unfinished += 1
             self._removed(shard, file)
@@ -156,8 +163,9 @@ class _Tally:
         return self._repair and _remove(shard, file)
 
 
-def cleared(tree: Tree, now: float) -> int:
+def cleared(tree: Tree, now: float, progress: Progress | None = None) -> int:
     """Remove all values, and end all claims; how many values there were."""
+    tell = _ignored if progress is None else progress
     removed = 0
     for lane in range(LANES):
         # In one step: what was computed before does not come after it.
@@ -165,6 +173,7 @@ def cleared(tree: Tree, now: float) -> int:
             removed += tree.packs.clear(lane)
             for number in range(lane << LANE_BITS, lane + 1 << LANE_BITS):
                 removed += _cleared_shard(tree, number, now)
+        tell(lane + 1, LANES)
     return removed
 
 
@@ -182,16 +191,18 @@ def _cleared_shard(tree: Tree, number: int, now: float) -> int:
     return removed
 
 
-def swept(tree: Tree, now: float, before: float) -> int:
+def swept(tree: Tree, now: float, before: float, progress: Progress | None = None) -> int:
     """Remove the values with a deadline before *before*, a monotonic time; how many."""
+    tell = _ignored if progress is None else progress
     limit = before + tree.counts.base
 
     def is_due(descriptor: int) -> bool:
         told = peeked(descriptor)
         return told is not None and told.expires < limit
 
-    removed = _swept_packs(tree, limit)
-    for _, shard in shards_of(tree):
+    removed = _swept_packs(tree, limit, tell)
+    for number, shard in shards_of(tree):
+        tell(LANES + number, _PARTS)
         for file in values_in(shard):
             place = Place.at(file)
             try:
@@ -201,10 +212,11 @@ def swept(tree: Tree, now: float, before: float) -> int:
                     removed += entries.discard_if(tree, place, now, is_due)
             except OSError:
                 continue  # it is gone, or no file; a scan finds what should not be there
+    tell(_PARTS, _PARTS)
     return removed
 
 
-def _swept_packs(tree: Tree, limit: float) -> int:
+def _swept_packs(tree: Tree, limit: float, tell: Progress) -> int:
     packs, removed = tree.packs, 0
 
     def due(lane: int) -> list[int]:
@@ -218,6 +230,7 @@ def _swept_packs(tree: Tree, limit: float) -> int:
         if due(lane):
             with tree.locks.lane(lane):
                 removed += packs.forget(lane, due(lane))  # some may have been renewed
+        tell(lane + 1, _PARTS)
     tidy(packs, tree.locks)
     return removed
 
@@ -242,6 +255,10 @@ def listed(shard: int) -> list[str]:
         return os.listdir(shard)
     except FileNotFoundError:
         return []
+
+
+def _ignored(done: int, every: int) -> None:
+    """Nobody wants to know."""
 
 
 def _mark(tree: Tree, file: str) -> claims.Mark | None:

@@ -81,6 +81,7 @@ class Tree:
                 f"without a checksum_key: let it be yours, with mode 0700, or give a checksum_key"
             )
         self.mode = stat.S_IMODE(status.st_mode) & 0o666
+        self._inherited = status.st_mode & stat.S_ISGID
         try:
             self._lock_file = self._kept(_lock_file(root, self.mode))
             share_again(self._lock_file, self.mode)
@@ -194,8 +195,8 @@ class Tree:
 
     @property
     def _directory_mode(self) -> int:
-        # Who may read files may look for them.
-        return self.mode | (self.mode & 0o444) >> 2
+        # Who may read files may look for them, and what is made there is of the same group.
+        return self._inherited | self.mode | (self.mode & 0o444) >> 2
 
 
 def _lock_file(root: int, mode: int) -> int:

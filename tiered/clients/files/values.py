@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from functools import partial
@@ -31,6 +32,9 @@ _SIGNATURE: Final = Signer.SIZE
 
 _FUTURE: Final = 1.0
 """Seconds by which a value may seem to be made in the future."""
+
+_STRANGE: Final = frozenset((errno.ELOOP, errno.EISDIR, errno.ENXIO))
+"""What is at a value's place is no file."""
 
 
 class Item(NamedTuple):
@@ -195,7 +199,10 @@ class Values:
             return None
 
     def present(self, tree: Tree, name: bytes, place: Place) -> Entry | None:
-        """What is there for a write to judge, without its value; the key's lock is held."""
+        """What is there for a write to judge, without its value; the key's lock is held.
+
+        Raises ``OSError``: it is not known what is there.
+        """
         try:
             held = self._packed(tree, name, place)
             if held is None:
@@ -205,7 +212,12 @@ class Values:
                 header = self._layout.header_in(name, held.record.envelope)
         except FileNotFoundError:
             return None
-        except (OSError, CorruptValue) as error:
+        except CorruptValue as error:
+            self._unreadable(error)
+            return None
+        except OSError as error:
+            if error.errno not in _STRANGE:
+                raise
             self._unreadable(error)
             return None
         if header.created > self.now(tree) + _FUTURE:
@@ -218,18 +230,22 @@ class Values:
         mark = claims.read(tree, place)
         claimed = mark is not None and not claims.is_over(tree, mark, now)
         facts: dict[str, object] = {"file": place.path, "claimed": claimed}
+
+        def packed(held: Held) -> tuple[int, Header]:
+            facts["file"] = f"{PACKS}/{pack_name(tree.lanes.of(place), held.spot.pack)}"
+            return held.spot.length, self._layout.header_in(name, held.record.envelope)
+
+        def apart(descriptor: int) -> tuple[int, Header]:
+            facts["file"] = place.path
+            return os.fstat(descriptor).st_size, self._layout.header(name, descriptor)
+
         try:
-            held = self._packed(tree, name, place)
-            if held is not None:
-                facts["file"] = f"{PACKS}/{pack_name(tree.lanes.of(place), held.spot.pack)}"
-                size = held.spot.length
-                header = self._layout.header_in(name, held.record.envelope)
-            else:
-                with entries.opened(tree, place) as descriptor:
-                    size = os.fstat(descriptor).st_size
-                    header = self._layout.header(name, descriptor)
-        except (FileNotFoundError, CorruptValue):
+            found = self._looked_for(tree, name, place, packed, apart)
+        except CorruptValue:
             return None, facts
+        if found is None:
+            return None, facts
+        size, header = found
         facts |= {"size": size, "age": now - header.created, "cost": header.cost}
         return header.expires - now, facts
 
@@ -322,26 +338,35 @@ class Values:
         """
         place = Place.of(name)
         with tree.locks.key(place):
-            claims.drop(tree, place)
-            present = self.present(tree, name, place)
-            if present is None:
-                self._discard(tree, place)
-                return False
-            if present.deadline <= deadline:
-                return False
-            try:
-                self._redate(tree, name, place, deadline)
-            except OSError:
-                self._discard(tree, place)
-            return True
+            return self._end(tree, name, place, deadline)
 
     def end_at(self, tree: Tree, place: Place, deadline: float) -> bool:
         """The same, whatever the name is."""
-        name = self._name_at(tree, place)
-        if name is not None and Place.of(name) == place:
-            return self.end(tree, name, deadline)
-        self.remove_at(tree, place)
-        return False
+        with tree.locks.key(place):  # or it may be on its way to its other place, and in neither
+            name = self._name_at(tree, place)
+            if name is not None and Place.of(name) == place:
+                return self._end(tree, name, place, deadline)
+            claims.drop(tree, place)
+            self._discard(tree, place)
+            return False
+
+    def _end(self, tree: Tree, name: bytes, place: Place, deadline: float) -> bool:
+        claims.drop(tree, place)
+        try:
+            present = self.present(tree, name, place)
+        except OSError as error:
+            self._unreadable(error)
+            present = None
+        if present is None:
+            self._discard(tree, place)
+            return False
+        if present.deadline <= deadline:
+            return False
+        try:
+            self._redate(tree, name, place, deadline)
+        except OSError:
+            self._discard(tree, place)
+        return True
 
     @staticmethod
     def _name_at(tree: Tree, place: Place) -> bytes | None:
