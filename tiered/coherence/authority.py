@@ -37,7 +37,7 @@ class Announced(Wrapper):
         agreed = self.client.agree(key, proposal)
         if agreed is not None and agreed.value == proposal:
             # It was lost, if it was ever there: what others hold for true is not, any more.
-            self._manager.publish(Kind.CHANGED, (name_of(key),))
+            self.announce(key)
         return agreed
 
     def decree(self, key: Key, value: Any) -> Any:

@@ -281,28 +281,29 @@ class Leader:
         with self._watched(call) as put:
             # Who has got the claim before us is as new as we are.
             write = self._filling(claim) if isinstance(claim, Claim) else put
-            outcome = yield from self._under(claim, self._computed_with(flight, call, write))
+            computed = self._computed_with(flight, call, write)
+            outcome, _ = yield from self._under(claim, computed)
         if outcome.error is None and self._reading.remembers_failures:
             failure = FailureOf(call.key)
             yield from self._reading.ask(lambda: self._records.delete(failure), False)
         return outcome
 
-    def _computed_with(self, flight: Flight, call: BoundCall, write: _Write) -> Steps[Outcome]:
-        """Compute, and *write* what comes of it."""
+    def _computed_with(
+        self, flight: Flight, call: BoundCall, write: _Write
+    ) -> Steps[tuple[Outcome, Stamp | MissingType | None]]:
+        """Compute, and *write* what comes of it; that, and what it is to be kept with."""
+        # Before it runs: what it reads may be changed while it does.
         stamp = yield from self._reading.stamp(call)
         outcome = yield from self.computed(call, flight)
         if outcome.error is None:
             yield from self._stored(flight, call, outcome.value, stamp, write)
-        return outcome
+        return outcome, stamp
 
     def _computed_and_stored(self, led: Led, stale: Entry | None, write: _Write) -> Steps[Outcome]:
-        # Before it runs: what it reads may be changed while it does.
         flight, call, followed = led
         followed.compute()
-        stamp = yield from self._reading.stamp(call)
-        outcome = yield from self.computed(call, flight)
+        outcome, stamp = yield from self._computed_with(flight, call, write)
         if outcome.error is None:
-            yield from self._stored(flight, call, outcome.value, stamp, write)
             return outcome
         return (yield from self._failed(flight, call, stale, outcome, stamp))
 
