@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from tiered.clients.files.layout import allocated
-from tiered.clients.files.names import Place, is_value, new_name, shards_of
+from tiered.clients.files.names import Place, is_value, new_name, shard_numbers
 from tiered.clients.files.packs.lanes import Cell
 from tiered.clients.files.sharing import make_file
 from tiered.clients.files.tree import Tree
@@ -168,7 +168,7 @@ def _uncount(tree: Tree, lane: int) -> None:
     """
     left = tree.lanes.get(lane, Cell.FILES) - 1
     if left <= 0:
-        left = sum(_count(tree, shard) for shard in shards_of(lane))
+        left = sum(_count(tree, shard) for shard in shard_numbers(lane))
     tree.lanes.set(lane, Cell.FILES, left)
 
 

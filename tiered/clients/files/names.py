@@ -40,7 +40,7 @@ __all__ = [
     "pack_name",
     "pack_of",
     "shard_name",
-    "shards_of",
+    "shard_numbers",
 ]
 
 SHARDS: Final = 64
@@ -117,7 +117,7 @@ class Place(NamedTuple):
         return _new(cls, (shard, digest.hex(), int.from_bytes(digest[16:], "big"), tag))
 
 
-def shards_of(lane: int) -> range:
+def shard_numbers(lane: int) -> range:
     """The shards that a lane has."""
     return range(lane << LANE_BITS, lane + 1 << LANE_BITS)
 

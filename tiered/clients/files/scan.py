@@ -171,7 +171,7 @@ def cleared(tree: Tree, now: float, progress: Progress | None = None) -> int:
         # In one step: what was computed before does not come after it.
         with tree.locks.lane(lane):
             removed += tree.packs.clear(lane)
-            for number in range(lane << LANE_BITS, lane + 1 << LANE_BITS):
+            for number in names.shard_numbers(lane):
                 removed += _cleared_shard(tree, number, now)
         tell(lane + 1, LANES)
     return removed

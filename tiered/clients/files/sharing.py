@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Final
 
 __all__ = ["make_file", "replace_file", "share", "share_again"]
@@ -40,17 +41,12 @@ def make_file(directory: int, name: str, mode: int, size: int = 0, head: bytes =
         OSError: no room, no right; then no file is left.
     """
     descriptor = os.open(name, _NEW, mode, dir_fd=directory)
-    try:
+    with _gone_if_it_fails(descriptor, directory, name):
         share(descriptor, mode)
         if size:
             # All of it now: on a full disk, a hole that is written to in memory ends the process.
             os.posix_fallocate(descriptor, 0, size)
             os.pwrite(descriptor, head, 0)
-    except BaseException:
-        os.close(descriptor)
-        with suppress(OSError):
-            os.unlink(name, dir_fd=directory)
-        raise
     return descriptor
 
 
@@ -63,11 +59,18 @@ def replace_file(directory: int, name: str, mode: int, size: int, head: bytes) -
     with suppress(FileNotFoundError):
         os.unlink(new, dir_fd=directory)  # of somebody who was killed
     descriptor = make_file(directory, new, mode, size, head)
-    try:
+    with _gone_if_it_fails(descriptor, directory, new):
         os.rename(new, name, src_dir_fd=directory, dst_dir_fd=directory)
+    return descriptor
+
+
+@contextmanager
+def _gone_if_it_fails(descriptor: int, directory: int, name: str) -> Iterator[None]:
+    """An open file that was just made, until it is what it is to be."""
+    try:
+        yield
     except BaseException:
         os.close(descriptor)
         with suppress(OSError):
-            os.unlink(new, dir_fd=directory)
+            os.unlink(name, dir_fd=directory)
         raise
-    return descriptor

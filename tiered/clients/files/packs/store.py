@@ -11,7 +11,7 @@ import numpy as np
 from tiered.clients.files.counts import Counts
 from tiered.clients.files.locks import Locks
 from tiered.clients.files.names import LANES, Place
-from tiered.clients.files.packs.index import Spot, spot_of
+from tiered.clients.files.packs.index import Index, Spot, spot_of
 from tiered.clients.files.packs.lanes import PACKED_UP_TO, Cell, Lanes
 from tiered.clients.files.packs.records import HEAD, Record, unpack_record
 from tiered.clients.files.packs.stock import Stock
@@ -149,13 +149,13 @@ class Packs(Stock):
     def remove(self, place: Place) -> bool:
         """Forget a key, whose lane's lock is held; whether it was there."""
         lane = self.lanes.of(place)
-        index = self.index(lane)
-        at = -1 if index is None else index.find(place.tag)
-        if index is None or at < 0 or not index.cells[at + 1]:
+        cell = self._cell(lane, place.tag)
+        if cell is None:
             return False
+        index, at = cell
         with self.changing(lane):
-            packed = index.cells[at + 1]
-            index.cells[at + 1] = 0
+            packed = index.cells[at]
+            index.cells[at] = 0
             self._died(lane, packed)
         return True
 
@@ -163,14 +163,20 @@ class Packs(Stock):
     def leaving(self, place: Place) -> Iterator[None]:
         """Forget a key for what is put into a file of its own in here; its lock is held."""
         lane = self.lanes.of(place)
-        index = self.index(lane)
-        at = -1 if index is None else index.find(place.tag)
-        if index is None or at < 0 or not index.cells[at + 1]:
+        if self._cell(lane, place.tag) is None:
             yield
             return
         with self.moving(lane):
-            self.remove(place)
+            self.remove(place)  # found anew, as the lane may have been put right
             yield
+
+    def _cell(self, lane: int, tag: int) -> tuple[Index, int] | None:
+        """The index, and where in its cells the spot of a value is; ``None`` if there is none."""
+        index = self.index(lane)
+        at = -1 if index is None else index.find(tag)
+        if index is None or at < 0 or not index.cells[at + 1]:
+            return None
+        return index, at + 1
 
     def rewrite(self, place: Place, spot: Spot, record: Record, head: bytes) -> None:
         """Let the envelope of *record*, which lies at *spot*, begin with *head*, in place.
