@@ -41,14 +41,19 @@ def in_namespace(node: Node) -> NamespaceWrapper:
     return NamespaceWrapper("ns", node.client)
 
 
+def two_of(cluster: Cluster) -> tuple[Node, Node, NamespaceWrapper, NamespaceWrapper]:
+    """Two nodes, and the namespace in each."""
+    ours, theirs = cluster.node(), cluster.node()
+    return ours, theirs, in_namespace(ours), in_namespace(theirs)
+
+
 def deaf(node: Node) -> Deaf:
     assert node.shared is not None
     return Deaf(node.shared)
 
 
 def test_the_last_revision_goes_on_while_nobody_has_told_of_another(cluster: Cluster) -> None:
-    a, c = cluster.node(), cluster.node()
-    ours, theirs = in_namespace(a), in_namespace(c)
+    _, c, ours, theirs = two_of(cluster)
     ours.put("k", 1, 600)
     assert theirs.get("k") == 1
     deaf(c)
@@ -60,8 +65,7 @@ def test_the_last_revision_goes_on_while_nobody_has_told_of_another(cluster: Clu
 
 def test_a_revision_that_was_lost_is_not_believed_where_nobody_answers(cluster: Cluster) -> None:
     """A server was restarted, and we still leave it alone."""
-    a, c = cluster.node(), cluster.node()
-    ours, theirs = in_namespace(a), in_namespace(c)
+    a, c, ours, theirs = two_of(cluster)
     ours.put("k", 1, 600)
     assert theirs.get("k") == 1
     outage = deaf(c)
@@ -77,8 +81,7 @@ def test_a_revision_that_was_lost_is_not_believed_where_nobody_answers(cluster: 
 
 
 def test_a_clear_reaches_those_whom_no_server_answers(cluster: Cluster) -> None:
-    a, c = cluster.node(), cluster.node()
-    ours, theirs = in_namespace(a), in_namespace(c)
+    _, c, ours, theirs = two_of(cluster)
     ours.put("k", 1, 600)
     assert theirs.get("k") == 1
     deaf(c)
@@ -91,8 +94,7 @@ def test_a_clear_reaches_those_whom_no_server_answers(cluster: Cluster) -> None:
 def test_copies_under_a_name_of_ones_own_live_until_others_change_anything(
     cluster: Cluster,
 ) -> None:
-    a, c = cluster.node(), cluster.node()
-    ours, theirs = in_namespace(a), in_namespace(c)
+    a, c, ours, theirs = two_of(cluster)
     theirs.get("k", None)
     deaf(c)
     ours.clear()
@@ -135,8 +137,7 @@ def test_who_never_had_an_answer_hears_of_what_others_delete(cluster: Cluster) -
 def test_what_was_deleted_under_a_name_of_ones_own_is_gone_when_it_is_over(
     cluster: Cluster,
 ) -> None:
-    a, c = cluster.node(), cluster.node()
-    ours, theirs = in_namespace(a), in_namespace(c)
+    _, c, ours, theirs = two_of(cluster)
     theirs.get("k", None)
     outage = deaf(c)
     ours.clear()
@@ -149,8 +150,7 @@ def test_what_was_deleted_under_a_name_of_ones_own_is_gone_when_it_is_over(
 
 
 def test_a_clear_that_nobody_heard_is_made_good(cluster: Cluster) -> None:
-    a, c = cluster.node(), cluster.node()
-    ours, theirs = in_namespace(a), in_namespace(c)
+    _, c, ours, theirs = two_of(cluster)
     ours.put("k", 1, 600)
     assert theirs.get("k") == 1
     outage = deaf(c)
@@ -163,8 +163,7 @@ def test_a_clear_that_nobody_heard_is_made_good(cluster: Cluster) -> None:
 
 
 def test_nor_does_an_outage_lose_it_that_goes_on_in_between(cluster: Cluster) -> None:
-    a, c = cluster.node(), cluster.node()
-    ours, theirs = in_namespace(a), in_namespace(c)
+    _, c, ours, theirs = two_of(cluster)
     theirs.get("k", None)
     outage = deaf(c)
     ours.clear()
@@ -192,8 +191,7 @@ def test_nor_does_an_outage_lose_it_that_goes_on_in_between(cluster: Cluster) ->
 def test_a_delete_while_nobody_answers_clears_nothing_if_its_name_was_right(
     cluster: Cluster,
 ) -> None:
-    a, c = cluster.node(), cluster.node()
-    ours, theirs = in_namespace(a), in_namespace(c)
+    _, c, ours, theirs = two_of(cluster)
     ours.put_multi({"k": 1, "m": 1}, 600)
     assert theirs.get("k") == 1
     outage = deaf(c)
@@ -205,8 +203,7 @@ def test_a_delete_while_nobody_answers_clears_nothing_if_its_name_was_right(
 
 def test_nor_if_the_server_forgets_all_after_that(cluster: Cluster) -> None:
     """Whoever had a copy was told, and what is made under the next revision is younger."""
-    a, c = cluster.node(), cluster.node()
-    ours, theirs = in_namespace(a), in_namespace(c)
+    a, _, ours, theirs = two_of(cluster)
     ours.put("k", 1, 600)
     assert theirs.get("k") == 1
     outage = deaf(a)
@@ -221,8 +218,7 @@ def test_nor_if_the_server_forgets_all_after_that(cluster: Cluster) -> None:
 
 
 def test_a_revision_that_is_told_to_be_old_is_believed_at_no_moment(cluster: Cluster) -> None:
-    a, c = cluster.node(), cluster.node()
-    ours, theirs = in_namespace(a), in_namespace(c)
+    _, c, ours, theirs = two_of(cluster)
     ours.put("k", 1, 600)
     assert theirs.get("k") == 1
     assert c.shared is not None
