@@ -27,6 +27,9 @@ The parts, in the order of their dependence:
 ``entrance.pxi``    the objects that stand where a function stood
 ``remote.pxi``      what each value from a server passes through
 ``packs.pxi``       what each small value in a host's files passes through
+``generations.pxi`` who works on a key just now
+``ledger.pxi``      what is held of what others may change
+``frames.pxi``      what each event on a bus passes through
 ``region.pxi``      what the calls of a region's functions look into
 ==================  ====================================================================
 """
@@ -43,4 +46,7 @@ include "compiled/awaited.pxi"
 include "compiled/entrance.pxi"
 include "compiled/remote.pxi"
 include "compiled/packs.pxi"
+include "compiled/generations.pxi"
+include "compiled/ledger.pxi"
+include "compiled/frames.pxi"
 include "compiled/region.pxi"

@@ -164,7 +164,7 @@ def test_no_watch_is_left(clock: ManualClock, server: Unreachable) -> None:
     assert client.claim("k") is None
     server.claim = lambda key, ttl=10.0: None  # type: ignore[method-assign]
     assert client.claim("m") is None
-    assert list(client._generations._states) == ["k"]
+    assert list(client._generations.states) == ["k"]
 
 
 def unreachable(node: Node) -> None:

@@ -14,17 +14,18 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
+from tiered.acceleration import core
 from tiered.concurrency import fork
 from tiered.typing import Key
 
-__all__ = ["Held", "Ledger"]
+__all__ = ["Held", "Ledger", "PythonHeld", "PythonRecords"]
 
 _SMALL: Final = 1024
 
 
-class Held:
+class PythonHeld:
     """One key that the private tier holds, or is about to.
 
     Attributes:
@@ -58,33 +59,24 @@ class Held:
         self.deadline = None
 
 
-class Ledger:
-    """The names of what is held.
-
-    Args:
-        holds: whether the private tier has something under a key, without that being a use.
+class PythonRecords:
+    """Records by name.
 
     Attributes:
         get: gives what is known of a name, or ``None``.
+        limit: of records; where there are more, :meth:`crowded` is called.
 
     Threads: safe.
     """
 
-    def __init__(self, holds: Callable[[Key], bool]) -> None:
-        self._holds = holds
-        self._held: dict[bytes, Held] = {}
-        self.get: Callable[[bytes], Held | None] = self._held.get
-        self._limit = _SMALL
-        fork.register(self)
-        self.after_fork()
+    limit = 0
 
-    def after_fork(self) -> None:
-        """Nobody else is using anything in this process."""
+    def __init__(self) -> None:
+        self._held: dict[bytes, PythonHeld] = {}
+        self.get: Callable[[bytes], PythonHeld | None] = self._held.get
         self._lock = threading.Lock()
-        for held in self._held.values():
-            held.uses = 0
 
-    def enter(self, name: bytes, key: Key) -> Held:
+    def enter(self, name: bytes, key: Key) -> PythonHeld:
         """The record of *key*, which is about to be read from farther away, or written.
 
         It stays until it is left.
@@ -92,38 +84,83 @@ class Ledger:
         with self._lock:
             held = self._held.get(name)
             if held is None:
-                held = self._held[name] = Held(key)
+                held = self._held[name] = PythonHeld(key)
             held.uses += 1
             held.entered += 1
-            crowded = len(self._held) > self._limit
+            crowded = len(self._held) > self.limit
         if crowded:
-            self._clean()
+            self.crowded()
         return held
 
-    def leave(self, held: Held) -> None:
+    def crowded(self) -> None:
+        """There are more than the limit."""
+
+    def leave(self, held: PythonHeld) -> None:
         """*held* is no longer used."""
         with self._lock:
             held.uses -= 1
 
-    def all(self) -> list[tuple[bytes, Held]]:
-        """Everything, as it is now."""
-        with self._lock:
-            return list(self._held.items())
-
-    def _clean(self) -> None:
-        """Forget what is not held any more."""
-        # Without the lock: comparing keys runs their own code. Who has been there meanwhile
-        # may have put something there.
-        idle = [
-            (name, one, one.entered)
-            for name, one in self.all()
-            if not one.uses and not self._holds(one.key)
-        ]
+    def forget(self, idle: list[_Idle]) -> None:
+        """Drop those of *idle* that nobody has used since."""
         with self._lock:
             for name, one, entered in idle:
                 if not one.uses and one.entered == entered and self._held.get(name) is one:
                     del self._held[name]
-            self._limit = max(_SMALL, 2 * len(self._held))
+
+    def all(self) -> list[tuple[bytes, PythonHeld]]:
+        """Everything, as it is now."""
+        with self._lock:
+            return list(self._held.items())
+
+    def abandon(self) -> None:
+        """Nobody uses anything: after a fork, where no other thread holds the lock any more."""
+        self._lock = threading.Lock()
+        for held in self._held.values():
+            held.uses = 0
 
     def __len__(self) -> int:
         return len(self._held)
+
+
+_Idle: TypeAlias = tuple[bytes, PythonHeld, int]
+"""A name, its record, and how often that had been entered when nobody used it."""
+
+if TYPE_CHECKING:
+    Held = PythonHeld
+    Records = PythonRecords
+else:
+    Held = core.Held if core else PythonHeld
+    Records = core.Records if core else PythonRecords
+
+
+class Ledger(Records):
+    """The names of what is held.
+
+    Args:
+        holds: whether the private tier has something under a key, without that being a use.
+
+    Threads: safe.
+    """
+
+    def __init__(self, holds: Callable[[Key], bool]) -> None:
+        super().__init__()
+        self._holds = holds
+        self.limit = _SMALL
+        fork.register(self)
+
+    def after_fork(self) -> None:
+        """Nobody else is using anything in this process."""
+        self.abandon()
+
+    def crowded(self) -> None:
+        """Forget what is not held any more."""
+        # Comparing keys runs their own code. Who has been there meanwhile may have put something
+        # there.
+        self.forget(
+            [
+                (name, one, one.entered)
+                for name, one in self.all()
+                if not one.uses and not self._holds(one.key)
+            ]
+        )
+        self.limit = max(_SMALL, 2 * len(self))

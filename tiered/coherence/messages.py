@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import enum
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple, TypeAlias
+
+from tiered.acceleration import core
 
 __all__ = [
     "ALL_TOPICS",
@@ -124,7 +126,7 @@ def packed_names(kind: Kind, topic: bytes, names: Sequence[bytes]) -> bytes:
     return packed([Event(kind, topic, name) for name in names])
 
 
-def unpacked(size: int, data: bytes) -> Iterator[Event]:
+def _unpacked(size: int, data: bytes) -> Iterable[Event]:
     """The *size* events in *data*. What is of an unknown kind, a newer node's, is distrust.
 
     Raises:
@@ -143,6 +145,11 @@ def unpacked(size: int, data: bytes) -> Iterator[Event]:
         yield made(Event, (_KINDS.get(number, Kind.DISTRUST), topic, name))
     if at != end:
         raise ValueError(f"{end - at} bytes after {size} events")
+
+
+unpacked: Callable[[int, bytes], Iterable[Event]] = (
+    _unpacked if core is None else core.EventsReader(Event, _KINDS, _unpacked)
+)
 
 
 def without(skipped: int, events: bytes) -> bytes:

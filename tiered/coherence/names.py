@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from typing import Final
 
+from tiered.acceleration import core
 from tiered.coherence.messages import MOST_NAME, TOPIC_SIZE
 from tiered.keys.canonical import canonical
 from tiered.typing import Key
@@ -22,7 +24,7 @@ def topic_of(namespace: str) -> bytes:
     return hashlib.blake2b(namespace.encode(), digest_size=TOPIC_SIZE).digest()
 
 
-def name_of(key: Key) -> bytes:
+def _name_of(key: Key) -> bytes:
     """The name of *key*: its canonical bytes, or a hash of them if they are too long.
 
     Raises:
@@ -32,3 +34,15 @@ def name_of(key: Key) -> bytes:
     if len(name) <= MOST_NAME:
         return name
     return _HASHED + hashlib.blake2b(_PREFIX + name, digest_size=20).digest()
+
+
+class _General:
+    sign = staticmethod(_name_of)
+
+
+name_of: Callable[[Key], bytes]
+if core is None:
+    name_of = _name_of
+else:
+    # Canonical bytes with nothing before them are what it makes to be signed.
+    name_of = core.KeyNames(b"", b"", _General, None).sign

@@ -24,11 +24,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Hashable
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
+from tiered.acceleration import core
 from tiered.concurrency import fork
 
-__all__ = ["Generations", "Watch", "Watched"]
+__all__ = ["Generations", "PythonWatchedKeys", "Watch", "Watched"]
 
 
 class Watched:
@@ -54,6 +55,58 @@ class Watched:
         """A place farther than the nearest has been written."""
         with self.lock:
             self.version += 1
+
+
+class PythonWatchedKeys:
+    """The table of keys that are being worked on: who comes, and who goes.
+
+    Attributes:
+        states: by key, what its watchers share.
+
+    Threads: safe.
+    """
+
+    def __init__(self) -> None:
+        self.begin()
+
+    def begin(self) -> None:
+        """Nobody works on anything."""
+        self.states: dict[Hashable, Watched] = {}
+        self._lock = threading.RLock()
+        self._spare: Watched | None = None
+        """One that nobody has any more, for the next key: to make one takes longer."""
+
+    def enter(self, key: Hashable, writes: bool) -> Watched:
+        """What a :class:`Watch` does first, for who wants none of its own."""
+        with self._lock:
+            state = self.states.get(key)
+            if state is None:
+                state, self._spare = self._spare or Watched(), None
+                self.states[key] = state
+            state.watchers += 1
+        if writes:
+            with state.lock:
+                state.contested |= state.writers > 0
+                state.writers += 1
+        return state
+
+    def leave(self, key: Hashable, state: Watched, writes: bool) -> None:
+        """What a :class:`Watch` does last, with what :meth:`enter` gave."""
+        if writes:
+            with state.lock:
+                state.writers -= 1
+                state.contested &= state.writers > 0
+        with self._lock:
+            state.watchers -= 1
+            if not state.watchers and self.states.get(key) is state:
+                del self.states[key]
+                self._spare = state
+
+
+if TYPE_CHECKING:
+    WatchedKeys = PythonWatchedKeys
+else:
+    WatchedKeys = core.WatchedKeys if core else PythonWatchedKeys
 
 
 class Watch:
@@ -102,25 +155,22 @@ class Watch:
             return write()
 
 
-class Generations:
-    """The table of keys that are being worked on.
+class Generations(WatchedKeys):
+    """The table of keys that are being worked on, and who works on one.
 
     Threads: safe.
     """
 
     def __init__(self) -> None:
         fork.register(self)
-        self.after_fork()
+        super().__init__()
 
     def after_fork(self) -> None:
         """The other threads' operations do not go on in this process."""
-        self._lock = threading.RLock()
-        self._states: dict[Hashable, Watched] = {}
-        self._spare: Watched | None = None
-        """One that nobody has any more, for the next key: to make one takes longer."""
+        self.begin()
 
     def __len__(self) -> int:
-        return len(self._states)
+        return len(self.states)
 
     def reading(self, key: Hashable) -> Watch:
         """To be entered before a far place is read."""
@@ -132,40 +182,11 @@ class Generations:
 
     def passed(self, key: Hashable) -> None:
         """A far place was changed under *key*."""
-        state = self._states.get(key)
+        state = self.states.get(key)
         if state is not None:
             state.passed()
 
     def passed_all(self) -> None:
         """A far place was changed under every key."""
-        with self._lock:
-            states = list(self._states.values())
-        for state in states:
-            with state.lock:
-                state.version += 1
-
-    def enter(self, key: Hashable, writes: bool) -> Watched:
-        """What a :class:`Watch` does first, for who wants none of its own."""
-        with self._lock:
-            state = self._states.get(key)
-            if state is None:
-                state, self._spare = self._spare or Watched(), None
-                self._states[key] = state
-            state.watchers += 1
-        if writes:
-            with state.lock:
-                state.contested |= state.writers > 0
-                state.writers += 1
-        return state
-
-    def leave(self, key: Hashable, state: Watched, writes: bool) -> None:
-        """What a :class:`Watch` does last, with what :meth:`enter` gave."""
-        if writes:
-            with state.lock:
-                state.writers -= 1
-                state.contested &= state.writers > 0
-        with self._lock:
-            state.watchers -= 1
-            if not state.watchers and self._states.get(key) is state:
-                del self._states[key]
-                self._spare = state
+        for state in list(self.states.copy().values()):
+            state.passed()
