@@ -42,6 +42,7 @@ class TieredNode:
         candidate: whether it may be the broker.
         memcached: the address of the shared tier; None: a stand-in in memory, of this process only.
         key: of the bus; None for none.
+        neighbours: whether nodes tell each other, too.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class TieredNode:
         candidate: bool,
         memcached: str | None,
         key: bytes | None = None,
+        neighbours: bool = True,
     ) -> None:
         self._stand_in = memcached is None
         self._private = InprocCacheClient(ROOM)
@@ -58,7 +60,7 @@ class TieredNode:
             if memcached is None
             else MemcachedClient([memcached], checksum_key=SECRET)
         )
-        self._bus = ZmqBus(list(addresses), key=key, candidate=candidate)
+        self._bus = ZmqBus(list(addresses), key=key, candidate=candidate, neighbours=neighbours)
         self._manager = CountingManager("bench", self._private, self._shared, self._bus)
         tiers = TieredInclusiveClient(self._private, self._shared)
         self._client = CoherentWrapperClient(tiers, self._manager)

@@ -30,6 +30,7 @@ The parts, in the order of their dependence:
 ``generations.pxi`` who works on a key just now
 ``ledger.pxi``      what is held of what others may change
 ``frames.pxi``      what each event on a bus passes through
+``datagrams.pxi``   what the processes of a host tell each other
 ``region.pxi``      what the calls of a region's functions look into
 ==================  ====================================================================
 """
@@ -49,4 +50,5 @@ include "compiled/packs.pxi"
 include "compiled/generations.pxi"
 include "compiled/ledger.pxi"
 include "compiled/frames.pxi"
+include "compiled/datagrams.pxi"
 include "compiled/region.pxi"

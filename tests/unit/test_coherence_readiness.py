@@ -107,7 +107,7 @@ def test_a_socket_may_be_used_by_another_thread_while_one_sleeps(
     one, other = pair
     readiness.add(one, nothing)
     readiness.ready()
-    stirred: list[Socket] = []
+    stirred: list[Socket | int] = []
     sleeper = threading.Thread(target=lambda: stirred.extend(readiness.sleep(LONG)))
     sleeper.start()
     for number in range(100):

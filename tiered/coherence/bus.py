@@ -18,6 +18,9 @@ __all__ = ["Answer", "Bus", "BusStats", "Member", "Receipt"]
 class Member(Protocol):
     """Who keeps copies of what lies in a topic.
 
+    Who has an attribute ``eager`` that is true may hear of single changes before their turn, and
+    does not hear of them again when they come in their order.
+
     Threads: all methods are called in the bus's thread, except for events of this very
     process, which come in the thread that publishes them. They are to be quick, and not raise.
     """
@@ -105,6 +108,7 @@ class BusStats:
         gaps: times at which events were found missing.
         replays: of these, how often the broker still had them.
         distrusts: times at which everything held had to be confirmed.
+        noticed: of the received, those that another process of this host told of by itself, first.
         takeovers: times at which this process became the broker.
         unverified: seconds in all for which nothing could be served unasked.
     """
@@ -124,6 +128,7 @@ class BusStats:
     gaps: int = 0
     replays: int = 0
     distrusts: int = 0
+    noticed: int = 0
     takeovers: int = 0
     unverified: float = 0.0
 

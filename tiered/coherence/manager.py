@@ -99,6 +99,9 @@ class CoherenceManager:
     Threads: safe.
     """
 
+    eager: Final = True
+    """For the bus: to drop a copy early is never wrong, as who publishes has written before."""
+
     def __init__(
         self,
         namespace: str,

@@ -25,11 +25,6 @@ def topic_of(namespace: str) -> bytes:
 
 
 def _name_of(key: Key) -> bytes:
-    """The name of *key*: its canonical bytes, or a hash of them if they are too long.
-
-    Raises:
-        KeyEncodingError: the key has no canonical form.
-    """
     name = canonical(key)
     if len(name) <= MOST_NAME:
         return name
@@ -37,12 +32,15 @@ def _name_of(key: Key) -> bytes:
 
 
 class _General:
+    """What the compiled way asks for names that are not plain texts."""
+
     sign = staticmethod(_name_of)
 
 
-name_of: Callable[[Key], bytes]
-if core is None:
-    name_of = _name_of
-else:
-    # Canonical bytes with nothing before them are what it makes to be signed.
-    name_of = core.KeyNames(b"", b"", _General, None).sign
+# Canonical bytes with nothing before them are what it makes to be signed.
+name_of: Callable[[Key], bytes] = core.KeyNames(b"", b"", _General, None).sign if core else _name_of
+"""The name of a key: its canonical bytes, or a hash of them if they are too long.
+
+Raises:
+    KeyEncodingError: the key has no canonical form.
+"""

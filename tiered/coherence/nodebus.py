@@ -39,14 +39,17 @@ from tiered.coherence.messages import (
     Event,
     Kind,
     NodeMessage,
+    Publish,
     ReleaseKey,
     Report,
     Tell,
+    made,
     packed,
     packed_names,
     unpacked,
 )
 from tiered.coherence.node import NodeProtocol
+from tiered.coherence.notices import AHEAD, Neighbourhood, Notices
 from tiered.coherence.owed import BLOCK_BYTES, BLOCK_EVENTS
 from tiered.coherence.receipts import EventReceipt, Progress, Questions
 from tiered.concurrency import fork
@@ -60,6 +63,8 @@ _Left: TypeAlias = tuple[int, int, bytes, bool]
 
 _MOST_WAITING: Final = 100_000
 """Calls of ``publish`` that wait for the transport's thread."""
+_QUIET: Final = 0.0005
+"""Seconds without events before one that neighbours are told of: a flood is for the bus."""
 _FLOOD: Final = packed([Event(Kind.DISTRUST, ALL_TOPICS, b"")])
 
 
@@ -102,7 +107,10 @@ class NodeBus(ABC):
         self._asides: deque[NodeMessage] = deque()
         self._newcomers: deque[weakref.ref[Member]] = deque()
         self._epoch, self._until = 0, -math.inf
-        self._received = 0
+        self._received = self._noticed = 0
+        self._notices = Notices()
+        self.neighbours: Neighbourhood | None = None
+        self._published_at = -math.inf
         self._pumped = self.clock.monotonic()
         self._unverified = 0.0
         self._uncovered_since = self.clock.monotonic()
@@ -167,10 +175,29 @@ class NodeBus(ABC):
     ) -> Receipt:
         """Tell everybody that *names* have changed; all members in this process but *source*
         have heard of it on return. Never waits."""
+        now = self.clock.monotonic()
+        quiet, self._published_at = now - self._published_at >= _QUIET, now
         last = self._serial
         for at in range(0, len(names), BLOCK_EVENTS):
             part = names[at : at + BLOCK_EVENTS]
-            last = self._leave(len(part), packed_names(kind, topic, part), urgent)
+            size, data = len(part), packed_names(kind, topic, part)
+            with self._lock:
+                full = len(self._outbox) >= _MOST_WAITING
+                if full:
+                    # The transport is stalled: one event that says what all of these are about.
+                    self._outbox.clear()
+                # Nothing is called from here until it is left: a signal's handler that publishes
+                # comes before that or after it, or serials would not be in their order.
+                first = self._serial + 1
+                self._serial = last = self._serial + size
+                self._outbox.append(
+                    (last, 1, _FLOOD, urgent) if full else (first, size, data, urgent)
+                )
+        neighbours = self.neighbours
+        alone = quiet and len(names) == 1 and kind in AHEAD
+        if alone and not full and neighbours is not None and neighbours.others:
+            epoch = self._protocol.epoch
+            neighbours.tell(made(Publish, (self.node, epoch, last, 1, data, urgent)))
         self._wake()
         members = self._members
         for reference in members.get(topic, ()) + members.get(ALL_TOPICS, ()):
@@ -181,24 +208,9 @@ class NodeBus(ABC):
                 member.distrust("another client of this process may have missed events")
             else:
                 member.hear([Event(kind, topic, name) for name in names])
-        now = self.clock.monotonic()
         if self.closed or now - self._pumped >= self.detection / 2:
             self._stalled()
         return EventReceipt(self._progress, last)
-
-    def _leave(self, size: int, data: bytes, urgent: bool) -> int:
-        """Leave *size* events for the transport; the serial of the last one."""
-        with self._lock:
-            full = len(self._outbox) >= _MOST_WAITING
-            if full:
-                # The transport is stalled: one event that says what all of these are about.
-                self._outbox.clear()
-            # Nothing is called from here until it is left: a signal's handler that publishes
-            # comes before that or after it, or serials would not be in their order.
-            first = self._serial + 1
-            self._serial = last = self._serial + size
-            self._outbox.append((last, 1, _FLOOD, urgent) if full else (first, size, data, urgent))
-            return last
 
     def _stalled(self) -> None:
         """Nobody fetches what is published, nor says that it is overdue."""
@@ -245,6 +257,20 @@ class NodeBus(ABC):
         """A message of the broker has come, or one of ``Found``, ``Gone`` and ``Time``."""
         for effect in self._protocol.receive(message, now):
             _PERFORM[type(effect)](self, effect, now)
+
+    def noticed(self, notice: Publish) -> None:
+        """A neighbour tells by himself what will come by the bus, too."""
+        if notice.epoch != self._protocol.epoch or notice.node == self.node:
+            return
+        try:
+            event, *more = unpacked(notice.size, notice.events)
+        except ValueError:
+            return
+        if not more and event.kind in AHEAD and self._notices.is_new(notice):
+            self._noticed += 1
+            for member in self._of(event.topic):
+                if _is_eager(member):
+                    member.hear((event,))
 
     def pump(self, now: float) -> None:
         """Tell members that have joined how things stand, and publish what callers have left."""
@@ -330,6 +356,7 @@ class NodeBus(ABC):
     def _apply(self, apply: Apply, now: float) -> None:
         block = apply.block
         self._received += block.size
+        known = self._notices.knows(block)
         heard: dict[bytes, list[Event]] = {}
         members = self._members
         try:
@@ -344,7 +371,7 @@ class NodeBus(ABC):
         for topic, events in heard.items():
             for reference in members.get(topic, ()) + members.get(ALL_TOPICS, ()):
                 member = reference()
-                if member is not None:
+                if member is not None and not (known and _is_eager(member)):
                     member.hear(events)
 
     def _extend(self, extend: Extend, now: float) -> None:
@@ -386,11 +413,16 @@ class NodeBus(ABC):
             published=self._serial,
             owed=self._serial - self._progress.accepted,
             received=self._received,
+            noticed=self._noticed,
             gaps=protocol.gaps,
             replays=protocol.replays,
             distrusts=protocol.distrusts,
             unverified=self._unverified + uncovered,
         )
+
+
+def _is_eager(member: Member) -> bool:
+    return bool(getattr(member, "eager", False))
 
 
 _PERFORM: Final[dict[type, Callable[[NodeBus, Any, float], None]]] = {

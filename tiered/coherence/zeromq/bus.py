@@ -63,6 +63,8 @@ class ZmqBus(NodeBus):
         detection: seconds after which nothing is served on the word of a broker that is
             silent; the same for all.
         candidate: whether this process may become the broker.
+        neighbours: whether processes of this host and user tell each other of changes
+            straight, ahead of the bus (:mod:`tiered.coherence.zeromq.neighbours`).
         label: what people know this process by; its host, program and number by default.
         clock: of all deadlines.
 
@@ -85,6 +87,7 @@ class ZmqBus(NodeBus):
         curve: CurveKeys | None = None,
         detection: float = 1.0,
         candidate: bool = True,
+        neighbours: bool = True,
         label: str | None = None,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
@@ -107,6 +110,7 @@ class ZmqBus(NodeBus):
             curve=curve,
             detection=self.detection,
             candidate=bool(candidate),
+            neighbours=bool(neighbours),
             clock=clock,
             foreign=ForeignCount(clock),
         )

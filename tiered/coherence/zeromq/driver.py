@@ -12,6 +12,7 @@ import secrets
 import traceback
 import weakref
 from collections import deque
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 import zmq
@@ -26,6 +27,7 @@ from tiered.coherence.zeromq.foreign import LOGGER
 from tiered.coherence.zeromq.inherited import close_copies, keep_for_ever
 from tiered.coherence.zeromq.links import SLOWLY, SOON, Links
 from tiered.coherence.zeromq.listener import CannotBind, Listener
+from tiered.coherence.zeromq.neighbours import Neighbours, folder_of
 from tiered.coherence.zeromq.readiness import Readiness
 from tiered.coherence.zeromq.settings import Settings
 from tiered.coherence.zeromq.tuning import Context, Socket
@@ -72,6 +74,7 @@ class Driver:
         self._links: Links
         self.desk: Desk | None = None
         self._own = -1
+        self._neighbours: Neighbours | None = None
         self._inward: deque[BrokerMessage] = deque()
         self._following: int | None = None
         self._election = Election(
@@ -117,6 +120,8 @@ class Driver:
     def forget(self) -> None:
         """In a forked child: all of this is the parent's."""
         keep_for_ever(self)
+        if self._neighbours is not None:
+            self._neighbours.forget()
         if self.desk is not None:
             close_copies(self.desk.listener.located)
 
@@ -129,7 +134,8 @@ class Driver:
             context, self._settings, self._readiness, receive=self._receive, watch=self._watch
         )
         try:
-            stirred: list[Socket] = []
+            self._meet()
+            stirred: Sequence[Socket | int] = []
             while True:
                 with self._turns.lock:
                     if not self._turn(stirred):
@@ -143,7 +149,7 @@ class Driver:
                 self._end()
             context.term()
 
-    def _turn(self, stirred: list[Socket]) -> bool:
+    def _turn(self, stirred: Sequence[Socket | int]) -> bool:
         self._turns.sleeping = False
         bus = self._bus()
         if bus is None or bus.carrier is not self:
@@ -151,7 +157,8 @@ class Driver:
         try:
             if self._turns.cut_short:
                 self._put_right(bus)
-            self._work(bus, stirred)
+            self._readiness.act(stirred)
+            self._work(bus)
         except Exception:
             # A member that raises, or a mistake of ours: what was to be applied may not be.
             what = "a turn of the bus was cut short, all copies are distrusted:\n%s"
@@ -161,7 +168,7 @@ class Driver:
             return True
         return bus.owed > 0 and self._now() < self._stop_at
 
-    def _until_next(self) -> tuple[float, list[Socket]]:
+    def _until_next(self) -> tuple[float, Sequence[Socket | int]]:
         """Seconds to sleep, as who leaves something after this wakes us; or what can be read."""
         # Said before looking for the last time.
         self._turns.sleeping = True
@@ -181,8 +188,7 @@ class Driver:
             self.seek()
         self._turns.cut_short = False
 
-    def _work(self, bus: ZmqBus, stirred: list[Socket]) -> None:
-        self._readiness.act(stirred)
+    def _work(self, bus: ZmqBus) -> None:
         self._deliver(bus)  # before anything that can wait
         bus.pump(self._now())
         self._deliver(bus)
@@ -210,6 +216,9 @@ class Driver:
                 self.seek()
         bus.happened(Time(), now)
         self._links.renew()
+        if self._neighbours is not None and not self._neighbours.look():
+            self._part()  # somebody has tidied up
+            self._meet()
         if self.desk is not None and now >= self._inquire_at:
             self._inquire_at = now + self._settings.detection
             for link in self._links:
@@ -256,6 +265,38 @@ class Driver:
         if self.desk is None or not isinstance(message, Report):
             return False
         return message.epoch != self.desk.protocol.epoch
+
+    # -- On the same host ----------------------------------------------------------
+
+    def _meet(self) -> None:
+        bus, settings = self._bus(), self._settings
+        if bus is None or not settings.neighbours:
+            return
+        try:
+            folder = folder_of(settings.addresses)
+            self._neighbours = Neighbours(
+                folder, bus.node, wire=settings.wire, foreign=settings.foreign
+            )
+        except OSError as error:
+            _log.info("other processes of this host are told by the broker alone: %s", error)
+            return
+        self._readiness.add_descriptor(self._neighbours.descriptor, self._hear_neighbours)
+        bus.neighbours = self._neighbours
+
+    def _part(self) -> None:
+        neighbours, self._neighbours = self._neighbours, None
+        if neighbours is not None:
+            bus = self._bus()
+            if bus is not None and bus.neighbours is neighbours:
+                bus.neighbours = None
+            self._readiness.remove_descriptor(neighbours.descriptor)
+            neighbours.close()
+
+    def _hear_neighbours(self) -> None:
+        bus = self._bus()
+        if bus is not None and self._neighbours is not None:
+            for notice in self._neighbours.receive():
+                bus.noticed(notice)
 
     # -- Looking for a broker ------------------------------------------------------
 
@@ -354,6 +395,7 @@ class Driver:
                 bus.carrier = None
         finally:
             del bus
+            self._part()
             self._step_down()
             self._inward.clear()
             self._links.close_all(linger=_LINGER)

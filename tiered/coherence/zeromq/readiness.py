@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import select
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, TypeAlias
 
 import zmq
@@ -51,8 +51,8 @@ class Readiness:
         self._epoll = select.epoll()
         self._epoll.register(self.bell.descriptor, select.EPOLLIN)
         self._polled: list[tuple[Socket, int]] = []
-        self._actions: dict[Socket, Action] = {}
-        self._descriptors: dict[int, Socket] = {}
+        self._actions: dict[Socket | int, Action] = {}
+        self._descriptors: dict[int, Socket | int] = {}
 
     def add(self, socket: Socket, action: Action) -> None:
         """Call *action* when *socket* may be read, now and then for nothing; no other any more."""
@@ -71,19 +71,34 @@ class Readiness:
         del self._descriptors[descriptor]
         self._polled.remove((socket, _READABLE))
 
+    def add_descriptor(self, descriptor: int, action: Action) -> None:
+        """Call *action* after a sleep that *descriptor* has ended; it is readable until it is read.
+
+        :meth:`ready` does not tell of it.
+        """
+        self._epoll.register(descriptor, select.EPOLLIN)
+        self._descriptors[descriptor] = descriptor
+        self._actions[descriptor] = action
+
+    def remove_descriptor(self, descriptor: int) -> None:
+        """Do so no more; before it is closed."""
+        del self._actions[descriptor]
+        self._epoll.unregister(descriptor)
+        del self._descriptors[descriptor]
+
     def ready(self) -> list[Socket]:
         """What can be read now; to be given to :meth:`act`."""
         # Without the layer that pyzmq's Poller is above it.
         found = zmq.backend.zmq_poll(self._polled, 0)
         return [socket for socket, _ in found] if found else []  # type: ignore[misc]
 
-    def sleep(self, seconds: float) -> list[Socket]:
+    def sleep(self, seconds: float) -> list[Socket | int]:
         """Until one of the sockets stirs, or the bell is rung, or *seconds* are over.
 
         Returns:
             those that have stirred, which may be for nothing; to be given to :meth:`act`.
         """
-        stirred = []
+        stirred: list[Socket | int] = []
         for descriptor, _ in self._epoll.poll(max(0.0, seconds)):
             socket = self._descriptors.get(descriptor)
             if socket is None:
@@ -92,11 +107,11 @@ class Readiness:
                 stirred.append(socket)
         return stirred
 
-    def wait(self, seconds: float) -> list[Socket]:
+    def wait(self, seconds: float) -> Sequence[Socket | int]:
         """What can be read now, or may be after :meth:`sleep`; to be given to :meth:`act`."""
         return self.ready() or self.sleep(seconds)
 
-    def act(self, sockets: Iterable[Socket]) -> None:
+    def act(self, sockets: Iterable[Socket | int]) -> None:
         """Do what is to be done, unless something before it has made that void."""
         for socket in sockets:
             action = self._actions.get(socket)

@@ -22,5 +22,6 @@ class Settings:
     curve: CurveKeys | None
     detection: float
     candidate: bool
+    neighbours: bool
     clock: Clock
     foreign: ForeignCount

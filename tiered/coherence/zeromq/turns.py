@@ -63,40 +63,36 @@ class Turns:
 
     def wake(self) -> None:
         """Have what callers have left be sent: here, or by the thread. Never waits."""
+        # In one function, as each one costs some microseconds where caches are cold.
         if not self.sleeping:
             return  # it looks for the last time before it sleeps
+        held: list[bool] = []
         sent = False
         try:
             try:
-                sent = self._send_directly()
+                now = self._now()
+                if now - self._sent_at >= _PACE:
+                    # Taken and noted in one step: a handler that raises cannot come between.
+                    held.extend(map(self.lock.acquire, _NO_WAITING))
+                    # A signal's handler gets the lock that its thread has already. If it comes in
+                    # the midst of the sending itself, it finds that cut short, and has the thread
+                    # woken. What somebody was stopped at is for the thread to put right.
+                    asleep: bool = self.sleeping  # not if it was awake meanwhile
+                    if held[0] and asleep and not self.cut_short:
+                        self._sent_at = now
+                        # A handler that raises may end this anywhere.
+                        self.cut_short = True
+                        sent = self._send(now)
+                        self.cut_short = False
             finally:
-                if not sent:
-                    self.sleeping = False
-                    self._readiness.bell.ring()
+                try:
+                    if held and held[0]:
+                        self.lock.release()
+                finally:
+                    if not sent:
+                        self.sleeping = False
+                        self._readiness.bell.ring()
         except Exception:
             # Said when nobody has to wait for it: what a log calls may publish, or hold others up.
             what = "what was published could not be sent:\n%s"
             self._reports.warn("direct", what, traceback.format_exc())
-
-    def _send_directly(self) -> bool:
-        """Send instead of the thread; ``False`` if that has to be woken up."""
-        now = self._now()
-        if now - self._sent_at < _PACE:
-            return False
-        held: list[bool] = []
-        try:
-            # Taken and noted in one step: a handler that raises cannot come between.
-            held.extend(map(self.lock.acquire, _NO_WAITING))
-            # A signal's handler gets the lock that its thread has already. If it comes in the
-            # midst of the sending itself, it finds that cut short, and has the thread woken.
-            if not held[0] or not self.sleeping or self.cut_short:
-                return False  # what somebody was stopped at is for the thread to put right
-            self._sent_at = now
-            # A handler that raises may end this anywhere.
-            self.cut_short = True
-            done = self._send(now)
-            self.cut_short = False
-            return done
-        finally:
-            if held and held[0]:
-                self.lock.release()

@@ -1,0 +1,50 @@
+# Datagrams between the processes of a host, sent and received without giving the GIL away: they
+# never wait, and who gives it away may get it back a switch interval later.
+
+cdef extern from *:
+    """
+    #include <errno.h>
+    #include <stddef.h>
+    #include <sys/socket.h>
+    #include <sys/un.h>
+
+    #ifndef MSG_NOSIGNAL
+    #define MSG_NOSIGNAL 0
+    #endif
+
+    /* 0, or the error's number. */
+    static int tiered_send_to(int fd, const char *data, size_t size, const char *path, size_t length)
+    {
+        struct sockaddr_un to;
+        if (length >= sizeof(to.sun_path)) return ENAMETOOLONG;
+        memset(&to, 0, sizeof(to));
+        to.sun_family = AF_UNIX;
+        memcpy(to.sun_path, path, length);
+        ssize_t sent = sendto(fd, data, size, MSG_DONTWAIT | MSG_NOSIGNAL, (struct sockaddr *)&to,
+                              (socklen_t)(offsetof(struct sockaddr_un, sun_path) + length + 1));
+        return sent < 0 ? errno : 0;
+    }
+
+    /* Its size, or -1. */
+    static ssize_t tiered_receive(int fd, char *data, size_t most)
+    {
+        return recv(fd, data, most, MSG_DONTWAIT);
+    }
+    """
+    int tiered_send_to(int, const char*, size_t, const char*, size_t) noexcept
+    ssize_t tiered_receive(int, char*, size_t) noexcept
+
+
+def send_datagram(sender, int fd, bytes data not None, bytes path not None):
+    """See ``tiered.coherence.zeromq.neighbours``, which has the twin."""
+    return tiered_send_to(
+        fd, PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data),
+        PyBytes_AS_STRING(path), PyBytes_GET_SIZE(path),
+    )
+
+
+def receive_datagram(receiver, int fd):
+    """See there."""
+    cdef char data[1024]
+    cdef ssize_t size = tiered_receive(fd, data, sizeof(data))
+    return None if size < 0 else PyBytes_FromStringAndSize(data, size)
