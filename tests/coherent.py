@@ -32,8 +32,8 @@ class Node:
 class Cluster:
     """Several of them over one server; all at one moment."""
 
-    def __init__(self, **options: Any) -> None:
-        self.hub = LocalHub()
+    def __init__(self, *, neighbours: bool = False, **options: Any) -> None:
+        self.hub = LocalHub(neighbours=neighbours)
         self.clock = self.hub.clock
         self.server = InprocCacheClient(10_000, clock=self.clock)
         self._options = options

@@ -15,7 +15,7 @@ from typing import Any
 
 from tiered.coherence.broker import BrokerProtocol
 from tiered.coherence.effects import BrokerEffect, Found, Gone, SendAll, Time
-from tiered.coherence.messages import NodeMessage
+from tiered.coherence.messages import NodeMessage, Publish
 from tiered.coherence.nodebus import NodeBus
 from tiered.testing.clock import ManualClock
 
@@ -28,15 +28,27 @@ class LocalHub:
     Args:
         clock: everybody's; a new one by default.
         detection: seconds, of all nodes.
+        neighbours: whether the nodes tell each other of changes ahead of the broker.
 
     Attributes:
         broker: the protocol of the one that lives; ``None`` after :meth:`kill`.
+        notices: what neighbours have told each other, and whom, that has not arrived.
+        held: whether it is not to arrive until :meth:`deliver`.
 
     Threads: safe. Whoever sends a message delivers it, and those that follow from it.
     """
 
-    def __init__(self, clock: ManualClock | None = None, *, detection: float = 1.0) -> None:
+    def __init__(
+        self,
+        clock: ManualClock | None = None,
+        *,
+        detection: float = 1.0,
+        neighbours: bool = False,
+    ) -> None:
         self.clock = ManualClock() if clock is None else clock
+        self.neighbours = neighbours
+        self.notices: deque[tuple[LocalBus, Publish]] = deque()
+        self.held = False
         self.detection = detection
         self.broker: BrokerProtocol | None = None
         self._epochs = itertools.count(1)
@@ -90,6 +102,17 @@ class LocalHub:
         with self._lock:
             if bus in self._buses:
                 self._buses.remove(bus)
+
+    def others(self, bus: LocalBus) -> list[LocalBus]:
+        """Whom *bus* tells of its changes ahead of the broker."""
+        return [other for other in self._buses if other is not bus] if self.neighbours else []
+
+    def deliver(self) -> None:
+        """Have the notices arrive that neighbours have sent."""
+        with self._lock:
+            while self.notices:
+                bus, notice = self.notices.popleft()
+                bus.noticed(notice)
 
     def send(self, bus: LocalBus, message: NodeMessage) -> None:
         """*message* of *bus*, to the broker."""
@@ -159,6 +182,7 @@ class LocalBus(NodeBus):
         self.deaf = 0
         self.sought = False
         self._taking_part = self._left = False
+        self.neighbours = _Neighbours(self)
 
     def start(self) -> None:
         if not self._taking_part:
@@ -187,3 +211,18 @@ class LocalBus(NodeBus):
 
     def _seek(self) -> None:
         self.sought = True
+
+
+class _Neighbours:
+    def __init__(self, bus: LocalBus) -> None:
+        self._bus = bus
+
+    @property
+    def others(self) -> list[LocalBus]:
+        return self._bus.hub.others(self._bus)
+
+    def tell(self, notice: Publish) -> None:
+        hub = self._bus.hub
+        hub.notices.extend((other, notice) for other in self.others)
+        if not hub.held:
+            hub.deliver()
