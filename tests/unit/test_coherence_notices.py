@@ -134,7 +134,7 @@ class Pair:
         try:
             self.sender.publish(kind, TOPIC, names)
         finally:
-            del self.sender._wake  # type: ignore[attr-defined]
+            del self.sender._wake
 
 
 @pytest.fixture
@@ -262,7 +262,8 @@ def test_a_value_that_was_read_before_a_notice_is_not_kept_after_it() -> None:
     cluster.server.put("k", "old", 600)
     cluster.advance(0.1)
     assert b.shared is not None
-    read, deleted = b.shared.entry, []
+    read = b.shared.entry
+    deleted: list[bool] = []
 
     def read_and_delete(key: Any) -> Any:
         found = read(key)

@@ -198,8 +198,10 @@ def _leave(folder: Path) -> None:
 
 
 def _remove(path: bytes) -> None:
+    """Remove the socket at *path*, and nothing else."""
     try:
-        os.unlink(path)
+        if stat.S_ISSOCK(os.lstat(path).st_mode):
+            os.unlink(path)
     except OSError:
         pass  # somebody else has
 
