@@ -20,6 +20,7 @@ from bench.bus_tiered import TieredBroker, TieredNode
 __all__ = ["Addresses", "Latency", "Way", "await_ready", "latencies", "ways"]
 
 IN_A, IN_B, THIRD = "broker in A", "broker in B", "broker in a third process"
+ALONE = "by the bus alone"
 ONE_HOP, TWO_HOPS = "pyzmq PUB/SUB", "pyzmq PUB/SUB through a proxy"
 OURS, CHORDE = "tiered", "chorde"
 
@@ -130,6 +131,10 @@ def ways(addresses: Addresses, memcached: str, stack: ExitStack) -> list[Way]:
         _plain_two_hops(addresses.new(), addresses.new(), actor),
         *(_ours(where, addresses.new(), None, actor) for where in (IN_A, IN_B, THIRD)),
         _ours(THIRD, addresses.new(), memcached, actor),
+        *(
+            _ours(where, addresses.new(), None, actor, neighbours=False)
+            for where in (IN_A, IN_B, THIRD)
+        ),
     ]
     if bus_chorde.installed() and addresses.transport == "tcp":
         # Over ipc each of its nodes binds, as libzmq lets it, and nothing ever arrives.
@@ -156,17 +161,19 @@ def _plain_two_hops(front: str, back: str, actor: Start) -> Way:
     return Way(TWO_HOPS, publisher, watcher)
 
 
-def _ours(where: str, address: str, memcached: str | None, actor: Start) -> Way:
+def _ours(
+    where: str, address: str, memcached: str | None, actor: Start, *, neighbours: bool = True
+) -> Way:
     if where == THIRD:
         actor(TieredBroker, [address]).ask("ready")
     nodes = {}
     # Who may be the broker begins.
     for name in ("B", "A") if where == IN_B else ("A", "B"):
         candidate = where == f"broker in {name}"
-        nodes[name] = actor(TieredNode, [address], candidate, memcached)
+        nodes[name] = actor(TieredNode, [address], candidate, memcached, None, neighbours)
         await_ready(nodes[name])
-    name = f"{OURS}, {where}" + (", over memcached" if memcached else "")
-    return Way(name, nodes["A"], nodes["B"])
+    how = ", over memcached" if memcached else "" if neighbours else f", {ALONE}"
+    return Way(f"{OURS}, {where}{how}", nodes["A"], nodes["B"])
 
 
 def _chorde(where: str, requests: str, events: str, actor: Start) -> Way:

@@ -67,7 +67,8 @@ def _once(name: str, address: str, memcached: str, number: int) -> tuple[float, 
     with ExitStack() as stack:
 
         def node() -> Actor:
-            started = Actor(TieredNode, [address], True, memcached)
+            # By the bus alone: neighbours hear of deletes while there is no broker.
+            started = Actor(TieredNode, [address], True, memcached, None, False)
             stack.callback(started.close)
             await_ready(started)
             return started
