@@ -9,7 +9,7 @@ Four questions, each on tcp and ipc sockets of this machine:
   monotonic clock, so nothing in B looks for the end, nor competes with the thread that brings it.
   One line is over a real memcached, whose round trip is part of the time; in the others, and for
   chorde, a stand-in in each process's memory takes the place of the shared tier. Processes of one
-  host tell each other ahead of the bus; what is "by the bus alone" is without that, as between hosts.
+  host tell each other ahead of the bus; "by the bus alone" is without that, as between hosts.
 - How many deletes a second go from one process through a broker of its own to four nodes? The
   publisher deletes one key after another through its client, with some thousand under way at a
   time, and a stand-in for the shared tier. What a node did not hear of, without reporting that

@@ -31,6 +31,7 @@ from tiered.coherence.effects import (
     Send,
     SettledUpTo,
 )
+from tiered.coherence.members import Members
 from tiered.coherence.messages import (
     ALL_TOPICS,
     NODE_SIZE,
@@ -86,8 +87,7 @@ class NodeBus(ABC):
         self.detection = check_number("detection", detection, low=0.01, hint="seconds, above 0")
         self.label = label
         self.clock = clock
-        self._members: dict[bytes, tuple[weakref.ref[Member], ...]] = {}
-        """By topic; replaced as a whole, never changed, as others walk through it."""
+        self._members = Members()
         fork.register(self)
         self._begin_anew()
 
@@ -126,7 +126,7 @@ class NodeBus(ABC):
     def after_fork(self) -> None:
         """What the parent follows, this process does not. Members see to themselves, and join."""
         self._begin_anew()
-        self._members = {}
+        self._members = Members()
 
     @property
     def closed(self) -> bool:
@@ -137,32 +137,14 @@ class NodeBus(ABC):
 
     def join(self, member: Member) -> None:
         """Have *member* hear of its topic; it is held weakly."""
-        with self._lock:
-            known = self._members.get(member.topic, ())
-            if not any(reference() is member for reference in known):
-                self._replace(member.topic, (*known, weakref.ref(member)))
+        self._members.join(member)
         # Not from here: the transport's thread may just be about to end what we know of.
         self._newcomers.append(weakref.ref(member))
         self._wake()
 
     def leave(self, member: Member) -> None:
         """Have *member* hear no more."""
-        with self._lock:
-            known = self._members.get(member.topic, ())
-            left = (reference for reference in known if reference() is not member)
-            self._replace(member.topic, tuple(left))
-
-    def _replace(self, topic: bytes, members: Iterable[weakref.ref[Member]]) -> None:
-        living = tuple(reference for reference in members if reference() is not None)
-        self._members = {**self._members, topic: living}
-        if not living:
-            del self._members[topic]
-
-    def _of(self, topic: bytes) -> list[Member]:
-        """Those of *topic*, and those of all topics."""
-        members = self._members
-        named = members.get(topic, ()) + members.get(ALL_TOPICS, ())
-        return [member for reference in named if (member := reference()) is not None]
+        self._members.leave(member)
 
     def publish(
         self,
@@ -199,15 +181,7 @@ class NodeBus(ABC):
             epoch = self._protocol.epoch
             neighbours.tell(made(Publish, (self.node, epoch, last, 1, data, urgent)))
         self._wake()
-        members = self._members
-        for reference in members.get(topic, ()) + members.get(ALL_TOPICS, ()):
-            member = reference()
-            if member is None or member is source:
-                continue
-            if kind is Kind.DISTRUST:
-                member.distrust("another client of this process may have missed events")
-            else:
-                member.hear([Event(kind, topic, name) for name in names])
+        self._members.hear_of(kind, topic, names, source)
         if self.closed or now - self._pumped >= self.detection / 2:
             self._stalled()
         return EventReceipt(self._progress, last)
@@ -215,7 +189,7 @@ class NodeBus(ABC):
     def _stalled(self) -> None:
         """Nobody fetches what is published, nor says that it is overdue."""
         if self._outbox:
-            for member in self._all_members():
+            for member in self._members.all:
                 member.overdue()
 
     def claim(self, topic: bytes, name: bytes, ttl: float, timeout: float) -> Answer:
@@ -268,9 +242,7 @@ class NodeBus(ABC):
             return
         if not more and event.kind in AHEAD and self._notices.is_new(notice):
             self._noticed += 1
-            for member in self._of(event.topic):
-                if _is_eager(member):
-                    member.hear((event,))
+            self._members.notice(event)
 
     def pump(self, now: float) -> None:
         """Tell members that have joined how things stand, and publish what callers have left."""
@@ -335,17 +307,17 @@ class NodeBus(ABC):
             _PERFORM[type(effect)](self, effect, now)
 
     def _tell_members(self, passed: Passed, now: float) -> None:
-        for member in self._of(passed.payload[:TOPIC_SIZE]):
+        for member in self._members.of(passed.payload[:TOPIC_SIZE]):
             member.told(passed.node, passed.payload[TOPIC_SIZE:])
 
     def _accepted(self, accepted: Accepted, now: float) -> None:
         # Whoever hears that all have it must already know that it was accepted.
-        for member in self._all_members():
+        for member in self._members.all:
             member.accepted()
         self._progress.advance(accepted=accepted.serial)
 
     def _warn_members(self, _overdue: Overdue, now: float) -> None:
-        for member in self._all_members():
+        for member in self._members.all:
             member.overdue()
 
     def _answer(self, answered: Answered, now: float) -> None:
@@ -356,23 +328,7 @@ class NodeBus(ABC):
     def _apply(self, apply: Apply, now: float) -> None:
         block = apply.block
         self._received += block.size
-        known = self._notices.knows(block)
-        heard: dict[bytes, list[Event]] = {}
-        members = self._members
-        try:
-            for event in unpacked(block.size, block.events):
-                if event.kind is Kind.DISTRUST:
-                    self._distrust(event.topic, "another node may have missed events")
-                elif event.topic in members or ALL_TOPICS in members:
-                    heard.setdefault(event.topic, []).append(event)
-        except ValueError:
-            # Somebody who has the key speaks another language: what it said is not known.
-            self._distrust(ALL_TOPICS, "events that make no sense")
-        for topic, events in heard.items():
-            for reference in members.get(topic, ()) + members.get(ALL_TOPICS, ()):
-                member = reference()
-                if member is not None and not (known and _is_eager(member)):
-                    member.hear(events)
+        self._members.hear(block, noticed=self._notices.knows(block))
 
     def _extend(self, extend: Extend, now: float) -> None:
         epoch, until = extend
@@ -380,17 +336,8 @@ class NodeBus(ABC):
             self._unverified += now - self._uncovered_since
         self._epoch, self._until = epoch, until
         self._uncovered_since = max(now, until)
-        for member in self._all_members():
+        for member in self._members.all:
             member.extend(epoch, until)
-
-    def _distrust(self, topic: bytes, reason: str) -> None:
-        members = self._all_members() if topic == ALL_TOPICS else self._of(topic)
-        for member in members:
-            member.distrust(reason)
-
-    def _all_members(self) -> list[Member]:
-        groups = self._members.values()
-        return [member for group in groups for one in group if (member := one()) is not None]
 
     def _reported(self, report: Report) -> None:
         """The broker's answer to an ``Inquire``, for those transports that send one."""
@@ -421,17 +368,13 @@ class NodeBus(ABC):
         )
 
 
-def _is_eager(member: Member) -> bool:
-    return bool(getattr(member, "eager", False))
-
-
 _PERFORM: Final[dict[type, Callable[[NodeBus, Any, float], None]]] = {
     Send: lambda bus, effect, now: bus._send(effect.message),
     Apply: NodeBus._apply,
     Accepted: NodeBus._accepted,
     Extend: NodeBus._extend,
     SettledUpTo: lambda bus, effect, now: bus._progress.advance(settled=effect.serial),
-    Distrust: lambda bus, effect, now: bus._distrust(ALL_TOPICS, effect.reason),
+    Distrust: lambda bus, effect, now: bus._members.distrust(ALL_TOPICS, effect.reason),
     Answered: NodeBus._answer,
     Passed: NodeBus._tell_members,
     Overdue: NodeBus._warn_members,

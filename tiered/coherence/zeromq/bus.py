@@ -229,7 +229,7 @@ class ZmqBus(NodeBus):
 
     def lost_track(self) -> None:
         """Something went wrong in this process: whatever is held is to be confirmed."""
-        for member in self._all_members():
+        for member in self._members.all:
             try:
                 member.distrust("an error in this process")
             except Exception:
