@@ -12,6 +12,7 @@ from tests.cluster.network import Direction, State
 from tests.cluster.node import SimNode
 from tests.cluster.oracle import Addresses, Oracle
 from tiered.coherence.effects import Route
+from tiered.coherence.messages import Publish
 from tiered.coherence.state import Phase
 
 __all__ = ["KEYS", "World"]
@@ -38,6 +39,8 @@ class World:
         self.rng = Random(seed)
         self.addresses = addresses
         self.small = small
+        self.notices = True
+        """Whether nodes tell each other of single changes, too."""
         self.misses = 0.0
         """The part of requests to the shared tier that fail."""
         self.log: list[str] | None = None
@@ -146,6 +149,21 @@ class World:
         assert isinstance(route, tuple)
         node, connection = route
         self.direction(node, slot, "down").send(lambda: node.arrived(connection, message))
+
+    def tell_neighbours(self, source: SimNode, notice: Publish) -> None:
+        """Notices come at once or late, once, twice or never."""
+        rng = self.rng
+        for node in self.nodes:
+            if node is source or not self.notices:
+                continue
+            for _ in range(rng.choices((0, 1, 2), (2, 6, 1))[0]):
+                delay = rng.choice((0.0, 0.0, 0.001, 0.3, 2.0)) * rng.random()
+
+                def noticed(node: SimNode = node) -> None:
+                    if node.alive:
+                        node.noticed(notice)
+
+                self.agenda.after(delay, lambda node=node, do=noticed: node.bus.do(do))
 
     def way_from(self, node: SimNode) -> int | None:
         """The address of a broker that *node* would find now."""

@@ -193,12 +193,15 @@ class NodeBus(ABC):
                 self._outbox.append(
                     (last, 1, _FLOOD, urgent) if full else (first, size, data, urgent)
                 )
-        neighbours = self.neighbours
-        alone = quiet and len(names) == 1 and kind in AHEAD
-        if alone and not full and neighbours is not None and neighbours.others:
-            epoch = self._protocol.epoch
-            neighbours.tell(made(Publish, (self.node, epoch, last, 1, data, urgent)))
-        self._wake()
+        try:
+            neighbours = self.neighbours
+            alone = quiet and len(names) == 1 and kind in AHEAD
+            if alone and not full and neighbours is not None and neighbours.others:
+                epoch = self._protocol.epoch
+                neighbours.tell(made(Publish, (self.node, epoch, last, 1, data, urgent)))
+        finally:
+            # Also if a signal's handler raises: what was left is not to wait for the next beat.
+            self._wake()
         members = self._members
         for reference in members.get(topic, ()) + members.get(ALL_TOPICS, ()):
             member = reference()
