@@ -29,11 +29,13 @@ from tiered.coherence.messages import (
     Event,
     Kind,
     NodeMessage,
+    Publish,
     ReleaseKey,
     packed,
     unpacked,
 )
 from tiered.coherence.node import NODE_TABLE, NodeProtocol
+from tiered.coherence.notices import Notices
 from tiered.coherence.state import Phase
 from tiered.coherence.witness import Witness
 
@@ -100,6 +102,8 @@ class SimNode:
         )
         self.strict_since = -math.inf if not self.witness.sole else math.inf
         self._serial = 0
+        self._notices = Notices()
+        self.skipped = 0
         self._fills: dict[int, list[int]] = {}
         self._settling: list[tuple[int, float]] = []
         self._looking = False
@@ -190,7 +194,16 @@ class SimNode:
             assert after is before or (before is not Phase.DETACHED and after is Phase.JOINING)
             self._perform(effects)
 
+        if len(keys) == 1:
+            notice = Publish(self.id, self.protocol.epoch, first, 1, events, urgent)
+            self.world.tell_neighbours(self, notice)
         self.bus.do(publish)
+
+    def noticed(self, notice: Publish) -> None:
+        """A neighbour tells by itself what will come by the bus, too."""
+        if notice.epoch == self.protocol.epoch and self._notices.is_new(notice):
+            (event,) = unpacked(notice.size, notice.events)
+            self._drop(event.name[0])
 
     def claim(self, key: int, ttl: float) -> None:
         message = ClaimKey(
@@ -289,9 +302,12 @@ class SimNode:
             case Send(message):
                 self._send(message)
             case Apply(block):
-                for event in unpacked(block.size, block.events):
+                noticed = self._notices.among(block)
+                self.skipped += len(noticed)
+                for number, event in enumerate(unpacked(block.size, block.events)):
                     if event.kind is Kind.DELETE:
-                        self._drop(event.name[0])
+                        if number not in noticed:
+                            self._drop(event.name[0])
                     else:
                         self._distrust("it was told to")
             case Distrust(reason):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -12,6 +13,7 @@ from tests.cluster.network import Direction, State
 from tests.cluster.node import SimNode
 from tests.cluster.oracle import Addresses, Oracle
 from tiered.coherence.effects import Route
+from tiered.coherence.messages import Publish
 from tiered.coherence.state import Phase
 
 __all__ = ["KEYS", "World"]
@@ -38,6 +40,8 @@ class World:
         self.rng = Random(seed)
         self.addresses = addresses
         self.small = small
+        self.notices = True
+        """Whether nodes tell each other of single changes, too."""
         self.misses = 0.0
         """The part of requests to the shared tier that fail."""
         self.log: list[str] | None = None
@@ -146,6 +150,17 @@ class World:
         assert isinstance(route, tuple)
         node, connection = route
         self.direction(node, slot, "down").send(lambda: node.arrived(connection, message))
+
+    def tell_neighbours(self, source: SimNode, notice: Publish) -> None:
+        """Notices come at once or late, once, twice or never."""
+        rng = self.rng
+        for node in self.nodes:
+            if node is source or not self.notices:
+                continue
+            for _ in range(rng.choices((0, 1, 2), (2, 6, 1))[0]):
+                delay = rng.choice((0.0, 0.0, 0.001, 0.3, 2.0)) * rng.random()
+                heard = partial(_hear, node, notice)
+                self.agenda.after(delay, partial(node.bus.do, heard))
 
     def way_from(self, node: SimNode) -> int | None:
         """The address of a broker that *node* would find now."""
@@ -277,3 +292,8 @@ class World:
         if broker.protocol.nodes != len(self.nodes) or broker.protocol.claims:
             return f"{broker} knows {broker.protocol.nodes}, and of {broker.protocol.claims} claims"
         return None
+
+
+def _hear(node: SimNode, notice: Publish) -> None:
+    if node.alive:
+        node.noticed(notice)

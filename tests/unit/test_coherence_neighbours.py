@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import socket
 import stat
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -283,3 +286,73 @@ def test_errors_have_the_same_numbers(folder: Path) -> None:
         assert send(sender, -1, b"x", bytes(folder / "nobody")) == errno.EBADF
     for receive in {module._receive, module._python_receive}:
         assert receive(sender, -1) is None
+
+
+def test_who_comes_back_is_not_taken_for_who_was_killed(
+    join: Join, folder: Path, foreign: ForeignCount
+) -> None:
+    a, b = join(), join()
+    a.look()
+    (folder / b._own).unlink()  # somebody has tidied up
+    a.tell(event(1))
+    assert not b.look()
+    b.close()
+    again = Neighbours(folder, bytes.fromhex(b._own), wire=Wire(["secret"]), foreign=foreign)
+    with closing(again):
+        a.look()
+        assert again.look()
+        a.tell(event(2))
+        assert list(again.receive()) == [event(2)]
+
+
+def test_those_who_come_and_go_do_not_keep_each_other_out(
+    folder: Path, foreign: ForeignCount
+) -> None:
+    failed: list[OSError] = []
+
+    def come_and_go(number: int) -> None:
+        place = folder.parent / "all" / str(number % 2)
+        for _ in range(150):
+            try:
+                node = b"node %03d" % number
+                Neighbours(place, node, wire=Wire(), foreign=foreign).close()
+            except OSError as error:
+                failed.append(error)
+
+    threads = [threading.Thread(target=come_and_go, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failed == []
+
+
+def test_links_are_not_followed_where_others_have_left_something(
+    join: Join, folder: Path, tmp_path: Path
+) -> None:
+    folder.parent.chmod(0o700)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as dead:
+        dead.bind(str(folder.parent / "dead"))
+    elsewhere = folder.parent.with_name(folder.parent.name + "-elsewhere")
+    elsewhere.mkdir()
+    try:
+        (folder.parent / "dead").rename(elsewhere / "dead")
+        (folder.parent / "link").symlink_to(elsewhere)
+        join()
+        assert [path.name for path in elsewhere.iterdir()] == ["dead"]
+    finally:
+        shutil.rmtree(elsewhere)
+
+
+def test_the_dead_are_found_where_there_are_many(
+    join: Join, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_MOST", 2)
+    a, b, c, d = join(), join(), join(), join()
+    c.forget()
+    d.forget()
+    a.look()
+    a.look()
+    assert len(a.others) == 1
+    a.tell(event())
+    assert list(b.receive()) == [event()]

@@ -43,13 +43,13 @@ def test_what_was_noticed_is_known_once() -> None:
     heard = Notices()
     assert heard.is_new(notice(1))
     assert not heard.is_new(notice(1))
-    assert heard.knows(block(1))
-    assert not heard.knows(block(1))
+    assert heard.among(block(1))
+    assert not heard.among(block(1))
 
 
 def test_a_notice_that_comes_after_its_event_is_not_new() -> None:
     heard = Notices()
-    assert not heard.knows(block(4, DELETED * 3, size=3))
+    assert not heard.among(block(4, DELETED * 3, size=3))
     assert [heard.is_new(notice(serial)) for serial in (4, 5, 6, 7)] == [False] * 3 + [True]
 
 
@@ -57,13 +57,23 @@ def test_another_event_under_a_serial_that_was_noticed_is_not_known() -> None:
     """All that was owed was replaced by one event, with the serial of the last."""
     heard = Notices()
     assert heard.is_new(notice(1))
-    assert not heard.knows(block(1, FLOOD))
+    assert not heard.among(block(1, FLOOD))
 
 
-def test_a_block_of_several_events_is_not_known() -> None:
+def test_of_a_block_of_several_events_some_may_be_known() -> None:
+    heard = Notices()
+    stored = packed_names(Kind.STORED, TOPIC, [b"k"])
+    for number, events in ((1, DELETED), (3, DELETED), (4, stored), (7, stored)):
+        assert heard.is_new(notice(number, events))
+    assert list(heard.among(block(1, DELETED * 5, size=5))) == [0, 2]
+    assert list(heard.among(block(6, DELETED + stored, size=2))) == [1]
+    assert list(heard.among(block(1, DELETED * 5, size=5))) == []
+
+
+def test_of_a_block_that_makes_no_sense_nothing_is_known() -> None:
     heard = Notices()
     assert heard.is_new(notice(1))
-    assert not heard.knows(block(1, DELETED * 2, size=2))
+    assert not heard.among(block(1, DELETED * 2 + b"x", size=2))
 
 
 def test_what_is_awaited_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,14 +81,15 @@ def test_what_is_awaited_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     heard = Notices()
     for serial in range(1, 6):
         assert heard.is_new(notice(serial))
-    assert [heard.knows(block(serial)) for serial in range(1, 6)] == [False] * 2 + [True] * 3
+    known = [bool(heard.among(block(serial))) for serial in range(1, 6)]
+    assert known == [False] * 2 + [True] * 3
 
 
 def test_the_nodes_that_are_known_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(notices, "_MOST_NODES", 3)
     heard = Notices()
     for number in range(10):
-        heard.knows(block(1)._replace(node=b"node %d  " % number))
+        heard.among(block(1)._replace(node=b"node %d  " % number))
     assert len(heard._last) <= 3
 
 
@@ -167,6 +178,17 @@ def test_who_is_not_eager_hears_in_the_order_of_the_bus(pair: Pair) -> None:
     pair.publish()
     assert ahead == [1, 0, 0]
     assert eager.heard == patient.heard == everything.heard == [(Kind.DELETE, b"k")]
+
+
+def test_what_is_new_in_a_block_is_heard_by_all(pair: Pair) -> None:
+    eager, patient = joined(pair), joined(pair, eager=False)
+    pair.hearer.noticed(notice(2))
+    other = packed_names(Kind.DELETE, b"another.", [b"x"])
+    events = packed_names(Kind.STORED, TOPIC, [b"a"]) + DELETED + other
+    seq = pair.hearer.stats.seq
+    pair.hearer.happened(block(1, events, size=3, first=seq + 1), pair.hub.clock.monotonic())
+    assert eager.heard == [(Kind.DELETE, b"k"), (Kind.STORED, b"a")]
+    assert patient.heard == [(Kind.STORED, b"a"), (Kind.DELETE, b"k")]
 
 
 @pytest.mark.parametrize("kind", sorted(set(Kind) - AHEAD))

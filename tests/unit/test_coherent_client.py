@@ -510,3 +510,19 @@ def test_without_a_shared_tier_nothing_doubtful_lives_longer(cluster: Cluster) -
     cluster.advance(0.5)
     assert not a.client.renew("k", 600)
     assert a.client.get("k", None) is None
+
+
+def test_copies_from_before_a_fork_are_confirmed_although_the_bus_is_in_step(
+    cluster: Cluster,
+) -> None:
+    a, b = cluster.node(), cluster.node()
+    a.client.put("k", 1, 60)
+    assert b.client.get("k") == 1
+    # Another manager of the same process has the bus join before this one is used.
+    b.bus.leave(b.manager)
+    b.manager.after_fork()
+    a.client.delete("k")
+    b.manager.start()
+    cluster.settle()
+    assert verified(b)
+    assert b.client.get("k", None) is None

@@ -108,7 +108,7 @@ class BusStats:
         gaps: times at which events were found missing.
         replays: of these, how often the broker still had them.
         distrusts: times at which everything held had to be confirmed.
-        noticed: of the received, those that another process of this host told of by itself, first.
+        noticed: changes that other processes of this host told of by themselves, ahead of the bus.
         takeovers: times at which this process became the broker.
         unverified: seconds in all for which nothing could be served unasked.
     """

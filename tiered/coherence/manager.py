@@ -164,9 +164,11 @@ class CoherenceManager:
         self.confirmed = self.refetched = self.probes = 0
         fork.register(self)
         self.after_fork()
+        self._forked = False
 
     def after_fork(self) -> None:
         """What the parent was told, this process was not."""
+        self._forked = True
         self._lock = threading.Lock()
         self._starting = threading.Lock()
         self.started = False
@@ -181,6 +183,10 @@ class CoherenceManager:
         with self._starting:
             # Nobody goes on to make copies before changes of them are heard of.
             try:
+                if self._forked and len(self.copies.ledger):
+                    # The bus may be in step already, for others in this process.
+                    self.distrust("changes were not heard of since the fork")
+                self._forked = False
                 self.bus.start()
                 self.bus.join(self)
                 if self.shared is not None:

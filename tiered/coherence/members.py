@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import TypeAlias
 
 from tiered.coherence.bus import Member
@@ -74,24 +74,31 @@ class Members:
             else:
                 member.hear([Event(kind, topic, name) for name in names])
 
-    def hear(self, block: Block, *, noticed: bool) -> None:
-        """Tell them of the events in *block*; if it was *noticed*, those who did not know."""
+    def hear(self, block: Block, noticed: Collection[int]) -> None:
+        """Tell them of the events in *block*; of those that were *noticed*, who has waited."""
         heard: dict[bytes, list[Event]] = {}
+        fresh: dict[bytes, list[Event]] = {}
         by_topic = self._by_topic
         try:
-            for event in unpacked(block.size, block.events):
+            for number, event in enumerate(unpacked(block.size, block.events)):
                 if event.kind is Kind.DISTRUST:
                     self.distrust(event.topic, "another node may have missed events")
                 elif event.topic in by_topic or ALL_TOPICS in by_topic:
                     heard.setdefault(event.topic, []).append(event)
+                    if noticed and number not in noticed:
+                        fresh.setdefault(event.topic, []).append(event)
         except ValueError:
             # Somebody who has the key speaks another language: what it said is not known.
             self.distrust(ALL_TOPICS, "events that make no sense")
         for topic, events in heard.items():
             for reference in by_topic.get(topic, ()) + by_topic.get(ALL_TOPICS, ()):
                 member = reference()
-                if member is not None and not (noticed and _is_eager(member)):
+                if member is None:
+                    continue
+                if not noticed or not _is_eager(member):
                     member.hear(events)
+                elif topic in fresh:
+                    member.hear(fresh[topic])
 
     def notice(self, event: Event) -> None:
         """Tell those of *event*, ahead of its turn, who want to know at once."""

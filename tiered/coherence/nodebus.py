@@ -175,13 +175,19 @@ class NodeBus(ABC):
                 self._outbox.append(
                     (last, 1, _FLOOD, urgent) if full else (first, size, data, urgent)
                 )
-        neighbours = self.neighbours
-        alone = quiet and len(names) == 1 and kind in AHEAD
-        if alone and not full and neighbours is not None and neighbours.others:
-            epoch = self._protocol.epoch
-            neighbours.tell(made(Publish, (self.node, epoch, last, 1, data, urgent)))
-        self._wake()
-        self._members.hear_of(kind, topic, names, source)
+        try:
+            neighbours = self.neighbours
+            alone = quiet and len(names) == 1 and kind in AHEAD
+            if alone and not full and neighbours is not None and neighbours.others:
+                epoch = self._protocol.epoch
+                neighbours.tell(made(Publish, (self.node, epoch, last, 1, data, urgent)))
+        finally:
+            # Also if a signal's handler raises: what was left is not to wait for the next beat,
+            # and nobody else in this process hears of it.
+            try:
+                self._wake()
+            finally:
+                self._members.hear_of(kind, topic, names, source)
         if self.closed or now - self._pumped >= self.detection / 2:
             self._stalled()
         return EventReceipt(self._progress, last)
@@ -328,7 +334,7 @@ class NodeBus(ABC):
     def _apply(self, apply: Apply, now: float) -> None:
         block = apply.block
         self._received += block.size
-        self._members.hear(block, noticed=self._notices.knows(block))
+        self._members.hear(block, self._notices.among(block))
 
     def _extend(self, extend: Extend, now: float) -> None:
         epoch, until = extend

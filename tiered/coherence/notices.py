@@ -13,10 +13,10 @@ than was noticed (:meth:`tiered.coherence.owed.Owed.collapse`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final, Protocol
 
-from tiered.coherence.messages import Block, Kind, Publish
+from tiered.coherence.messages import Block, Kind, Publish, packed, unpacked
 
 __all__ = ["AHEAD", "Neighbourhood", "Notices"]
 
@@ -27,6 +27,7 @@ Others tell of something that the broker has to know first (a claim that was giv
 the order itself.
 """
 
+_THE_ONLY_ONE: Final = (0,)
 _MOST: Final = 1024
 """Notices whose events are awaited."""
 _MOST_NODES: Final = 4096
@@ -64,16 +65,33 @@ class Notices:
         if (notice.node, serial) in self._awaited:
             return False
         while len(self._awaited) >= _MOST:
-            # Its event was lost, or comes in one block with others.
+            # Its event was lost, or was replaced.
             del self._awaited[next(iter(self._awaited))]
         self._awaited[notice.node, serial] = notice.events
         return True
 
-    def knows(self, block: Block) -> bool:
-        """Whether all of *block*, which comes in the order, was heard of already."""
+    def among(self, block: Block) -> Collection[int]:
+        """Which events of *block*, which comes in the order, were heard of already, from 0."""
         if len(self._last) >= _MOST_NODES:
             self._last.clear()  # a notice that is late is heard of again, that is all
         self._last[block.node] = block.serial + block.size - 1
         if not self._awaited:
-            return False
-        return self._awaited.pop((block.node, block.serial), None) == block.events
+            return ()
+        if block.size == 1:
+            known = self._awaited.pop((block.node, block.serial), None) == block.events
+            return _THE_ONLY_ONE if known else ()
+        return self._among_many(block)
+
+    def _among_many(self, block: Block) -> Collection[int]:
+        awaited = {
+            number: self._awaited.pop((block.node, block.serial + number))
+            for number in range(block.size)
+            if (block.node, block.serial + number) in self._awaited
+        }
+        if not awaited:
+            return ()
+        try:
+            events = list(unpacked(block.size, block.events))
+        except ValueError:
+            return ()
+        return [number for number, event in awaited.items() if packed([events[number]]) == event]

@@ -47,6 +47,8 @@ _LINGER: Final = 0.3
 """Seconds for which what was sent last may take to leave."""
 _PATIENCE: Final = 0.5
 """Seconds after which an address that says neither yes nor no is taken to be vacant."""
+_RETRY: Final = 60.0
+"""Seconds after which those of this host are looked for again, where they could not be met."""
 _FEW: Final = 8
 """Nodes to which a caller sends by himself, where the broker is in this process."""
 
@@ -88,7 +90,7 @@ class Driver:
         self._unsent = ""
         """Why a message was not sent, if that is still to be told."""
         self._stop_at = math.inf
-        self._tick_at = self._elect_at = self._inquire_at = -math.inf
+        self._tick_at = self._elect_at = self._inquire_at = self._meet_at = -math.inf
 
     @property
     def followed(self) -> str:
@@ -134,7 +136,6 @@ class Driver:
             context, self._settings, self._readiness, receive=self._receive, watch=self._watch
         )
         try:
-            self._meet()
             stirred: Sequence[Socket | int] = []
             while True:
                 with self._turns.lock:
@@ -218,6 +219,8 @@ class Driver:
         self._links.renew()
         if self._neighbours is not None and not self._neighbours.look():
             self._part()  # somebody has tidied up
+            self._meet_at = now
+        if self._neighbours is None and now >= self._meet_at:
             self._meet()
         if self.desk is not None and now >= self._inquire_at:
             self._inquire_at = now + self._settings.detection
@@ -272,6 +275,7 @@ class Driver:
         bus, settings = self._bus(), self._settings
         if bus is None or not settings.neighbours:
             return
+        self._meet_at = self._now() + _RETRY
         try:
             folder = folder_of(settings.addresses)
             self._neighbours = Neighbours(

@@ -80,6 +80,9 @@ class Neighbours:
         self._wire = wire
         self._foreign = foreign
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.others: tuple[bytes, ...] = ()
+        self._stale: list[bytes] = []
+        self._seen_at = -1
         try:
             self._socket.setblocking(False)
             self._bind()
@@ -87,17 +90,14 @@ class Neighbours:
             self._socket.close()
             raise
         self.descriptor = self._socket.fileno()
-        self.others: tuple[bytes, ...] = ()
-        self._stale: list[bytes] = []
-        self._seen_at = -1
         _tidy(folder.parent)
         self.look()
 
     def _bind(self) -> None:
         for attempt in range(_ATTEMPTS):
-            _make(self._folder.parent)
-            _make(self._folder)
             try:
+                _make(self._folder.parent)
+                _make(self._folder)
                 self._socket.bind(str(self._folder / self._own))
             except FileNotFoundError:
                 # The last one to leave has just taken the folder away.
@@ -109,8 +109,8 @@ class Neighbours:
     def look(self) -> bool:
         """See who has come and who is gone, now and then; ``False`` if we cannot be found."""
         while self._stale:
-            # Nobody reads there any more: its process was killed.
-            _remove(self._stale.pop())
+            # Its process was killed; or else it has come back meanwhile, under the same name.
+            _remove_dead(self._stale.pop())
         try:
             changed_at = os.stat(self._folder).st_mtime_ns
             if changed_at == self._seen_at:
@@ -124,6 +124,10 @@ class Neighbours:
             return False
         names.remove(self._own)
         self.others = tuple(os.fsencode(self._folder / name) for name in names)
+        if len(self.others) > _MOST:
+            # Nobody is told, so nobody would find out who is dead.
+            for path in self.others[:_TIDIED]:
+                _remove_dead(path)
         return True
 
     def tell(self, notice: Publish) -> None:
@@ -179,15 +183,27 @@ def _make(folder: Path) -> None:
 
 def _tidy(folder: Path) -> None:
     """Remove what processes that were killed have left in the folders of other buses."""
-    for path in islice(folder.glob("*/*"), _TIDIED):
+    try:
+        for path in islice(folder.glob("*/*"), _TIDIED):
+            if not path.parent.is_symlink():
+                _remove_dead(os.fsencode(path))
+                _leave(path.parent)
+    except OSError:
+        pass  # a folder went away while it was looked at: whoever comes next tidies up
+
+
+def _remove_dead(path: bytes) -> None:
+    """Remove the socket at *path*, if nobody reads there any more."""
+    try:
+        # Of other files it is said, too, that nobody reads there.
+        if not stat.S_ISSOCK(os.lstat(path).st_mode):
+            return
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as caller:
-            try:
-                caller.connect(str(path))
-            except ConnectionRefusedError:
-                _remove(os.fsencode(path))
-            except OSError:
-                pass  # whatever that is, it is not ours
-        _leave(path.parent)
+            caller.connect(path)
+    except ConnectionRefusedError:
+        _remove(path)
+    except OSError:
+        pass  # it is gone, or cannot be asked
 
 
 def _leave(folder: Path) -> None:

@@ -82,8 +82,9 @@ class Turns:
                         self._sent_at = now
                         # A handler that raises may end this anywhere.
                         self.cut_short = True
-                        sent = self._send(now)
+                        done = self._send(now)
                         self.cut_short = False
+                        sent = done  # not before: the thread has to put right what is cut short
             finally:
                 try:
                     if held and held[0]:
