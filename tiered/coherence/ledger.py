@@ -74,7 +74,8 @@ class PythonRecords:
     def __init__(self) -> None:
         self._held: dict[bytes, PythonHeld] = {}
         self.get: Callable[[bytes], PythonHeld | None] = self._held.get
-        self._lock = threading.Lock()
+        # Taken again where a signal's handler, or what the garbage collector calls, is here, too.
+        self._lock = threading.RLock()
 
     def enter(self, name: bytes, key: Key) -> PythonHeld:
         """The record of *key*, which is about to be read from farther away, or written.
@@ -84,7 +85,7 @@ class PythonRecords:
         with self._lock:
             held = self._held.get(name)
             if held is None:
-                held = self._held[name] = PythonHeld(key)
+                held = self._held.setdefault(name, PythonHeld(key))
             held.uses += 1
             held.entered += 1
             crowded = len(self._held) > self.limit
@@ -105,7 +106,9 @@ class PythonRecords:
         with self._lock:
             for name, one, entered in idle:
                 if not one.uses and one.entered == entered and self._held.get(name) is one:
-                    del self._held[name]
+                    self._held.pop(name, None)
+                    if one.entered != entered:  # by such a one, between the two lines
+                        self._held.setdefault(name, one)
 
     def all(self) -> list[tuple[bytes, PythonHeld]]:
         """Everything, as it is now."""
@@ -114,7 +117,7 @@ class PythonRecords:
 
     def abandon(self) -> None:
         """Nobody uses anything: after a fork, where no other thread holds the lock any more."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         for held in self._held.values():
             held.uses = 0
 

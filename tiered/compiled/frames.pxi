@@ -1,12 +1,14 @@
 # What each event on a bus passes through: its frame.
 
-# Where the fields of a frame with events lie, as coherence.wire has them: 4 bytes of head, then
+from cpython.long cimport PyLong_CheckExact
+
+# The fields of a frame with events, as coherence.wire has them, behind 4 bytes of head:
 #   Publish: node (8), epoch (8), first (8), size (4), urgent (1), events
 #   Block:   epoch (8), first (8), node (8), serial (8), size (4), urgent (1), events
 cdef enum:
     FRAME_HEAD = 4
-    PUBLISH_EVENTS = 33
-    BLOCK_EVENTS = 41
+    PUBLISH_EVENTS = 29  # the bytes before its events, without the head
+    BLOCK_EVENTS = 37
     EVENT_HEAD = 10  # of each event: kind (1), topic (8), length of the name (1)
     LONGEST_NAME = 255
 
@@ -122,7 +124,7 @@ cdef class FrameWriter:
         """The frame of *message*."""
         cdef bint blocks = type(message) is self._block
         cdef Py_ssize_t starts, length
-        cdef unsigned long long epoch, first, serial = 0, size
+        cdef unsigned long long epoch, first, serial, size
         cdef unsigned char* at
         cdef bytes frame
         if blocks:
@@ -136,10 +138,16 @@ cdef class FrameWriter:
             return self._general(message)
         if type(node) is not bytes or type(events) is not bytes or PyBytes_GET_SIZE(node) != 8:
             return self._general(message)
+        # Of a float, say, C would take the integer part.
+        if not (
+            PyLong_CheckExact(one) and PyLong_CheckExact(other)
+            and PyLong_CheckExact(number) and PyLong_CheckExact(count)
+        ):
+            return self._general(message)
         length = PyBytes_GET_SIZE(events)
         try:
             epoch, first, serial, size = one, other, number, count
-        except (OverflowError, TypeError):
+        except OverflowError:
             return self._general(message)
         if (
             size > 0xFFFFFFFF
@@ -186,7 +194,7 @@ cdef class EventsReader:
         self._kinds = [kinds.get(number) for number in range(256)]
         self._general = general
 
-    def __call__(self, size, bytes data):
+    def __call__(self, size, bytes data not None):
         """The *size* events in *data*."""
         cdef const char* at = PyBytes_AS_STRING(data)
         cdef const char* end = at + PyBytes_GET_SIZE(data)

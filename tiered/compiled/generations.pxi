@@ -49,20 +49,25 @@ cdef class WatchedKeys:
     def enter(self, key, bint writes):
         """Note that somebody works on *key*, who *writes* or not."""
         cdef WatchedKey state
+        # A key's code may fork, and the child begins anew: what is in use here is kept.
+        cdef dict states
+        release = self._release
         self._acquire()
         try:
-            found = self.states.get(key)
+            states = self.states
+            found = states.get(key)
             if found is None:
                 state = self._spare
                 self._spare = None
                 if state is None:
                     state = WatchedKey()
-                self.states[key] = state
+                states = self.states
+                states[key] = state
             else:
                 state = found
             state.watchers += 1
         finally:
-            self._release()
+            release()
         if writes:
             state._acquire()
             state.contested |= state.writers > 0
@@ -72,17 +77,20 @@ cdef class WatchedKeys:
 
     def leave(self, key, WatchedKey state not None, bint writes):
         """What was entered has been done."""
+        cdef dict states
         if writes:
             state._acquire()
             state.writers -= 1
             state.contested &= state.writers > 0
             state._release()
+        release = self._release
         self._acquire()
         try:
             state.watchers -= 1
-            if state.watchers == 0 and self.states.get(key) is state:
-                del self.states[key]
+            states = self.states
+            if state.watchers == 0 and states.get(key) is state:
+                del states[key]
                 # To make one takes longer than to keep it.
                 self._spare = state
         finally:
-            self._release()
+            release()

@@ -98,8 +98,9 @@ class PythonWatchedKeys:
                 state.contested &= state.writers > 0
         with self._lock:
             state.watchers -= 1
-            if not state.watchers and self.states.get(key) is state:
-                del self.states[key]
+            states = self.states  # others in a child, if a key's code forks
+            if not state.watchers and states.get(key) is state:
+                del states[key]
                 self._spare = state
 
 

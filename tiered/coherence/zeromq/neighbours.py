@@ -47,7 +47,13 @@ _GONE: Final = frozenset({errno.ECONNREFUSED, errno.ENOENT})
 
 
 def folder_of(addresses: Sequence[object]) -> Path:
-    """Where the neighbours on the bus with these addresses meet."""
+    """Where the neighbours on the bus with these addresses meet.
+
+    Raises:
+        OSError: nowhere, this system does not tell whose a folder is.
+    """
+    if not hasattr(os, "geteuid"):
+        raise OSError("this system does not tell whose a folder is")
     names = "\n".join(sorted(map(str, addresses)))
     name = hashlib.blake2b(names.encode(), digest_size=8).hexdigest()
     return Path(tempfile.gettempdir()) / f"tiered-{os.geteuid()}" / name
