@@ -14,7 +14,8 @@ Four questions, each on tcp and ipc sockets of this machine:
   publisher deletes one key after another through its client, with some thousand under way at a
   time, and a stand-in for the shared tier. What a node did not hear of, without reporting that
   something was missing, is lost unnoticed.
-- For how long does nobody hear anything when the broker is killed? By the bus alone, too.
+- For how long does nobody hear anything by the bus when the broker is killed? Neighbours hear even
+  then, so it is measured without.
 - What does a read cost while a node may not serve what it holds, and has to confirm it?
 """
 

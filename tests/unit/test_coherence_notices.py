@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -217,6 +218,19 @@ def test_what_a_full_outbox_replaces_is_not_told(
     member = joined(pair)
     pair.publish()
     assert (pair.notices, member.distrusted) == ([], 1)
+
+
+def test_a_serial_of_a_former_life_is_not_told(pair: Pair) -> None:
+    """The bus is closed and started again by another thread, just when an event was left."""
+
+    class Outbox(deque[Any]):
+        def append(self, left: Any) -> None:
+            super().append(left)
+            pair.sender._begin_again()
+
+    pair.sender._outbox = Outbox()
+    pair.publish()
+    assert pair.notices == []
 
 
 @pytest.mark.parametrize(

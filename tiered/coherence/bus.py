@@ -19,7 +19,8 @@ class Member(Protocol):
     """Who keeps copies of what lies in a topic.
 
     Who has an attribute ``eager`` that is true may hear of single changes before their turn, and
-    does not hear of them again when they come in their order.
+    does not hear of them again when they come in their order. Who joins after a change was told
+    ahead does not hear of it at all: nothing may be held before joining.
 
     Threads: all methods are called in the bus's thread, except for events of this very
     process, which come in the thread that publishes them. They are to be quick, and not raise.
@@ -31,7 +32,7 @@ class Member(Protocol):
         ...
 
     def hear(self, events: Sequence[Event]) -> None:
-        """Others' events of the topic, in their order."""
+        """Others' events of the topic, in their order; single changes earlier, if it is eager."""
         ...
 
     def distrust(self, reason: str) -> None:
@@ -109,6 +110,7 @@ class BusStats:
         replays: of these, how often the broker still had them.
         distrusts: times at which everything held had to be confirmed.
         noticed: changes that other processes of this host told of by themselves, ahead of the bus.
+        neighbours: other processes of this host that are known, and told straight if they are few.
         takeovers: times at which this process became the broker.
         unverified: seconds in all for which nothing could be served unasked.
     """
@@ -129,6 +131,7 @@ class BusStats:
     replays: int = 0
     distrusts: int = 0
     noticed: int = 0
+    neighbours: int = 0
     takeovers: int = 0
     unverified: float = 0.0
 

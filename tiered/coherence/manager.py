@@ -100,7 +100,8 @@ class CoherenceManager:
     """
 
     eager: Final = True
-    """For the bus: to drop a copy early is never wrong, as who publishes has written before."""
+    """For the bus. To drop a copy early is never wrong: who publishes has written before; what he
+    could not write, because no server answered, he tells of again when it is written."""
 
     def __init__(
         self,
@@ -242,7 +243,7 @@ class CoherenceManager:
     # -- For the bus ---------------------------------------------------------------
 
     def hear(self, events: Sequence[Event]) -> None:
-        """Others' events of the topic, in their order."""
+        """Others' events of the topic."""
         now = self.clock.monotonic()
         for kind, _, name in events:
             self._heard += 1

@@ -18,8 +18,7 @@ _Reference: TypeAlias = weakref.ref[Member]
 class Members:
     """The members of a bus in this process; they are held weakly.
 
-    Threads: safe. Members are called by whoever calls, while no lock is held. A forked child
-    begins with none.
+    Threads: safe. Members are called by whoever calls, while no lock is held.
     """
 
     def __init__(self) -> None:
@@ -59,6 +58,7 @@ class Members:
         return [member for group in groups for one in group if (member := one()) is not None]
 
     # -- Events ----------------------------------------------------------------------
+    # Each walks by itself, instead of asking `of`: one call less in each event.
 
     def hear_of(
         self, kind: Kind, topic: bytes, names: Sequence[bytes], source: Member | None

@@ -72,13 +72,17 @@ _FLOOD: Final = packed([Event(Kind.DISTRUST, ALL_TOPICS, b"")])
 class NodeBus(ABC):
     """One node of a bus: all of :class:`tiered.coherence.bus.Bus` but the way of the messages.
 
-    A subclass calls :meth:`happened`, :meth:`pump` and :meth:`tick` in one thread, and
+    A subclass calls :meth:`happened`, :meth:`noticed` and :meth:`pump` in one thread, and
     implements the abstract methods.
 
     Args:
         detection: seconds, the same for all nodes of a bus.
         label: what people know this process by.
         clock: of all deadlines.
+
+    Attributes:
+        node: its id; another one after a fork, and when it was closed and started again.
+        neighbours: whom to tell of changes ahead of the bus; set by the transport.
 
     Threads: safe, where nothing else is said.
     """
@@ -93,9 +97,9 @@ class NodeBus(ABC):
 
     def _begin_anew(self) -> None:
         """A new node: after a fork, and when a closed bus is started again."""
-        self.node = secrets.token_bytes(NODE_SIZE)
+        node = secrets.token_bytes(NODE_SIZE)
         self._protocol = NodeProtocol(
-            self.node, self.label, detection=self.detection, nonce=secrets.randbits(56)
+            node, self.label, detection=self.detection, nonce=secrets.randbits(56)
         )
         self._lock = threading.RLock()  # a signal's handler may publish, too
         self._carrying = threading.RLock()
@@ -114,6 +118,7 @@ class NodeBus(ABC):
         self._pumped = self.clock.monotonic()
         self._unverified = 0.0
         self._uncovered_since = self.clock.monotonic()
+        self.node = node  # last: callers tell by it whose serial they have
 
     def _begin_again(self) -> None:
         """A new node in the same process: what the last one could not tell, this one has to."""
@@ -157,7 +162,7 @@ class NodeBus(ABC):
     ) -> Receipt:
         """Tell everybody that *names* have changed; all members in this process but *source*
         have heard of it on return. Never waits."""
-        now = self.clock.monotonic()
+        node, now = self.node, self.clock.monotonic()
         quiet, self._published_at = now - self._published_at >= _QUIET, now
         last = self._serial
         for at in range(0, len(names), BLOCK_EVENTS):
@@ -180,7 +185,8 @@ class NodeBus(ABC):
             alone = quiet and len(names) == 1 and kind in AHEAD
             if alone and not full and neighbours is not None and neighbours.others:
                 epoch = self._protocol.epoch
-                neighbours.tell(made(Publish, (self.node, epoch, last, 1, data, urgent)))
+                if self.node is node:  # else the bus has begun anew, and counts from 1
+                    neighbours.tell(made(Publish, (node, epoch, last, 1, data, urgent)))
         finally:
             # Also if a signal's handler raises: what was left is not to wait for the next beat,
             # and nobody else in this process hears of it.
@@ -239,7 +245,7 @@ class NodeBus(ABC):
             _PERFORM[type(effect)](self, effect, now)
 
     def noticed(self, notice: Publish) -> None:
-        """A neighbour tells by himself what will come by the bus, too."""
+        """A neighbour tells by himself what will come by the bus, too; not if he has another."""
         if notice.epoch != self._protocol.epoch or notice.node == self.node:
             return
         try:
@@ -367,6 +373,7 @@ class NodeBus(ABC):
             owed=self._serial - self._progress.accepted,
             received=self._received,
             noticed=self._noticed,
+            neighbours=0 if self.neighbours is None else len(self.neighbours.others),
             gaps=protocol.gaps,
             replays=protocol.replays,
             distrusts=protocol.distrusts,

@@ -65,7 +65,7 @@ class Notices:
         if (notice.node, serial) in self._awaited:
             return False
         while len(self._awaited) >= _MOST:
-            # Its event was lost, or was replaced.
+            # Its event was lost, or replaced, or is on its way, and will be heard of twice.
             del self._awaited[next(iter(self._awaited))]
         self._awaited[notice.node, serial] = notice.events
         return True

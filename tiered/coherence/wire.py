@@ -236,9 +236,9 @@ class Wire:
 
     def _compile(self) -> None:
         """What carries events is the most of what there is, and has a compiled way."""
-        newest = self._signer.prepared[0] if self._signer is not None else None
+        first = self._signer.prepared[0] if self._signer is not None else None
         heads = [_LAYOUTS[kind].head for kind in (Publish, Block)]
-        limits = newest, self.max_frame, _MOST_EVENTS
+        limits = first, self.max_frame, _MOST_EVENTS
         self.of_node = core.FrameReader(Publish, heads[0], False, *limits, self.of_node)
         self.of_broker = core.FrameReader(Block, heads[1], True, *limits, self.of_broker)
         self.pack = core.FrameWriter(Publish, Block, heads, *limits, self.pack)

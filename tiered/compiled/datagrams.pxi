@@ -1,5 +1,9 @@
 # Datagrams between the processes of a host, sent and received without giving the GIL away: they
-# never wait, and who gives it away may get it back a switch interval later.
+# never wait, and who gives it away may get it back a switch interval later. Nothing can come
+# between asking a socket for its descriptor and using that, which may be another one's by then.
+
+cdef extern from "Python.h":
+    int PyObject_AsFileDescriptor(object) except -1
 
 cdef extern from *:
     """
@@ -31,20 +35,32 @@ cdef extern from *:
         return recv(fd, data, most, MSG_DONTWAIT);
     }
     """
+    const int EBADF
     int tiered_send_to(int, const char*, size_t, const char*, size_t) noexcept
     ssize_t tiered_receive(int, char*, size_t) noexcept
 
 
-def send_datagram(sender, int fd, bytes data not None, bytes path not None):
+def send_datagram(sender, bytes data not None, bytes path not None):
     """See ``tiered.coherence.zeromq.neighbours``, which has the twin."""
+    cdef int descriptor
+    try:
+        descriptor = PyObject_AsFileDescriptor(sender)
+    except ValueError:  # it is closed
+        return EBADF
     return tiered_send_to(
-        fd, PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data),
+        descriptor, PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data),
         PyBytes_AS_STRING(path), PyBytes_GET_SIZE(path),
     )
 
 
-def receive_datagram(receiver, int fd):
+def receive_datagram(receiver, Py_ssize_t most):
     """See there."""
-    cdef char data[1024]
-    cdef ssize_t size = tiered_receive(fd, data, sizeof(data))
-    return None if size < 0 else PyBytes_FromStringAndSize(data, size)
+    cdef bytes data = PyBytes_FromStringAndSize(NULL, most)
+    cdef int descriptor
+    cdef ssize_t size
+    try:
+        descriptor = PyObject_AsFileDescriptor(receiver)
+    except ValueError:
+        return None
+    size = tiered_receive(descriptor, PyBytes_AS_STRING(data), most)
+    return None if size < 0 else PyBytes_FromStringAndSize(PyBytes_AS_STRING(data), size)

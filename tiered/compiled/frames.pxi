@@ -7,8 +7,8 @@ from cpython.long cimport PyLong_CheckExact
 #   Block:   epoch (8), first (8), node (8), serial (8), size (4), urgent (1), events
 cdef enum:
     FRAME_HEAD = 4
-    PUBLISH_EVENTS = 29  # the bytes before its events, without the head
-    BLOCK_EVENTS = 37
+    PUBLISH_FIELDS = 29  # bytes
+    BLOCK_FIELDS = 37
     EVENT_HEAD = 10  # of each event: kind (1), topic (8), length of the name (1)
     LONGEST_NAME = 255
 
@@ -24,7 +24,7 @@ cdef extern from *:
 
 
 cdef class FrameReader:
-    """Reads frames with events, whole and signed with the newest key; *general* the others.
+    """Reads frames with events, whole and signed with the first key; *general* the others.
 
     See :class:`tiered.coherence.wire.Wire`, which comes to the same.
 
@@ -32,7 +32,7 @@ cdef class FrameReader:
         kind: ``Publish`` or ``Block``.
         head: of their frames.
         blocks: whether *kind* is ``Block``.
-        prepared: the newest key, or ``None``.
+        prepared: the first key, or ``None``.
         most_frame, most_events: bytes.
         general: called with what is not usual.
     """
@@ -53,7 +53,7 @@ cdef class FrameReader:
 
     def __call__(self, frame):
         """The message in *frame*."""
-        cdef Py_ssize_t starts = FRAME_HEAD + (BLOCK_EVENTS if self._blocks else PUBLISH_EVENTS)
+        cdef Py_ssize_t starts = FRAME_HEAD + (BLOCK_FIELDS if self._blocks else PUBLISH_FIELDS)
         cdef Py_ssize_t end, length
         cdef const unsigned char* at
         cdef uint32_t size
@@ -67,9 +67,8 @@ cdef class FrameReader:
         if end < starts or memcmp(at, PyBytes_AS_STRING(self._head), FRAME_HEAD) != 0:
             return self._general(frame)
         if self._prepared is not None:
-            digest = self._prepared.copy()
-            digest.update(PyBytes_FromStringAndSize(<const char*>at, end))
-            mac = digest.digest()
+            signed = PyBytes_FromStringAndSize(<const char*>at, end)
+            mac = digest_of(self._prepared, self._prepared.copy, signed)
             if PyBytes_GET_SIZE(mac) != SIGNATURE or not tiered_same_secret(
                 <const unsigned char*>PyBytes_AS_STRING(mac), at + end
             ):
@@ -129,10 +128,10 @@ cdef class FrameWriter:
         cdef bytes frame
         if blocks:
             one, other, node, number, count, events, urgent = <tuple>message
-            starts = FRAME_HEAD + BLOCK_EVENTS
+            starts = FRAME_HEAD + BLOCK_FIELDS
         elif type(message) is self._publish:
             node, one, other, count, events, urgent = <tuple>message
-            starts = FRAME_HEAD + PUBLISH_EVENTS
+            starts = FRAME_HEAD + PUBLISH_FIELDS
             number = 0
         else:
             return self._general(message)
@@ -174,16 +173,14 @@ cdef class FrameWriter:
             tiered_put_u64(at + 8, epoch)
             tiered_put_u64(at + 16, first)
         if self._prepared is not None:
-            digest = self._prepared.copy()
-            digest.update(frame)
-            frame += digest.digest()
+            frame += digest_of(self._prepared, self._prepared.copy, frame)
         return frame
 
 
 cdef class EventsReader:
     """Reads packed events of known kinds; *general* what holds any others.
 
-    See :func:`tiered.coherence.messages.unpacked`, which comes to the same.
+    See ``tiered.coherence.messages._unpacked``, its twin.
     """
 
     cdef object _event, _general

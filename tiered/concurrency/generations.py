@@ -29,10 +29,10 @@ from typing import TYPE_CHECKING, Self
 from tiered.acceleration import core
 from tiered.concurrency import fork
 
-__all__ = ["Generations", "PythonWatchedKeys", "Watch", "Watched"]
+__all__ = ["Generations", "PythonWatchedKey", "PythonWatchedKeys", "Watch"]
 
 
-class Watched:
+class PythonWatchedKey:
     """What the watchers of one key share.
 
     ``version`` counts the steps of writers, ``contested`` says that two writers
@@ -71,17 +71,17 @@ class PythonWatchedKeys:
 
     def begin(self) -> None:
         """Nobody works on anything."""
-        self.states: dict[Hashable, Watched] = {}
+        self.states: dict[Hashable, PythonWatchedKey] = {}
         self._lock = threading.RLock()
-        self._spare: Watched | None = None
+        self._spare: PythonWatchedKey | None = None
         """One that nobody has any more, for the next key: to make one takes longer."""
 
-    def enter(self, key: Hashable, writes: bool) -> Watched:
+    def enter(self, key: Hashable, writes: bool) -> PythonWatchedKey:
         """What a :class:`Watch` does first, for who wants none of its own."""
         with self._lock:
             state = self.states.get(key)
             if state is None:
-                state, self._spare = self._spare or Watched(), None
+                state, self._spare = self._spare or PythonWatchedKey(), None
                 self.states[key] = state
             state.watchers += 1
         if writes:
@@ -90,7 +90,7 @@ class PythonWatchedKeys:
                 state.writers += 1
         return state
 
-    def leave(self, key: Hashable, state: Watched, writes: bool) -> None:
+    def leave(self, key: Hashable, state: PythonWatchedKey, writes: bool) -> None:
         """What a :class:`Watch` does last, with what :meth:`enter` gave."""
         if writes:
             with state.lock:
@@ -189,5 +189,6 @@ class Generations(WatchedKeys):
 
     def passed_all(self) -> None:
         """A far place was changed under every key."""
-        for state in list(self.states.copy().values()):
+        # Copied in one step: others come and go meanwhile.
+        for state in self.states.copy().values():
             state.passed()

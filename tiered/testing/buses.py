@@ -105,7 +105,15 @@ class LocalHub:
 
     def others(self, bus: LocalBus) -> list[LocalBus]:
         """Whom *bus* tells of its changes ahead of the broker."""
-        return [other for other in self._buses if other is not bus] if self.neighbours else []
+        with self._lock:
+            return [other for other in self._buses if other is not bus] if self.neighbours else []
+
+    def notice(self, bus: LocalBus, notice: Publish) -> None:
+        """*notice* of *bus*, to all others."""
+        with self._lock:
+            self.notices.extend((other, notice) for other in self.others(bus))
+            if not self.held:
+                self.deliver()
 
     def deliver(self) -> None:
         """Have the notices arrive that neighbours have sent."""
@@ -169,7 +177,7 @@ class LocalBus(NodeBus):
         label: for people.
 
     Attributes:
-        cut: nothing goes in or out while this is true.
+        cut: nothing passes between it and the broker while this is true; notices do.
         deaf: so many of the next messages to this node are lost.
         sole: as of :class:`tiered.coherence.bus.Bus`.
     """
@@ -222,7 +230,4 @@ class _Neighbours:
         return self._bus.hub.others(self._bus)
 
     def tell(self, notice: Publish) -> None:
-        hub = self._bus.hub
-        hub.notices.extend((other, notice) for other in self.others)
-        if not hub.held:
-            hub.deliver()
+        self._bus.hub.notice(self._bus, notice)

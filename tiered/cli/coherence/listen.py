@@ -125,6 +125,7 @@ def run(options: argparse.Namespace) -> int:
             curve=secrets.curve,
             detection=options.detection,
             candidate=False,
+            neighbours=False,  # nobody here wants to hear of events before their turn
         )
         if options.files is not None:
             if not options.namespace:

@@ -278,14 +278,12 @@ class Driver:
         self._meet_at = self._now() + _RETRY
         try:
             folder = folder_of(settings.addresses)
-            self._neighbours = Neighbours(
-                folder, bus.node, wire=settings.wire, foreign=settings.foreign
-            )
+            neighbours = Neighbours(folder, bus.node, wire=settings.wire, foreign=settings.foreign)
         except OSError as error:
             _log.info("other processes of this host are told by the broker alone: %s", error)
             return
-        self._readiness.add_descriptor(self._neighbours.descriptor, self._hear_neighbours)
-        bus.neighbours = self._neighbours
+        self._readiness.add_descriptor(neighbours.descriptor, self._hear_neighbours)
+        bus.neighbours = self._neighbours = neighbours
 
     def _part(self) -> None:
         neighbours, self._neighbours = self._neighbours, None

@@ -2,19 +2,20 @@
 
 An event's way by the bus is three or six changes of threads long, as libzmq has threads of its
 own. Where processes share a host, whoever publishes also sends a *notice* to the others himself:
-a datagram with the very frame that the broker is sent. It is nothing but a head start. A notice
+a datagram with a Publish frame of that event. It is nothing but a head start. A notice
 may be lost, and nobody waits for one or acknowledges it; the event itself comes by the bus, in
 its order, and what is guaranteed is guaranteed by that.
 
 Each node has a socket in a folder that its user alone may enter, so neighbours are the processes
 of one user: others can neither read what is told there nor tell anything. That holds with CURVE
-as well, what passes there never leaves the host. Frames are signed as on the bus.
+as well, what passes there never leaves the host. Frames are signed if the bus has a key.
 """
 
 from __future__ import annotations
 
 import errno
 import hashlib
+import math
 import os
 import socket
 import stat
@@ -42,18 +43,14 @@ _ATTEMPTS: Final = 5
 _TICK: Final = 1_000_000_000
 """Nanoseconds after a folder's last change in which there may have been another, unseen."""
 _TIDIED: Final = 256
-"""Files of other buses that are looked at, at most."""
+"""Files that are looked at, at most, for whether anybody reads there."""
+_CLEAN: Final = 10.0
+"""Seconds between two times at which that is done for many neighbours: each asks all others."""
 _GONE: Final = frozenset({errno.ECONNREFUSED, errno.ENOENT})
 
 
 def folder_of(addresses: Sequence[object]) -> Path:
-    """Where the neighbours on the bus with these addresses meet.
-
-    Raises:
-        OSError: nowhere, this system does not tell whose a folder is.
-    """
-    if not hasattr(os, "geteuid"):
-        raise OSError("this system does not tell whose a folder is")
+    """Where the neighbours on the bus with these addresses meet; they are to be written alike."""
     names = "\n".join(sorted(map(str, addresses)))
     name = hashlib.blake2b(names.encode(), digest_size=8).hexdigest()
     return Path(tempfile.gettempdir()) / f"tiered-{os.geteuid()}" / name
@@ -73,14 +70,12 @@ class Neighbours:
         others: the paths of the others; replaced as a whole, as callers walk through it.
 
     Raises:
-        OSError: there can be none: no such sockets here, or a folder that is not ours alone.
+        OSError: there can be none: the folder is not ours alone, or its path is too long.
 
     Threads: :meth:`tell` is safe; the others are for one thread.
     """
 
     def __init__(self, folder: Path, node: bytes, *, wire: Wire, foreign: ForeignCount) -> None:
-        if not hasattr(socket, "AF_UNIX"):
-            raise OSError("this system has no sockets in folders")
         self._folder = folder
         self._own = node.hex()
         self._wire = wire
@@ -89,6 +84,7 @@ class Neighbours:
         self.others: tuple[bytes, ...] = ()
         self._stale: list[bytes] = []
         self._seen_at = -1
+        self._cleaned_at = -math.inf
         try:
             self._socket.setblocking(False)
             self._bind()
@@ -117,6 +113,11 @@ class Neighbours:
         while self._stale:
             # Its process was killed; or else it has come back meanwhile, under the same name.
             _remove_dead(self._stale.pop())
+        if len(self.others) > _MOST and time.monotonic() - self._cleaned_at >= _CLEAN:
+            # Nobody is told, so that nobody would find out who is dead.
+            self._cleaned_at = time.monotonic()
+            for path in self.others[:_TIDIED]:
+                _remove_dead(path)
         try:
             changed_at = os.stat(self._folder).st_mtime_ns
             if changed_at == self._seen_at:
@@ -130,10 +131,6 @@ class Neighbours:
             return False
         names.remove(self._own)
         self.others = tuple(os.fsencode(self._folder / name) for name in names)
-        if len(self.others) > _MOST:
-            # Nobody is told, so nobody would find out who is dead.
-            for path in self.others[:_TIDIED]:
-                _remove_dead(path)
         return True
 
     def tell(self, notice: Publish) -> None:
@@ -143,15 +140,14 @@ class Neighbours:
             return
         frame = self._wire.pack(notice)
         for path in others:
-            # The descriptor is looked up each time: when it is closed, another may get its number.
-            if _send(self._socket, self.descriptor, frame, path) in _GONE:
+            if _send(self._socket, frame, path) in _GONE:
                 self.others = tuple(other for other in self.others if other != path)
                 self._stale.append(path)
 
     def receive(self) -> Iterator[Publish]:
         """The notices that have come, some at a time."""
         for _ in range(_AT_ONCE):
-            frame = _receive(self._socket, self.descriptor)
+            frame = _receive(self._socket, _LONGEST)
             if frame is None:
                 return
             try:
@@ -170,7 +166,7 @@ class Neighbours:
         _leave(self._folder)
 
     def forget(self) -> None:
-        """In a forked child: all of this is the parent's."""
+        """Give the socket up, and leave its file: in a forked child that is the parent's."""
         self.others = ()
         self.descriptor = -1
         self._socket.close()
@@ -228,7 +224,7 @@ def _remove(path: bytes) -> None:
         pass  # somebody else has
 
 
-def _python_send(sender: socket.socket, _descriptor: int, frame: bytes, path: bytes) -> int:
+def _python_send(sender: socket.socket, frame: bytes, path: bytes) -> int:
     """Send *frame* to *path*; 0, or the number of the error."""
     try:
         sender.sendto(frame, path)
@@ -237,10 +233,10 @@ def _python_send(sender: socket.socket, _descriptor: int, frame: bytes, path: by
     return 0
 
 
-def _python_receive(receiver: socket.socket, _descriptor: int) -> bytes | None:
-    """A datagram, if there is one."""
+def _python_receive(receiver: socket.socket, most: int) -> bytes | None:
+    """Up to *most* bytes of a datagram, if there is one."""
     try:
-        return receiver.recv(_LONGEST)
+        return receiver.recv(most)
     except OSError:
         return None
 

@@ -42,8 +42,8 @@ class Readiness:
     Attributes:
         bell: ends a sleep; to be rung by any thread.
 
-    Threads: one at a time; :meth:`sleep` needs no lock, but :meth:`add` and :meth:`remove` are
-    for the thread that sleeps.
+    Threads: one at a time; :meth:`sleep` needs no lock, but what adds and removes is for the
+    thread that sleeps.
     """
 
     def __init__(self) -> None:
@@ -74,7 +74,7 @@ class Readiness:
     def add_descriptor(self, descriptor: int, action: Action) -> None:
         """Call *action* after a sleep that *descriptor* has ended; it is readable until it is read.
 
-        :meth:`ready` does not tell of it.
+        :meth:`ready` does not tell of it: while there is more to do than to sleep, it has to wait.
         """
         self._epoll.register(descriptor, select.EPOLLIN)
         self._descriptors[descriptor] = descriptor
