@@ -48,7 +48,7 @@ def test_an_actor_lives_in_a_process_of_its_own() -> None:
 def test_every_contender_brings_every_delete(transport: str, memcached: PrivateMemcached) -> None:
     found = {one.name: one for one in latencies(transport, memcached.address, 1, 5, 0.0)}
     assert {ONE_HOP, TWO_HOPS} < set(found)
-    assert sum(name.startswith(OURS) for name in found) == 4
+    assert sum(name.startswith(OURS) for name in found) == 7
     assert any(name.startswith("chorde") for name in found) == (
         transport == "tcp" and bus_chorde.installed()
     )
