@@ -77,12 +77,14 @@ _SECTIONS = {
         "one process the value was gone from the private tier of another, with one delete every "
         "4 ms. Values note when they end, so nobody has to look for that. One line is over a real "
         "memcached, whose round trip is part of the time; else a stand-in in each process's memory "
-        "takes the place of the shared tier. The next ones tell how many deletes a second reach "
-        "four nodes, sent one by one through the client, with some thousand under way at a time; "
-        "lost unnoticed is what a node did not hear of without reporting that something was "
-        "missing. Then the broker is killed, "
-        "while a node deletes every 5 ms. `chorde` is left out where it is not installed; over ipc "
-        "nothing of it arrives. A read that is not verified asks memcached for the version of what "
+        "takes the place of the shared tier. Processes of one host tell each other ahead of the "
+        "broker; lines by the bus alone are without that, as between hosts. The next tables tell "
+        "how many deletes a second reach four nodes, sent one by one through the client, with some "
+        "thousand under way at a time; lost unnoticed is what a node did not hear of without "
+        "reporting that something was missing. Then the broker is killed, while a node deletes "
+        "every 5 ms; by the bus alone, as neighbours hear even then. `chorde` is left out where it "
+        "is not installed; over ipc nothing of it arrives. A read that is not verified asks "
+        "memcached for the version of what "
         "the private tier holds.",
     ),
 }
