@@ -537,10 +537,6 @@ def ends(tmp_path: Path) -> Iterator[tuple[socket.socket, socket.socket, bytes]]
         yield sender, receiver, bytes(path)
 
 
-needs_sockets = pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="needs such sockets")
-
-
-@needs_sockets
 @both(neighbours._python_receive, "receive_datagram")
 def test_a_datagram_is_received_as_far_as_it_fits(twin: Any, ends: Any) -> None:
     sender, receiver, path = ends
@@ -552,7 +548,6 @@ def test_a_datagram_is_received_as_far_as_it_fits(twin: Any, ends: Any) -> None:
     assert twin(receiver, 1024) is None
 
 
-@needs_sockets
 @both(neighbours._python_send, "send_datagram")
 def test_a_datagram_is_sent_or_the_reason_told(twin: Any, ends: Any) -> None:
     sender, receiver, path = ends

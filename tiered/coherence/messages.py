@@ -127,11 +127,6 @@ def packed_names(kind: Kind, topic: bytes, names: Sequence[bytes]) -> bytes:
 
 
 def _unpacked(size: int, data: bytes) -> Iterable[Event]:
-    """The *size* events in *data*. What is of an unknown kind, a newer node's, is distrust.
-
-    Raises:
-        ValueError: that is not what *data* holds. What comes before the fault is given first.
-    """
     at, end, head, read = 0, len(data), _HEAD.size, _HEAD.unpack_from
     for _ in range(size):
         if at + head > end:
@@ -150,6 +145,12 @@ def _unpacked(size: int, data: bytes) -> Iterable[Event]:
 unpacked: Callable[[int, bytes], Iterable[Event]] = (
     _unpacked if core is None else core.EventsReader(Event, _KINDS, _unpacked)
 )
+"""``unpacked(size, data)``: the *size* events in *data*. What is of an unknown kind, a newer
+node's, is distrust.
+
+Raises:
+    ValueError: that is not what *data* holds. What comes before the fault is given first.
+"""
 
 
 def without(skipped: int, events: bytes) -> bytes:
