@@ -160,7 +160,7 @@ def test_all_is_well_without_a_place_to_meet(
     caplog.set_level(logging.INFO, "tiered.coherence")
     nowhere = Path("/nowhere/at/all")
     monkeypatch.setattr(neighbours, "folder_of", lambda _: nowhere)
-    monkeypatch.setattr("tiered.coherence.zeromq.driver.folder_of", lambda _: nowhere)
+    monkeypatch.setattr("tiered.coherence.zeromq.meeting.folder_of", lambda _: nowhere)
     member = Eager()
     a, b = halls.join(Listener()), halls.join(member)
     assert a.publish(Kind.DELETE, TOPIC, [b"k"]).accepted(PATIENCE)

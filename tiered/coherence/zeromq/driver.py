@@ -19,7 +19,7 @@ import zmq
 
 from tiered.coherence.broker import BrokerProtocol
 from tiered.coherence.effects import Found, Gone, Time
-from tiered.coherence.messages import BrokerMessage, Inquire, NodeMessage, Report
+from tiered.coherence.messages import BrokerMessage, Inquire, NodeMessage, Publish, Report
 from tiered.coherence.receipts import Lock
 from tiered.coherence.zeromq.desk import Desk
 from tiered.coherence.zeromq.election import Bind, BindResult, Election, Follow, Prospect
@@ -27,7 +27,7 @@ from tiered.coherence.zeromq.foreign import LOGGER
 from tiered.coherence.zeromq.inherited import close_copies, keep_for_ever
 from tiered.coherence.zeromq.links import SLOWLY, SOON, Links
 from tiered.coherence.zeromq.listener import CannotBind, Listener
-from tiered.coherence.zeromq.neighbours import Neighbours, folder_of
+from tiered.coherence.zeromq.meeting import Meeting
 from tiered.coherence.zeromq.readiness import Readiness
 from tiered.coherence.zeromq.settings import Settings
 from tiered.coherence.zeromq.tuning import Context, Socket
@@ -47,8 +47,6 @@ _LINGER: Final = 0.3
 """Seconds for which what was sent last may take to leave."""
 _PATIENCE: Final = 0.5
 """Seconds after which an address that says neither yes nor no is taken to be vacant."""
-_RETRY: Final = 60.0
-"""Seconds after which those of this host are looked for again, where they could not be met."""
 _FEW: Final = 8
 """Nodes to which a caller sends by himself, where the broker is in this process."""
 
@@ -76,7 +74,7 @@ class Driver:
         self._links: Links
         self.desk: Desk | None = None
         self._own = -1
-        self._neighbours: Neighbours | None = None
+        self._meeting = Meeting(settings, self._readiness, self._hear_notice)
         self._inward: deque[BrokerMessage] = deque()
         self._following: int | None = None
         self._election = Election(
@@ -90,7 +88,7 @@ class Driver:
         self._unsent = ""
         """Why a message was not sent, if that is still to be told."""
         self._stop_at = math.inf
-        self._tick_at = self._elect_at = self._inquire_at = self._meet_at = -math.inf
+        self._tick_at = self._elect_at = self._inquire_at = -math.inf
 
     @property
     def followed(self) -> str:
@@ -122,8 +120,7 @@ class Driver:
     def forget(self) -> None:
         """In a forked child: all of this is the parent's."""
         keep_for_ever(self)
-        if self._neighbours is not None:
-            self._neighbours.forget()
+        self._meeting.forget()
         if self.desk is not None:
             close_copies(self.desk.listener.located)
 
@@ -217,11 +214,8 @@ class Driver:
                 self.seek()
         bus.happened(Time(), now)
         self._links.renew()
-        if self._neighbours is not None and not self._neighbours.look():
-            self._part()  # somebody has tidied up
-            self._meet_at = now
-        if self._neighbours is None and now >= self._meet_at:
-            self._meet()
+        self._meeting.keep(bus.node, now)
+        bus.neighbours = self._meeting.neighbours
         if self.desk is not None and now >= self._inquire_at:
             self._inquire_at = now + self._settings.detection
             for link in self._links:
@@ -269,36 +263,10 @@ class Driver:
             return False
         return message.epoch != self.desk.protocol.epoch
 
-    # -- On the same host ----------------------------------------------------------
-
-    def _meet(self) -> None:
-        bus, settings = self._bus(), self._settings
-        if bus is None or not settings.neighbours:
-            return
-        self._meet_at = self._now() + _RETRY
-        try:
-            folder = folder_of(settings.addresses)
-            neighbours = Neighbours(folder, bus.node, wire=settings.wire, foreign=settings.foreign)
-        except OSError as error:
-            _log.info("other processes of this host are told by the broker alone: %s", error)
-            return
-        self._readiness.add_descriptor(neighbours.descriptor, self._hear_neighbours)
-        bus.neighbours = self._neighbours = neighbours
-
-    def _part(self) -> None:
-        neighbours, self._neighbours = self._neighbours, None
-        if neighbours is not None:
-            bus = self._bus()
-            if bus is not None and bus.neighbours is neighbours:
-                bus.neighbours = None
-            self._readiness.remove_descriptor(neighbours.descriptor)
-            neighbours.close()
-
-    def _hear_neighbours(self) -> None:
+    def _hear_notice(self, notice: Publish) -> None:
         bus = self._bus()
-        if bus is not None and self._neighbours is not None:
-            for notice in self._neighbours.receive():
-                bus.noticed(notice)
+        if bus is not None:
+            bus.noticed(notice)
 
     # -- Looking for a broker ------------------------------------------------------
 
@@ -393,11 +361,12 @@ class Driver:
         bus = self._bus()
         try:
             if bus is not None and bus.carrier is self:
+                bus.neighbours = None
                 bus.depart()
                 bus.carrier = None
         finally:
             del bus
-            self._part()
+            self._meeting.part()
             self._step_down()
             self._inward.clear()
             self._links.close_all(linger=_LINGER)
