@@ -25,6 +25,12 @@ SECRET = "a secret for tests"
 settings.register_profile("tiered", deadline=None, derandomize=os.environ.get("CI") == "true")
 settings.load_profile("tiered")
 
+# The machines that run the tests stall, now and then for seconds. A client that gave its server up
+# for that would miss what the test has put there; tests of slow servers say their own timeouts.
+_defaults = MemcachedClient.__init__.__kwdefaults__
+assert _defaults is not None
+_defaults.update(connect_timeout=4.0, timeout=4.0, pool_timeout=4.0)
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import select
 import signal
 import subprocess
 import sys
@@ -15,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from multiprocessing.connection import wait
 from typing import Any
 
 from tiered.coherence import CurveKeys, ZmqBroker, ZmqBus
@@ -113,8 +113,7 @@ class BusProcess:
 
     def _answer(self) -> Any:
         assert self.process.stdout is not None
-        ready, _, _ = select.select([self.process.stdout], [], [], PATIENCE)
-        assert ready, "the process does not answer"
+        assert wait([self.process.stdout.fileno()], PATIENCE), "the process does not answer"
         line = self.process.stdout.readline()
         assert line, f"the process has ended with {self.process.wait()}"
         return json.loads(line)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import select
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +47,7 @@ class Demo:
         stream = self.process.stderr
         assert stream is not None
         while words not in self.said:
-            assert select.select([stream], [], [], PATIENCE)[0], self.said
+            assert wait([stream.fileno()], PATIENCE), self.said
             part = os.read(stream.fileno(), 65536)
             assert part, self.said
             self.said += part

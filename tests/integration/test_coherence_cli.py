@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import os
 import re
-import select
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +67,7 @@ class Program:
                 if words in self.said[-1]:
                     return self.said[-1]
                 continue
-            assert select.select([descriptor], [], [], PATIENCE)[0], (words, self.said)
+            assert wait([descriptor], PATIENCE), (words, self.said)
             part = os.read(descriptor, 65536)
             assert part, (words, self.said, self.process.communicate()[1])
             self._unread += part

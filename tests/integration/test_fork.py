@@ -6,7 +6,6 @@ import faulthandler
 import gc
 import multiprocessing
 import os
-import select
 import signal
 import subprocess
 import sys
@@ -14,6 +13,7 @@ import textwrap
 import threading
 import traceback
 from collections.abc import Callable, Iterator
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
@@ -60,12 +60,12 @@ def in_child(work: Callable[[], object], patience: float = PATIENCE) -> None:
     os.close(tell)
     watched = os.pidfd_open(pid)
     try:
-        if not select.select([watched], [], [], patience)[0]:
+        if not wait([watched], patience):
             os.kill(pid, signal.SIGUSR2)
-            select.select([watched], [], [], 0.5)  # while it writes
+            wait([watched], 0.5)  # while it writes
             os.kill(pid, signal.SIGKILL)
         _, result = os.waitpid(pid, 0)
-        words = os.read(told, 100_000).decode() if select.select([told], [], [], 0)[0] else ""
+        words = os.read(told, 100_000).decode() if wait([told], 0) else ""
     finally:
         os.close(watched)
         os.close(told)

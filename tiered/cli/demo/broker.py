@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-import select
 import subprocess
 import sys
 import time
+from multiprocessing.connection import wait
 from typing import Final, Self
 
 from tiered.cli.demo.server import die_with_parent
@@ -55,7 +55,7 @@ class BrokerProcess:
         said = b""
         while b"ready" not in said:
             left = max(0.0, until - time.monotonic())
-            if not select.select([process.stdout], [], [], left)[0]:
+            if not wait([process.stdout.fileno()], left):
                 raise OSError(f"the broker did not start within {_START_TIMEOUT:g} s")
             part = os.read(process.stdout.fileno(), 4096)
             if not part:
