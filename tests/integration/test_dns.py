@@ -279,7 +279,7 @@ def test_what_is_no_answer_is_a_failure_within_the_timeout(dns: Nameserver, faul
         began = time.monotonic()
         with pytest.raises(DiscoveryError, match=r"records of '.*example'"):
             discovery.find()
-        assert time.monotonic() - began < PATIENCE + 1.0
+        assert time.monotonic() - began < 4.0  # what resolves would take 5 s by itself
 
 
 def test_nobody_sleeps_between_the_tries(dns: Nameserver, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -302,14 +302,15 @@ def test_half_of_the_addresses_is_no_answer(dns: Nameserver, fault: Fault, kind:
 def test_the_timeout_is_for_all_questions_together(dns: Nameserver) -> None:
     dns.faults["*"] = Fault.DELAY
     dns.delay = 0.25
-    assert len(addresses(dns, timeout=3.0).find().addresses) == 3
+    assert len(addresses(dns, timeout=8.0).find().addresses) == 3
+    dns.delay = 0.6
     dns.put("www.example", "CNAME", ["web.example."])
     dns.put("web.example", "CNAME", ["www.example."])
     dns.lone_aliases = True
     began = time.monotonic()
     with pytest.raises(DiscoveryError, match="lifetime expired"):
         addresses(dns, "www.example", timeout=0.9).find()
-    assert time.monotonic() - began < 1.6  # eight aliases take 2 s
+    assert time.monotonic() - began < 4.0  # eight aliases take 4.8 s
 
 
 def test_a_lost_datagram_is_asked_for_again(dns: Nameserver) -> None:
@@ -322,7 +323,7 @@ def test_a_lost_datagram_is_asked_for_again(dns: Nameserver) -> None:
 
     helper = threading.Thread(target=recover)
     helper.start()
-    assert len(addresses(dns, timeout=3.0).find().addresses) == 3
+    assert len(addresses(dns, timeout=8.0).find().addresses) == 3
     helper.join()
     assert [kind for _, _, kind in dns.asked] == ["A", "A", "AAAA"]
 

@@ -244,7 +244,7 @@ def test_an_endpoint_that_never_stops_is_not_listened_to_for_ever() -> None:
 def drip(connection: socket.socket, answer: bytes) -> None:
     for byte in answer:
         connection.sendall(bytes([byte]))
-        time.sleep(0.02)
+        time.sleep(0.1)
 
 
 def silent(_connection: socket.socket, _answer: bytes) -> None:
@@ -257,7 +257,7 @@ def test_an_answer_that_does_not_come_in_time_is_a_failure(send: Sender) -> None
         began = time.monotonic()
         with pytest.raises(DiscoveryError, match="the time is over"):
             ask(peer, timeout=0.3)
-        assert time.monotonic() - began < 1.3  # the drips are over after 1.9 s
+        assert time.monotonic() - began < 5.0  # the drips are over after 9.5 s
         assert peer.closed.acquire(timeout=10)
 
 

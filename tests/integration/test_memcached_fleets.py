@@ -109,7 +109,7 @@ def test_expiring_reaches_the_stand_in(servers: list[PrivateMemcached], clock: M
 def test_frozen_servers_are_waited_for_together(
     servers: list[PrivateMemcached], clock: ManualClock
 ) -> None:
-    with client_of(servers, clock, timeout=0.4) as client:
+    with client_of(servers, clock, timeout=1.5) as client:
         client.put_multi(dict.fromkeys(KEYS, 1), 1000)
         frozen = servers[:2]
         for server in frozen:
@@ -118,7 +118,7 @@ def test_frozen_servers_are_waited_for_together(
             started = time.monotonic()
             found = client.get_multi(KEYS, None)
             # One patience for all, and one more for those who stand in.
-            assert time.monotonic() - started < 1.2
+            assert time.monotonic() - started < 4.4
             assert 1 in found.values()
         finally:
             for server in frozen:

@@ -185,12 +185,14 @@ class Cluster:
             self.bounds.append(bound._replace(until=until + settings.detection))
 
     def recovered(self, timeout: float = 10.0) -> None:
-        """All serve unasked again, though the load goes on."""
-        eventually(
-            lambda: all(one.state.verified for one in self._living()),
-            timeout,
-            lambda: self._words("not all serve unasked again"),
-        )
+        """All serve unasked again, on one bus, though the load goes on."""
+
+        def one_bus() -> bool:
+            states = [one.state for one in self._living()]
+            together = len({state.bus["epoch"] for state in states}) == 1
+            return together and all(state.verified for state in states)
+
+        eventually(one_bus, timeout, lambda: self._words("not all serve unasked again"))
         self.note("all serve unasked again")
 
     # -- What came of it -------------------------------------------------------------
