@@ -54,6 +54,7 @@ ONCE: Final[dict[str, str]] = {
 ALONE: Final[dict[str, str]] = {
     "integration/coherence": "processes that must hear from each other in time, under load",
     "integration/test_demo.py": _DEMO,
+    "integration/test_demo_files.py": _DEMO,
     "integration/test_demo_runs.py": _DEMO,
 }
 

@@ -25,7 +25,7 @@ def demo() -> Iterator[Callable[..., Demo]]:
 
 
 def test_each_key_is_computed_once(demo: Callable[..., Demo]) -> None:
-    running = demo("--seconds", "4")
+    running = demo("--seconds", "2")
     path = running.folder()
     status, output, errors = running.end()
     assert status == 0, errors

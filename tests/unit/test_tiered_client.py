@@ -244,6 +244,21 @@ def test_clear_refuses_before_it_touches_anything(clock: ManualClock) -> None:
 # -- No resurrection --------------------------------------------------------------
 
 
+def test_what_other_tiers_on_the_same_nearest_delete_is_not_copied(clock: ManualClock) -> None:
+    near, server = inproc(clock), inproc(clock)
+    far = Interposed(server)
+    reader, writer = TieredInclusiveClient(near, far), TieredInclusiveClient(near, server)
+    writer.put("k", "old", 60)
+    near.delete("k")
+
+    def delete() -> None:
+        assert writer.delete("k")
+
+    far.after_read = delete
+    assert reader.get("k") == "old"  # as it was when it was read
+    assert near.get("k", None) is None
+
+
 @pytest.mark.parametrize("many", [False, True])
 @pytest.mark.parametrize(
     "change",

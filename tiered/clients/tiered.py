@@ -129,7 +129,10 @@ class TieredInclusiveClient(CacheClient, NearReads):
         fractions = _check_fractions(ttl_fractions, len(clients))
         self.clock = clients[0].clock
         self._tiers = [_Tier(*pair) for pair in zip(clients, fractions, strict=True)]
-        self._generations = Generations()
+        # Others may have tiers on the same nearest one: what they delete is not promoted here.
+        self._generations: Generations = clients[0].attachments.setdefault(
+            Generations, Generations()
+        )
         self._claimed = ClaimedKeys()
         self._reports = Reports("tiered.clients", self.clock)
         # A subclass that changes what an entry is must be asked on every path.

@@ -22,6 +22,9 @@ _CONSTANT = "0"
 class Announced(Wrapper):
     """The authority of coherent clients: revisions and versions that are decreed are told.
 
+    Others share it, whatever the client says of itself: else each process would make up its own
+    revisions, and what one deletes would mean nothing to the next.
+
     Args:
         manager: tells.
         client: the shared tier's own authority.
@@ -59,6 +62,10 @@ class Announced(Wrapper):
     def authority(self) -> CacheClient:
         return self
 
+    @property
+    def capabilities(self) -> Capabilities:
+        return self.client.capabilities._replace(shared=True)
+
 
 class Unshared(Announced):
     """The same where no tier is shared: nothing can be agreed on but what is agreed anyway.
@@ -74,10 +81,6 @@ class Unshared(Announced):
         self._manager.forget_all()
         self._manager.publish(Kind.CLEAR, (b"",), settle=True)
         return _CONSTANT
-
-    @property
-    def capabilities(self) -> Capabilities:
-        return self.client.capabilities._replace(shared=True)
 
 
 def announced(manager: CoherenceManager, client: CacheClient) -> Announced:

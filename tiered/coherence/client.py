@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import cached_property
-from typing import Any, Self, cast
+from typing import Any, Self, TypeVar, cast
 
 from tiered.clients.base import (
     ALWAYS,
@@ -30,10 +30,13 @@ from tiered.coherence.manager import CoherenceManager, CoherenceStats
 from tiered.coherence.messages import Kind
 from tiered.coherence.names import name_of
 from tiered.coherence.tiers import near_of
+from tiered.errors import UnsupportedOperation
 from tiered.stats.counters import ClientStats
 from tiered.typing import Following, Key, OnChange
 
 __all__ = ["CoherentWrapperClient"]
+
+T = TypeVar("T")
 
 
 class CoherentWrapperClient(Wrapper, NearReads):
@@ -237,14 +240,25 @@ class CoherentWrapperClient(Wrapper, NearReads):
         return self._changed_many(wanted, lambda: self.client.discard_many(wanted), Kind.DELETE)
 
     def sweep(self, before: float | None) -> int:
-        swept = self.client.sweep(before)
-        if before is None:
-            self.manager.publish(Kind.CLEAR, (b"",), settle=True)
-        return swept
+        if before is not None:
+            return self.client.sweep(before)
+        return self._cleared(lambda: self.client.sweep(None))
 
     def clear(self) -> None:
-        self.client.clear()
+        self._cleared(self.client.clear)
+
+    def _cleared(self, clear: Callable[[], T]) -> T:
+        """Do *clear*, which empties the tiers, and tell of it."""
+        try:
+            cleared = clear()
+        except UnsupportedOperation:
+            raise  # before anything was done
+        except BaseException:
+            self.manager.forget_all()
+            self.manager.publish(Kind.CLEAR, (b"",), settle=True)
+            raise
         self.manager.publish(Kind.CLEAR, (b"",), settle=True)
+        return cleared
 
     def _changed(
         self,
@@ -266,12 +280,18 @@ class CoherentWrapperClient(Wrapper, NearReads):
         name = name_of(inner)
         done = always
         held = manager.copies.ledger.enter(name, inner)
+        if held.suspect:
+            manager.copies.forget_suspect(held)
         held.version = held.deadline = None  # of whatever is held from now on
         try:
             changed = change(held if notes else key)
             done = done or changed
+        except BaseException:
+            # Nobody knows how far it came: maybe not as far as the copy here.
+            done = True
+            manager.drop(Kind.DELETE, inner)
+            raise
         finally:
-            # Also of what has failed: nobody knows how far it came.
             try:
                 if kind is not None and done:
                     manager.publish(kind, (name,), settle=kind is not Kind.STORED)
@@ -289,8 +309,14 @@ class CoherentWrapperClient(Wrapper, NearReads):
         records = list(map(manager.copies.ledger.enter, names, inner))
         try:
             for held in records:
+                if held.suspect:
+                    manager.copies.forget_suspect(held)
                 held.copied(None)
             return change()
+        except BaseException:
+            for one in inner:
+                manager.drop(Kind.DELETE, one)
+            raise
         finally:
             if names:
                 manager.publish(kind, names, settle=kind is not Kind.STORED)

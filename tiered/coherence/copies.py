@@ -64,6 +64,14 @@ class Copies:
                 return False
         return True
 
+    def forget_suspect(self, held: Held) -> None:
+        """*held*, whose copy is suspect, is about to be changed.
+
+        If that comes to nothing, the copy would pass for one that is merely stale.
+        """
+        self.private.discard(held.key)
+        held.deadline = None
+
     def drop_all(self) -> None:
         """Drop all copies, and those that are about to be made."""
         for _, held in self.ledger.all():
@@ -82,7 +90,12 @@ class Copies:
     def _suspect(self, held: Held) -> None:
         version = held.version
         entry = self.peek(held.key)
-        if entry is None or entry.deadline <= self.private.clock.monotonic():
+        if entry is None:
+            return
+        if entry.deadline <= self.private.clock.monotonic():
+            if not held.suspect:
+                # Nobody confirms what is stale, and who serves stale values would take it for one.
+                self.private.discard(held.key)
             return
         deadline = entry.deadline
         if self.private.outdate(held.key) and held.version is version:

@@ -23,6 +23,7 @@ from tiered.coherence.names import topic_of
 from tiered.coherence.workers import behind
 from tiered.concurrency import fork
 from tiered.stats.reports import Reports
+from tiered.typing import Key
 from tiered.validation import check_count, check_number
 
 __all__ = ["CoherenceManager", "CoherenceStats"]
@@ -171,7 +172,7 @@ class CoherenceManager:
         """What the parent was told, this process was not."""
         self._forked = True
         self._lock = threading.Lock()
-        self._starting = threading.Lock()
+        self._starting = threading.RLock()  # a signal's handler may be the next to start
         self.started = False
         self.lease.horizon = -math.inf
 
@@ -258,9 +259,13 @@ class CoherenceManager:
                 if held is not None:
                     self._dropped += 1
                     held.heard = now
-                    if not self.copies.drop(kind, held.key):
-                        self.distrust("a copy could not be dropped")
+                    self.drop(kind, held.key)
             self.follows.tell(name, _HOW[kind])
+
+    def drop(self, kind: Kind, key: Key) -> None:
+        """Drop the copy of *key*, as *kind* asks for, and any that is about to be made."""
+        if not self.copies.drop(kind, key):
+            self.distrust("a copy could not be dropped")
 
     def forget_all(self) -> None:
         """Drop all copies, and those that are about to be made."""
