@@ -361,6 +361,21 @@ def test_a_broker_that_is_not_found_in_time_is_a_failure(start: Start, address: 
     assert start("listen", "--connect", address, "--timeout", "0.5").end() == (1, "", "")
 
 
+def test_who_hears_nothing_is_told_that_nobody_answers(start: Start, address: str) -> None:
+    options = ["--connect", address, "--detection", "0.2", "--timeout", "1"]
+    status, output, errors = start("listen", *options).end()
+    assert (status, output) == (1, "")
+    assert errors.count("\n") == 1
+    assert f"no broker answers at {address}; nobody is there, or the key is another" in errors
+
+
+def test_who_has_heard_a_broker_is_not(start: Start, broker: Program, address: str) -> None:
+    options = ["--connect", address, "--detection", "1", "--timeout", "3"]
+    status, output, errors = start("listen", *options).end()
+    assert (status, errors) == (0, "")
+    assert "found" in output
+
+
 def test_a_listener_ends_when_nobody_reads_what_it_says(listener: Start, bus: ZmqBus) -> None:
     program = listener()
     program.stop_reading()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import queue
+import sys
 from collections.abc import Sequence
 from typing import Final, NamedTuple, TypeAlias
 
@@ -39,15 +40,24 @@ class Ear:
 
     Args:
         quiet: leave out the events.
+        alone: what to say on standard error, once, if no broker was found within twice the bus's
+            detection time.
     """
 
     topic = ALL_TOPICS
 
     def __init__(
-        self, bus: Bus, phrasing: Phrasing, *, quiet: bool = False, clock: Clock = SYSTEM_CLOCK
+        self,
+        bus: Bus,
+        phrasing: Phrasing,
+        *,
+        alone: str,
+        quiet: bool = False,
+        clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self._bus = bus
         self._phrasing = phrasing
+        self._alone = alone
         self._quiet = quiet
         self._clock = clock
         self._heard: queue.SimpleQueue[tuple[float, _Heard]] = queue.SimpleQueue()
@@ -103,10 +113,14 @@ class Ear:
         now = self._clock.monotonic
         until = math.inf if timeout is None else now() + timeout
         look_at = -math.inf
+        alone_at = now() + 2 * self._bus.detection
         while count > 0:
             if now() >= look_at:
                 self._look()
                 look_at = now() + _LOOK
+                if now() >= alone_at and not self._found:
+                    print(self._alone, file=sys.stderr, flush=True)
+                    alone_at = math.inf
             left = until - now()
             if left <= 0:
                 return 1 if count < math.inf or not self._found else 0

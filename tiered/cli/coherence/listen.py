@@ -135,7 +135,9 @@ def run(options: argparse.Namespace) -> int:
         print(f"{_NAME}: {error}", file=sys.stderr)
         return 2
     phrasing = Phrasing(options.namespace, as_json=options.json)
-    ear = Ear(bus, phrasing, quiet=options.quiet)
+    where = ", ".join(options.connect)
+    alone = f"{_NAME}: no broker answers at {where}; nobody is there, or the key is another one"
+    ear = Ear(bus, phrasing, alone=alone, quiet=options.quiet)
     bus.join(ear)
     if files is not None:
         files.start()
