@@ -14,7 +14,7 @@ from tests.fakes import Interposed, VersionedFake
 from tiered import InprocCacheClient, TieredInclusiveClient, coherent_cached
 from tiered.clients.base import CacheClient, Capabilities
 from tiered.coherence import CoherenceManager, CoherentWrapperClient
-from tiered.entry import Versioned
+from tiered.entry import IF_OLDER, Versioned
 from tiered.errors import UnsupportedOperation
 from tiered.testing.buses import LocalBus, LocalHub
 from tiered.typing import Key
@@ -133,6 +133,17 @@ def test_a_change_that_comes_to_nothing_leaves_no_suspect_copy(cluster: Cluster)
     missed(cluster, b, lambda: a.client.delete_multi(["k", "l"]))
     assert not b.client.renew("k", 100)
     assert b.client.get_ttl("k", None)[0] is None
+
+
+def test_nor_does_a_change_of_the_first_tiers_alone(cluster: Cluster) -> None:
+    a, b = cluster.node(), cluster.node()
+    a.client.put("k", "old", 100)
+    assert b.client.get("k") == "old"
+    missed(cluster, b, lambda: a.client.delete("k"))
+    first = b.client.first_tiers(1)
+    long_over = cluster.clock.monotonic() - 100
+    first.store("k", "older", long_over, condition=IF_OLDER)
+    assert b.client.get_ttl("k", None)[0] != "old"
 
 
 def test_what_is_stale_in_both_is_still_served_as_stale(cluster: Cluster) -> None:

@@ -281,8 +281,8 @@ class CoherentWrapperClient(Wrapper, NearReads):
         done = always
         held = manager.copies.ledger.enter(name, inner)
         if held.suspect:
-            manager.copies.forget_suspect(held)
-        held.version = held.deadline = None  # of whatever is held from now on
+            manager.copies.renounce(held)
+        held.version = None  # and no deadline: a call less for most changes
         try:
             changed = change(held if notes else key)
             done = done or changed
@@ -309,9 +309,7 @@ class CoherentWrapperClient(Wrapper, NearReads):
         records = list(map(manager.copies.ledger.enter, names, inner))
         try:
             for held in records:
-                if held.suspect:
-                    manager.copies.forget_suspect(held)
-                held.copied(None)
+                manager.copies.renounce(held)
             return change()
         except BaseException:
             for one in inner:

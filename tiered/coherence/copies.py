@@ -64,13 +64,12 @@ class Copies:
                 return False
         return True
 
-    def forget_suspect(self, held: Held) -> None:
-        """*held*, whose copy is suspect, is about to be changed.
-
-        If that comes to nothing, the copy would pass for one that is merely stale.
-        """
-        self.private.discard(held.key)
-        held.deadline = None
+    def renounce(self, held: Held) -> None:
+        """What is held for *held* is about to be changed: nothing is known of it any more."""
+        if held.suspect:
+            # If the change comes to nothing, it would pass for one that is merely stale.
+            self.private.discard(held.key)
+        held.copied(None)
 
     def drop_all(self) -> None:
         """Drop all copies, and those that are about to be made."""

@@ -82,7 +82,7 @@ class FirstTiers(Wrapper):
         records = [manager.copies.ledger.enter(name_of(key), key) for key in inner]
         try:
             for held in records:
-                held.copied(None)
+                manager.copies.renounce(held)
             return store()
         finally:
             for held in records:
