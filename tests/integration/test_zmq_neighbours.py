@@ -84,6 +84,12 @@ def test_a_change_is_heard_of_once_and_first_by_notice(
     assert b.stats.foreign == 0
 
 
+def is_stopped(pid: int) -> bool:
+    """Whether none of its threads runs any more: the signal takes a moment to reach them all."""
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    return all((task / "stat").read_text().rpartition(")")[2].split()[0] == "T" for task in tasks)
+
+
 def test_neighbours_hear_while_the_broker_does_not(tmp_path: Path) -> None:
     """It is a head start, and no more: what was heard of early is not settled."""
     address = new_address("ipc", tmp_path)
@@ -96,6 +102,7 @@ def test_neighbours_hear_while_the_broker_does_not(tmp_path: Path) -> None:
         b.join(patient)
         wait_until(lambda: met(a, b))
         broker.signal(signal.SIGSTOP)
+        wait_until(lambda: is_stopped(broker.pid))
         receipt = a.publish(Kind.DELETE, TOPIC, [b"k"], source=told, urgent=True)
         wait_until(lambda: member.heard == ["k"])
         assert not receipt.accepted(0.05)
