@@ -111,7 +111,7 @@ def add_to(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     """Listen; the exit status."""
     from tiered.cli.coherence.ear import Ear
-    from tiered.cli.coherence.spoken import Phrasing
+    from tiered.cli.coherence.spoken import Phrasing, unanswered
     from tiered.coherence import ZmqBus
     from tiered.coherence.hostfiles import HostFiles
 
@@ -135,8 +135,7 @@ def run(options: argparse.Namespace) -> int:
         print(f"{_NAME}: {error}", file=sys.stderr)
         return 2
     phrasing = Phrasing(options.namespace, as_json=options.json)
-    where = ", ".join(options.connect)
-    alone = f"{_NAME}: no broker answers at {where}; nobody is there, or the key is another one"
+    alone = f"{_NAME}: {unanswered(options.connect)}"
     ear = Ear(bus, phrasing, alone=alone, quiet=options.quiet)
     bus.join(ear)
     if files is not None:

@@ -11,9 +11,15 @@ from tiered.coherence.messages import NODE_SIZE, Event, Kind
 from tiered.coherence.names import topic_of
 from tiered.keys.readable import readable
 
-__all__ = ["Phrasing"]
+__all__ = ["Phrasing", "unanswered"]
 
 _KIND_WIDTH: Final = max(len(kind.name) for kind in Kind)
+
+
+def unanswered(addresses: Iterable[str]) -> str:
+    """That no broker answers at *addresses*."""
+    where = ", ".join(addresses)
+    return f"no broker answers at {where}; nobody is there, or the key is another one"
 
 
 class Phrasing:

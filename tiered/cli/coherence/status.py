@@ -114,6 +114,8 @@ def _interrupt() -> None:
 
 
 def _show(health: Health, options: argparse.Namespace) -> None:
+    from tiered.cli.coherence.spoken import unanswered
+
     if options.json:
         print(json.dumps(_data(health)), flush=True)
         return
@@ -122,11 +124,7 @@ def _show(health: Health, options: argparse.Namespace) -> None:
     for broker in health.brokers:
         print("\n".join(_lines(broker, health)), flush=True)
     if not health.brokers:
-        print(
-            f"{_NAME}: no broker answers at {', '.join(options.connect)}; "
-            f"nobody is there, or the key is another one",
-            file=sys.stderr,
-        )
+        print(f"{_NAME}: {unanswered(options.connect)}", file=sys.stderr)
     elif health.is_split:
         print(
             f"{_NAME}: {len(health.brokers)} brokers at a time: the bus is split, or one is "
