@@ -94,13 +94,19 @@ class Cluster:
         return process
 
     def start(self, *names: str, host: int | None = None, **changes: Any) -> list[Worker]:
-        """Nodes with these names, whose settings have these *changes*."""
-        settings = self.settings._replace(**changes)
+        """Nodes with these names, whose settings have these *changes*.
+
+        Each third one has no neighbours, unless *changes* say so: what is told ahead of the bus
+        would hide what the bus itself does under a fault.
+        """
+        new: list[Worker] = []
         for name in names:
             path, inside = self._reception.path, self._inside(host)
-            self.all[name] = Worker(name, path, self.folder, inside)
-        new = [self.all[name] for name in names]
-        for worker in new:
+            self.all[name] = worker = Worker(name, path, self.folder, inside)
+            new.append(worker)
+        first = len(self.all) - len(new)
+        for place, worker in enumerate(new, first):
+            settings = self.settings._replace(neighbours=place % 3 < 2)._replace(**changes)
             worker.connect(self._reception.accept(worker.name), settings)
         for worker in new:
             assert worker.hear() == "ready"

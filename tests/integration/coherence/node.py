@@ -63,6 +63,7 @@ class Node:
             key=settings.bus_key,
             detection=settings.detection,
             candidate=settings.candidate,
+            neighbours=settings.neighbours,
             label=name,
             clock=self.clock,
         )

@@ -18,6 +18,7 @@ class Settings(NamedTuple):
         detection: seconds.
         prefix: of the keys on the servers.
         plain, synchronous: the keys whose deletes wait for nobody, and the others.
+        neighbours: whether it hears of changes by the nodes of its host, ahead of the bus.
         joins: whether the node takes part at once; else when it is told to.
         closes: whether the node closes its bus when it ends, or just exits.
         fault: what is broken in it on purpose (:mod:`tests.integration.coherence.meddling`).
@@ -34,6 +35,7 @@ class Settings(NamedTuple):
     server_timeout: float = 0.5
     secret: str = "a secret for tests"
     bus_key: bytes = b"a key for tests"
+    neighbours: bool = True
     joins: bool = True
     closes: bool = True
     fault: str = ""

@@ -32,7 +32,7 @@ def found(cluster: Cluster, enough: Callable[[list[Stale]], bool]) -> list[Stale
 def test_events_that_are_lost_in_silence(cluster: Made, fault: str) -> None:
     it = cluster(plain=400)
     it.start("a", "b")
-    it.start("broken", fault=fault)
+    it.start("broken", fault=fault, neighbours=False)
     it.begin(USUAL)
     groups = (it.settings.plain, it.settings.synchronous)
 
@@ -47,7 +47,7 @@ def test_a_lease_that_does_not_end(cluster: Made) -> None:
     it = cluster(plain=400, candidate=False)
     broker = it.broker()
     it.start("a", "b")
-    it.start("broken", fault="trusting")
+    it.start("broken", fault="trusting", neighbours=False)
     it.begin(USUAL)
     it.lasting(0.7)
     with it.frozen(broker):
