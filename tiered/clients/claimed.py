@@ -11,7 +11,10 @@ from tiered.concurrency import fork
 from tiered.concurrency.generations import Watch
 from tiered.typing import Key
 
-__all__ = ["ClaimedKeys"]
+__all__ = ["OURS", "ClaimedKeys"]
+
+OURS: Final = object()
+"""The lease of a claim among our own threads, given where the farthest tier failed."""
 
 _SMALL: Final = 256
 """Of so many claims it does not matter how many have ended."""

@@ -249,16 +249,15 @@ class CoherentWrapperClient(Wrapper, NearReads):
 
     def _cleared(self, clear: Callable[[], T]) -> T:
         """Do *clear*, which empties the tiers, and tell of it."""
+        done = True
         try:
-            cleared = clear()
+            return clear()
         except UnsupportedOperation:
-            raise  # before anything was done
-        except BaseException:
-            self.manager.forget_all()
-            self.manager.publish(Kind.CLEAR, (b"",), settle=True)
+            done = False
             raise
-        self.manager.publish(Kind.CLEAR, (b"",), settle=True)
-        return cleared
+        finally:
+            if done:  # or broken off, nobody knows how far
+                self.manager.publish(Kind.CLEAR, (b"",), settle=True)
 
     def _changed(
         self,
@@ -287,9 +286,7 @@ class CoherentWrapperClient(Wrapper, NearReads):
             changed = change(held if notes else key)
             done = done or changed
         except BaseException:
-            # Nobody knows how far it came: maybe not as far as the copy here.
-            done = True
-            manager.drop(Kind.DELETE, inner)
+            done = True  # nobody knows how far it came
             raise
         finally:
             try:
@@ -311,10 +308,6 @@ class CoherentWrapperClient(Wrapper, NearReads):
             for held in records:
                 manager.copies.renounce(held)
             return change()
-        except BaseException:
-            for one in inner:
-                manager.drop(Kind.DELETE, one)
-            raise
         finally:
             if names:
                 manager.publish(kind, names, settle=kind is not Kind.STORED)

@@ -24,12 +24,15 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Hashable
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 from tiered.acceleration import core
 from tiered.concurrency import fork
 
 __all__ = ["Generations", "PythonWatchedKey", "PythonWatchedKeys", "Watch"]
+
+BrokenOff: TypeAlias = Callable[[Any, BaseException], object]
+"""Told of a key, and of what was raised while it was written."""
 
 
 class PythonWatchedKey:
@@ -111,14 +114,24 @@ else:
 
 
 class Watch:
-    """One operation's view of one key; a context manager, used by one thread."""
+    """One operation's view of one key; a context manager, used by one thread.
 
-    __slots__ = ("_generations", "_key", "_seen", "_state", "_writes")
+    What breaks the operation off is given to *broken_off*, with the key, once it is over.
+    """
 
-    def __init__(self, generations: Generations, key: Hashable, writes: bool) -> None:
+    __slots__ = ("_broken_off", "_generations", "_key", "_seen", "_state", "_writes")
+
+    def __init__(
+        self,
+        generations: Generations,
+        key: Hashable,
+        writes: bool,
+        broken_off: BrokenOff | None = None,
+    ) -> None:
         self._generations = generations
         self._key = key
         self._writes = writes
+        self._broken_off = broken_off
 
     def __enter__(self) -> Self:
         self._state = state = self._generations.enter(self._key, self._writes)
@@ -133,6 +146,8 @@ class Watch:
         trace: TracebackType | None,
     ) -> None:
         self._generations.leave(self._key, self._state, self._writes)
+        if error is not None and self._broken_off is not None:
+            self._broken_off(self._key, error)
 
     def publish(self, copy: Callable[[], object]) -> bool:
         """For readers: run *copy*, unless a writer has passed since; whether it ran."""
@@ -177,9 +192,9 @@ class Generations(WatchedKeys):
         """To be entered before a far place is read."""
         return Watch(self, key, writes=False)
 
-    def writing(self, key: Hashable) -> Watch:
+    def writing(self, key: Hashable, broken_off: BrokenOff | None = None) -> Watch:
         """To be entered before any place is written."""
-        return Watch(self, key, writes=True)
+        return Watch(self, key, True, broken_off)
 
     def passed(self, key: Hashable) -> None:
         """A far place was changed under *key*."""
