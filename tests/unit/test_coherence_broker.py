@@ -8,6 +8,7 @@ import pytest
 
 from tests.cluster.rows import Rows
 from tiered.coherence import broker as module
+from tiered.coherence import peers
 from tiered.coherence.broker import BROKER_TABLE, BrokerProtocol
 from tiered.coherence.effects import BrokerEffect, SendAll, SendTo, Time
 from tiered.coherence.messages import (
@@ -429,7 +430,7 @@ def test_who_was_away_when_it_settled_is_told_when_it_is_back(driver: Driver) ->
 
 
 def test_very_many_waits_become_one(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_WAITS", 3)
+    monkeypatch.setattr(peers, "_WAITS", 3)
     for serial in range(1, 11):
         driver.publish(A, serial, urgent=True)
         driver.publish(B, serial, urgent=True)

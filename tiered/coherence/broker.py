@@ -47,6 +47,7 @@ from tiered.coherence.messages import (
     without,
 )
 from tiered.coherence.node import MARGIN
+from tiered.coherence.peers import Peer, Waits
 from tiered.coherence.pending import PendingTable
 from tiered.coherence.state import Phase, Step, Table
 
@@ -59,44 +60,6 @@ _REPLAY_BYTES: Final = 256 * 1024
 _ROWS: Final = 2048
 _REMEMBERED: Final = 65_536
 """Nodes of the past, and epochs whose end is known."""
-_WAITS: Final = 10_000
-"""Kept apart; with more, those of one node become one."""
-
-
-class _Peer:
-    """A node that follows, or has followed.
-
-    Attributes:
-        node, label: as it has said.
-        route: the way to it.
-        nonce: of its last hello; earlier ones that come late mean nothing.
-        heard: when its last ping came that it can have a lease from.
-        seq: that it has applied.
-        serial: of its newest event that is known here.
-        settled: of its newest urgent event that all have applied.
-    """
-
-    __slots__ = ("heard", "label", "node", "nonce", "route", "seq", "serial", "settled")
-
-    def __init__(self, node: bytes) -> None:
-        self.node = node
-        self.label = ""
-        self.route: Route = None
-        self.nonce = -1
-        self.heard = -math.inf
-        self.seq = self.serial = self.settled = 0
-
-
-class _Wait:
-    """Urgent events of *peer* up to *seq*, which *waiting* nodes have not applied yet."""
-
-    __slots__ = ("peer", "seq", "serial", "waiting")
-
-    def __init__(self, peer: _Peer, serial: int, seq: int, waiting: set[bytes]) -> None:
-        self.peer = peer
-        self.serial = serial
-        self.seq = seq
-        self.waiting = waiting
 
 
 class BrokerProtocol:
@@ -136,13 +99,13 @@ class BrokerProtocol:
         self._born = born
         self._lease = detection * MARGIN
         self._pending = PendingTable(most_claims, most_claims // 4, 3600.0)
-        self._peers: dict[bytes, _Peer] = {}
+        self._peers: dict[bytes, Peer] = {}
         """Who may be serving on our word."""
-        self._past: OrderedDict[bytes, _Peer] = OrderedDict()
+        self._past: OrderedDict[bytes, Peer] = OrderedDict()
         """Who may not, any more."""
         self._routes: tuple[Route, ...] | None = ()
         self._merged: OrderedDict[int, int] = OrderedDict()
-        self._waits: list[_Wait] = []
+        self._waits = Waits()
         self._strangers: set[bytes] = set()
         """Whom we have told so since the last tick."""
         self._effects: list[BrokerEffect] = []
@@ -188,7 +151,7 @@ class BrokerProtocol:
 
     def _hello(self, said: tuple[Route, Hello], now: float) -> Phase:
         route, hello = said
-        peer = self._peers.get(hello.node) or self._past.get(hello.node) or _Peer(hello.node)
+        peer = self._peers.get(hello.node) or self._past.get(hello.node) or Peer(hello.node)
         if hello.nonce <= peer.nonce:
             # It has been on its way for long, or comes twice. To act on it would be to take
             # somebody who serves for somebody who has distrusted, and serves nothing yet.
@@ -226,7 +189,7 @@ class BrokerProtocol:
         """Have everybody confirm what he holds: something was changed that nobody told."""
         self._order(NOBODY, 1, 1, packed([Event(Kind.DISTRUST, ALL_TOPICS, b"")]), False)
 
-    def _peer(self, route: Route, node: bytes, epoch: int) -> _Peer | None:
+    def _peer(self, route: Route, node: bytes, epoch: int) -> Peer | None:
         """Who speaks, if it is one of ours."""
         peer = self._peers.get(node)
         if peer is None or epoch != self.epoch:
@@ -246,7 +209,7 @@ class BrokerProtocol:
             self._drop(peer, now)
         return SERVING
 
-    def _drop(self, peer: _Peer, now: float) -> None:
+    def _drop(self, peer: Peer, now: float) -> None:
         """*peer* serves nothing on our word any more."""
         del self._peers[peer.node]
         self._past[peer.node] = peer
@@ -277,7 +240,7 @@ class BrokerProtocol:
         first, size = publish.first + known, publish.size - known
         self._order(publish.node, first, size, events, publish.urgent, last=peer)
         if publish.urgent:
-            self._await(peer)
+            self._waits.add(peer, self.seq, self._peers.keys() - {peer.node})
             self._settle(now)
         return SERVING
 
@@ -289,7 +252,7 @@ class BrokerProtocol:
         events: bytes,
         urgent: bool,
         *,
-        last: _Peer | None = None,
+        last: Peer | None = None,
     ) -> None:
         """Give events their numbers, and send them; to *last*, who has no use for them, last."""
         block = made(Block, (self.epoch, self.seq + 1, node, serial, size, events, urgent))
@@ -331,37 +294,19 @@ class BrokerProtocol:
 
     # -- Who waits for everybody ---------------------------------------------------
 
-    def _await(self, peer: _Peer) -> None:
-        """Have *peer* told when everybody has applied its newest event."""
-        others = self._peers.keys() - {peer.node}
-        if len(self._waits) >= _WAITS:
-            for wait in reversed(self._waits):
-                if wait.peer is peer:  # it is told later, and of both
-                    wait.serial, wait.seq = peer.serial, self.seq
-                    wait.waiting |= others
-                    return
-        self._waits.append(_Wait(peer, peer.serial, self.seq, others))
-
     def _applied(self, node: bytes, seq: float, now: float) -> None:
         """*node* has applied all up to *seq*, or serves nothing (``inf``)."""
-        for wait in self._waits:
-            if wait.seq <= seq:
-                wait.waiting.discard(node)
+        self._waits.applied(node, seq)
         self._settle(now)
 
     def _settle(self, now: float) -> None:
         if not self._waits or now < self._born + self._lease:
             # Some may still be serving on the word of the broker before this one.
             return
-        left = []
-        for wait in self._waits:
-            if wait.waiting:
-                left.append(wait)
-                continue
-            wait.peer.settled = max(wait.peer.settled, wait.serial)
-            if wait.peer.node in self._peers:
-                self._send(wait.peer.route, Settled(self.epoch, wait.serial))
-        self._waits = left
+        for peer, serial in self._waits.settled():
+            peer.settled = max(peer.settled, serial)
+            if peer.node in self._peers:
+                self._send(peer.route, Settled(self.epoch, serial))
 
     # -- Claims, and messages for others -------------------------------------------
 
@@ -418,7 +363,7 @@ class BrokerProtocol:
     def _send(self, route: Route, message: BrokerMessage) -> None:
         self._effects.append(SendTo(route, message))
 
-    def _arrange(self, last: _Peer | None) -> None:
+    def _arrange(self, last: Peer | None) -> None:
         """Know all routes, that of *last* as the last one."""
         if self._routes is None:
             self._routes = tuple(peer.route for peer in self._peers.values())
