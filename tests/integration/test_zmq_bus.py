@@ -524,7 +524,7 @@ def test_what_is_published_last_is_delivered(address: str) -> None:
             for name in names:
                 other.ask("publish", [name], False)
             other.ask("close")
-            wait_until(lambda: len(member.heard) == 1000, 1.0)
+            wait_until(lambda: len(member.heard) == 1000)
             assert member.heard == names
 
 
@@ -536,7 +536,7 @@ def test_what_is_published_before_a_broker_was_found_is_delivered_by_the_close(
     for number in range(5):
         with ZmqBus([address]) as brief:
             brief.publish(Kind.DELETE, TOPIC, [b"%d" % number])
-    wait_until(lambda: member.heard == ["0", "1", "2", "3", "4"], 1.0)
+    wait_until(lambda: member.heard == ["0", "1", "2", "3", "4"])
 
 
 def test_a_close_without_a_broker_does_not_take_long(address: str) -> None:
@@ -549,6 +549,28 @@ def test_a_close_without_a_broker_does_not_take_long(address: str) -> None:
     bus.close()
     assert time.monotonic() - began < 4.0
     assert member.late
+
+
+def test_nobody_waits_for_a_bus_that_is_closed(address: str) -> None:
+    bus = ZmqBus([address], candidate=False)
+    bus.start()
+    receipts = [bus.publish(Kind.DELETE, TOPIC, [b"never"], urgent=True)]
+    answers: list[bool] = []
+
+    def wait() -> None:
+        answers.append(receipts[0].settled(PATIENCE) or receipts[0].accepted(PATIENCE))
+
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    wait_until(lambda: bus._progress._waiting == 1)
+    began = time.monotonic()
+    bus.close()
+    waiting.join(PATIENCE)
+    receipts.append(bus.publish(Kind.DELETE, TOPIC, [b"never"], urgent=True))
+    assert not any(receipt.settled(PATIENCE) for receipt in receipts)
+    assert not any(receipt.accepted(PATIENCE) for receipt in receipts)
+    assert time.monotonic() - began < PATIENCE - 1
+    assert answers == [False]
 
 
 def test_a_bus_that_is_dropped_ends_its_thread(address: str) -> None:

@@ -63,7 +63,8 @@ class Receipt(Protocol):
     """What became of published events.
 
     Threads: safe. Who keeps the bus from working is told ``False`` at once: its own thread, and
-    a signal's handler that has interrupted a thread while that sends.
+    a signal's handler that has interrupted a thread while that sends. So is who waits for a bus
+    that was closed.
     """
 
     def accepted(self, timeout: float) -> bool:

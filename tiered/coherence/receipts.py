@@ -40,6 +40,7 @@ class Progress:
         self.settled = 0
         self._changed = threading.Condition()
         self._waiting = 0
+        self._ended = False
 
     def advance(self, *, accepted: int = 0, settled: int = 0) -> None:
         """All up to these serials."""
@@ -49,6 +50,11 @@ class Progress:
         if self._waiting:
             with self._changed:
                 self._changed.notify_all()
+
+    def end(self) -> None:
+        """They come no farther, as the node has left: nobody waits for that any more."""
+        self._ended = True
+        self.advance()
 
     def await_accepted(self, serial: int, timeout: float) -> bool:
         return self.accepted >= serial or self._await(lambda: self.accepted >= serial, timeout)
@@ -62,7 +68,8 @@ class Progress:
         with self._changed:
             self._waiting += 1
             try:
-                return self._changed.wait_for(condition, timeout)
+                self._changed.wait_for(lambda: condition() or self._ended, timeout)
+                return condition()
             finally:
                 self._waiting -= 1
 
@@ -78,7 +85,7 @@ class EventReceipt:
 
     def accepted(self, timeout: float) -> bool:
         """Wait until the broker has them in its order; ``False`` after *timeout* seconds, or at
-        once where the wait itself would be what keeps them."""
+        once where the wait itself would be what keeps them, and where the bus was closed."""
         return self._progress.await_accepted(self._serial, timeout)
 
     def settled(self, timeout: float) -> bool:

@@ -242,6 +242,7 @@ class ZmqBus(NodeBus):
             _log.warning("%d events were not accepted by any broker in time", self.owed)
             self._warn_members(Overdue(), now)
         self._perform(self._protocol.leave(), now)
+        self._progress.end()
 
     def _wake(self) -> None:
         driver = self._driver
