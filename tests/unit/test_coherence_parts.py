@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import itertools
 import math
+import threading
 from collections.abc import Sequence
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -14,6 +16,7 @@ from tiered.coherence.journal import Journal
 from tiered.coherence.messages import ALL_TOPICS, Block, Event, Kind, packed, unpacked
 from tiered.coherence.owed import BLOCK_BYTES, BLOCK_EVENTS, Owed, OwedEvents
 from tiered.coherence.pending import PendingClaim, PendingTable
+from tiered.coherence.receipts import Progress
 
 TOPIC = b"a topic."
 
@@ -250,3 +253,24 @@ class PendingMachine(RuleBasedStateMachine):
 
 TestPending = PendingMachine.TestCase
 TestPending.settings = settings(max_examples=50, stateful_step_count=30, deadline=None)
+
+
+# -- Waiting for what was published --------------------------------------------------
+
+
+@pytest.mark.parametrize("timeout", [1e12, math.inf])
+def test_who_waits_for_ever_is_woken(timeout: float) -> None:
+    progress = Progress(threading.RLock())
+    told = threading.Timer(0.05, lambda: progress.advance(accepted=1, settled=1))
+    told.start()
+    assert progress.await_settled(1, timeout)
+    assert progress.await_accepted(1, timeout)
+    told.join()
+
+
+def test_a_label_is_text() -> None:
+    pytest.importorskip("zmq")
+    from tiered.coherence import ZmqBus
+
+    with pytest.raises(TypeError, match=r"^label must be a str, not 7"):
+        ZmqBus(["ipc://@never"], label=7)  # type: ignore[arg-type]

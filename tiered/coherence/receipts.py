@@ -68,7 +68,8 @@ class Progress:
         with self._changed:
             self._waiting += 1
             try:
-                self._changed.wait_for(lambda: condition() or self._ended, timeout)
+                patience = min(timeout, threading.TIMEOUT_MAX)
+                self._changed.wait_for(lambda: condition() or self._ended, patience)
                 return condition()
             finally:
                 self._waiting -= 1
