@@ -267,3 +267,12 @@ def test_events_are_unpacked_as_they_were_packed(some: list[Event]) -> None:
 def test_an_empty_key_is_refused(key: Any) -> None:
     with pytest.raises(ValueError, match="key must not be empty"):
         Wire([key])
+
+
+def test_a_label_that_is_no_text_is_shown_as_escapes() -> None:
+    # The name of a program need not be UTF-8; Python keeps such bytes as surrogates.
+    wire = Wire()
+    hello = Hello(b"n" * NODE_SIZE, 1, 0, 0, 0, "host/caf\udce9.py/7")
+    assert wire.of_node(wire.pack(hello)).label == r"host/caf\udce9.py/7"
+    report = Report(1, 1, 0, 1, 0, 0, (Row(b"n" * NODE_SIZE, hello.label, 0, 0),))
+    assert wire.of_broker(wire.pack(report)).rows[0].label == r"host/caf\udce9.py/7"

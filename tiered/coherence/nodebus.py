@@ -89,6 +89,8 @@ class NodeBus(ABC):
 
     def __init__(self, *, detection: float, label: str, clock: Clock) -> None:
         self.detection = check_number("detection", detection, low=0.01, hint="seconds, above 0")
+        if not isinstance(label, str):
+            raise TypeError(f"label must be a str, not {label!r}")
         self.label = label
         self.clock = clock
         self._members = Members()

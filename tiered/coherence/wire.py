@@ -119,8 +119,9 @@ def _as_is(data: bytes, _fixed: tuple[Any, ...]) -> bytes:
 
 
 def _label_bytes(label: str) -> bytes:
-    # Cut where it is too long: it is for people, and never compared.
-    return label.encode()[:_MOST_LABEL].decode(errors="ignore").encode()
+    # Cut where it is too long: it is for people, and never compared. The name of a program can be
+    # one that is no text.
+    return label.encode(errors="backslashreplace")[:_MOST_LABEL].decode(errors="ignore").encode()
 
 
 _ROW: Final = struct.Struct(f">{NODE_SIZE}sQQB")
