@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import select
 import threading
 from collections.abc import Iterator
@@ -178,3 +179,9 @@ def test_a_socket_can_be_removed_closed_and_followed_by_another(readiness: Readi
             one.close(0)
             other.close(0)
             assert readiness.wait(0.0) == []
+
+
+@pytest.mark.parametrize("seconds", [3e7, 1e15, math.inf])
+def test_a_sleep_of_months_is_one_that_ends(readiness: Readiness, seconds: float) -> None:
+    readiness.bell.ring()
+    assert readiness.sleep(seconds) == []

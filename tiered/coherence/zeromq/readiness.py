@@ -15,6 +15,8 @@ from tiered.coherence.zeromq.tuning import Socket
 __all__ = ["Action", "Readiness"]
 
 _READABLE: Final = int(zmq.POLLIN)
+_LONGEST: Final = 3600.0
+"""Seconds of a sleep: the kernel refuses to sleep for weeks. Who wakes too early sleeps again."""
 
 Action: TypeAlias = Callable[[], object]
 
@@ -99,7 +101,7 @@ class Readiness:
             those that have stirred, which may be for nothing; to be given to :meth:`act`.
         """
         stirred: list[Socket | int] = []
-        for descriptor, _ in self._epoll.poll(max(0.0, seconds)):
+        for descriptor, _ in self._epoll.poll(min(max(0.0, seconds), _LONGEST)):
             socket = self._descriptors.get(descriptor)
             if socket is None:
                 self.bell.clear()
