@@ -277,3 +277,25 @@ def test_a_failure_of_ours_is_a_reason_to_doubt(
 
 def test_repr(host: Host) -> None:
     assert repr(host.listener) == f"<HostFiles of {host.files!r}>"
+
+
+def test_a_namespace_by_itself_is_no_list_of_them(tmp_path: Path) -> None:
+    files = FilesCacheClient(10_000_000, tmp_path)
+    with pytest.raises(TypeError, match=r"^namespaces must be a list such as"):
+        HostFiles(files, LocalBus(LocalHub()), NAMESPACE)
+
+
+def test_files_that_cannot_be_used_are_told_in_a_line_to_the_end(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "no directory"
+    path.write_text("")
+    listener = HostFiles(FilesCacheClient(10_000_000, path), LocalBus(LocalHub()), [NAMESPACE])
+    with caplog.at_level(logging.ERROR, "tiered.coherence"):
+        listener.start()
+        listener.distrust()
+        listener.close()  # an error in its thread would be reported, and fail this test
+    told = [record for record in caplog.records if record.levelno >= logging.ERROR]
+    assert told
+    assert all(record.exc_info is None for record in told)
+    assert all("cannot be used" in record.getMessage() for record in told)

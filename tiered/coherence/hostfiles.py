@@ -25,6 +25,7 @@ from tiered.clients.files import FilesCacheClient
 from tiered.coherence.bus import Bus
 from tiered.coherence.messages import Event, Kind
 from tiered.coherence.names import topic_of
+from tiered.errors import StorageError
 
 __all__ = ["HostFiles", "HostFilesStats"]
 
@@ -69,6 +70,8 @@ class HostFiles:
     """
 
     def __init__(self, files: FilesCacheClient, bus: Bus, namespaces: Iterable[str]) -> None:
+        if isinstance(namespaces, str):
+            raise TypeError(f"namespaces must be a list such as ['tiered'], not {namespaces!r}")
         self._files = files
         self._bus = bus
         self._now = files.clock.monotonic
@@ -133,14 +136,21 @@ class HostFiles:
 
     def _run(self) -> None:
         while not self._stopped:
-            try:
-                pause = self.work()
-            except Exception:
-                _log.exception("files are not in step; all are to be made stale")
-                self._doubtful, pause = True, _AGAIN
+            pause = self._try()
             self._waiting.wait(pause)
             self._waiting.clear()
-        self.work()
+        self._try()
+
+    def _try(self) -> float:
+        """:meth:`work`; an error makes everything doubtful, and is tried again after a while."""
+        try:
+            return self.work()
+        except StorageError as error:
+            _log.error("files are not in step; all are to be made stale: %s", error)
+        except Exception:
+            _log.exception("files are not in step; all are to be made stale")
+        self._doubtful = True
+        return _AGAIN
 
     def work(self) -> float:
         """Do what is due; seconds until there is more, if nothing is heard before."""
