@@ -249,6 +249,11 @@ def test_a_secret_stays_out_of_messages() -> None:
     with pytest.raises(ValueError, match=r"^secret must be a key") as told:
         CurveKeys(keys.public, keys.secret[:-1])
     assert keys.secret[:-1] not in str(told.value)
+    with pytest.raises(ValueError, match=r"^secret must be a key") as told:
+        CurveKeys(keys.public, "%" * 40)  # its letters, but no number of 32 bytes
+    with pytest.raises(ValueError, match=r"^public and secret are no pair") as told:
+        CurveKeys(CurveKeys.generate().public, keys.secret)
+    assert keys.secret not in str(told.value)
     with pytest.raises(TypeError, match=r"^public must be text, not bytes"):
         CurveKeys(keys.public.encode(), keys.secret)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match=r"^curve must be CurveKeys"):

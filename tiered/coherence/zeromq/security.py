@@ -30,7 +30,7 @@ class CurveKeys:
 
     Raises:
         TypeError: one is no text.
-        ValueError: one is no key.
+        ValueError: one is no key, or they are no pair.
     """
 
     public: str
@@ -44,6 +44,12 @@ class CurveKeys:
                 raise TypeError(f"{name} must be text, not {type(key).__name__}")
             if not _Z85.fullmatch(key):
                 raise ValueError(f"{name} must be a key of 40 characters (Z85)")
+        try:
+            public = zmq.curve_public(self.secret.encode()).decode()
+        except zmq.ZMQError:
+            raise ValueError("secret must be a key of 40 characters (Z85)") from None
+        if public != self.public:
+            raise ValueError("public and secret are no pair; nobody could connect with them")
 
     @classmethod
     def generate(cls) -> CurveKeys:
