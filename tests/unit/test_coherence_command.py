@@ -13,7 +13,7 @@ import pytest
 pytest.importorskip("zmq")
 
 from tiered.cli.arguments import byte_size, seconds, whole
-from tiered.cli.coherence.health import looked_at
+from tiered.cli.coherence.health import Health, looked_at
 from tiered.cli.main import main
 from tiered.coherence.messages import Report, Row
 from tiered.coherence.zeromq.inquiry import Inquiry, Reported
@@ -79,6 +79,7 @@ FILES = [*CONNECT, "--files", "/x"]
         ("broker", [*BIND, "ipc://@x"], "twice"),
         ("listen", ["--connect", "nonsense"], "address must be"),
         ("listen", ["--connect", "tcp://*:5555", "--key", "k"], "names no machine to connect to"),
+        ("listen", [*CONNECT, "--namespace", "\udcff"], "surrogates not allowed"),
         ("listen", FILES, "--files needs --namespace"),
         ("listen", [*FILES, "--namespace", "n", "--checksum-key-file", os.devnull], "no key"),
         ("status", ["--connect", "nonsense"], "address must be"),
@@ -206,3 +207,21 @@ def test_two_brokers_are_one_too_many() -> None:
     assert Brokers([one, other]).look() == (3, set())
     # At two addresses, one broker is one.
     assert Brokers([one, one]).look() == (0, set())
+
+
+def test_the_status_needs_no_output(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # As Python has it for a program that was started with a closed one.
+    monkeypatch.setattr("sys.stdout", None)
+    monkeypatch.setattr("tiered.cli.coherence.status.time.sleep", _interrupted)
+    monkeypatch.setattr("tiered.cli.coherence.health.looked_at", lambda *_: Health([], *_NONE))
+    assert main(["coherence", "status", *CONNECT, "--watch"]) == 1
+    assert "no broker answers" in capsys.readouterr().err
+
+
+_NONE: tuple[frozenset[bytes], frozenset[bytes]] = (frozenset(), frozenset())
+
+
+def _interrupted(_seconds: float) -> None:
+    raise KeyboardInterrupt

@@ -131,10 +131,10 @@ def run(options: argparse.Namespace) -> int:
             if not options.namespace:
                 raise ValueError("--files needs --namespace: whose keys are they?")
             files = HostFiles(_client(options), bus, options.namespace)
+        phrasing = Phrasing(options.namespace, as_json=options.json)
     except (TypeError, ValueError) as error:
         print(f"{_NAME}: {error}", file=sys.stderr)
         return 2
-    phrasing = Phrasing(options.namespace, as_json=options.json)
     alone = f"{_NAME}: {unanswered(options.connect)}"
     ear = Ear(bus, phrasing, alone=alone, quiet=options.quiet)
     bus.join(ear)

@@ -119,7 +119,7 @@ def _show(health: Health, options: argparse.Namespace) -> None:
     if options.json:
         print(json.dumps(_data(health)), flush=True)
         return
-    if options.watch and sys.stdout.isatty():
+    if options.watch and sys.stdout is not None and sys.stdout.isatty():
         print("\x1b[2J\x1b[H", end="")
     for broker in health.brokers:
         print("\n".join(_lines(broker, health)), flush=True)
