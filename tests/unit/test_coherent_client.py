@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import pytest
 
-from tests.coherent import Cluster, Node, drain
-from tests.fakes import Interposed
+from tests.coherent import Cluster, Node, drain, idle
+from tests.fakes import Interposed, VersionedFake
 from tiered import MISSING, InprocCacheClient, TieredInclusiveClient
+from tiered.clients.decorating import DecoratedWrapper
 from tiered.clients.wrapper import Wrapper
 from tiered.coherence import CoherenceManager, CoherentWrapperClient
 from tiered.coherence.messages import NodeMessage, Publish
@@ -526,3 +527,91 @@ def test_copies_from_before_a_fork_are_confirmed_although_the_bus_is_in_step(
     cluster.settle()
     assert verified(b)
     assert b.client.get("k", None) is None
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda client: client.get("k", None, max_tiers=1, ttl_skip=0.0),
+        lambda client: client.get("k", None, max_tiers=1, promote_callback=print),
+        lambda client: client.get_ttl("k", None, max_tiers=1, ttl_skip=0.0)[0],
+        lambda client: client.get_multi(["k"], None, max_tiers=1, ttl_skip=0.0)["k"],
+        lambda client: client.contains("k", 1.0, max_tiers=1) or None,
+    ],
+)
+def test_the_first_tiers_hold_nothing_unverified_however_they_are_searched(
+    cluster: Cluster, read: Callable[[CoherentWrapperClient], object]
+) -> None:
+    a, b = cluster.node(), cluster.node()
+    a.client.put("k", 1, 60)
+    assert b.client.get("k") == 1
+    assert read(b.client)
+    b.bus.cut = True
+    cluster.advance(2.0)
+    a.client.delete("k")
+    assert not b.manager.verified
+    assert read(b.client) is None
+
+
+def test_the_first_tiers_do_not_show_what_is_suspect_as_stale(cluster: Cluster) -> None:
+    a, b = cluster.node(), cluster.node()
+    a.client.put("k", 1, 600)
+    assert b.client.get("k") == 1
+    cluster.server.delete("k")
+    b.manager.distrust("events may be missing")
+    drain(b)
+    assert b.manager.verified
+    assert b.client.get_ttl("k", None, max_tiers=1) == (None, -1)
+    assert b.client.first_tiers(1).near("k") is None
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_a_copy_that_the_first_tiers_make_goes_when_others_delete_it(
+    cluster: Cluster, many: bool
+) -> None:
+    middle = InprocCacheClient(1_000, clock=cluster.clock)
+
+    def node() -> tuple[CoherenceManager, CoherentWrapperClient]:
+        private = InprocCacheClient(100, clock=cluster.clock)
+        shared = VersionedFake(cluster.server)
+        manager = CoherenceManager("test", private, shared, LocalBus(cluster.hub))
+        tiers = TieredInclusiveClient(private, VersionedFake(middle), shared)
+        client = CoherentWrapperClient(tiers, manager)
+        manager.start()
+        return manager, client
+
+    (first, a), (second, b) = node(), node()
+    for _ in range(10):
+        cluster.advance(0.2)
+        idle(first, second)
+    a.put("k", 1, 600)
+    assert (b.get_multi(["k"], max_tiers=2) if many else {"k": b.get("k", max_tiers=2)}) == {"k": 1}
+    assert second.private.get("k") == 1
+    a.delete("k")
+    assert second.verified
+    assert b.get("k", None) is None
+
+
+def test_wrappers_within_show_values_as_they_do_without_a_bus(cluster: Cluster) -> None:
+    private, shared = InprocCacheClient(100, clock=cluster.clock), VersionedFake(cluster.server)
+    manager = CoherenceManager("test", private, shared, LocalBus(cluster.hub))
+    tiers = TieredInclusiveClient(private, shared)
+    within = DecoratedWrapper(tiers, lambda key: ("w", key), lambda x: ("in", x), lambda x: x[1])
+    client = CoherentWrapperClient(within, manager)
+    manager.start()
+    for _ in range(10):
+        cluster.advance(0.2)
+        idle(manager)
+    client.put("k", 5, 600)
+    assert manager.verified
+    assert private.get(("w", "k")) == ("in", 5)
+    assert client.get("k") == 5
+    assert client.get_ttl("k")[0] == 5
+    near = client.near("k")
+    assert near is not None
+    assert near.value == 5
+    cluster.hub.kill()
+    cluster.advance(2.0)
+    assert not manager.verified
+    assert [client.get("k"), client.get("k")] == [5, 5]
+    assert manager.stats.confirmed == 1  # the first one was fetched, with its version

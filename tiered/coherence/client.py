@@ -86,7 +86,7 @@ class CoherentWrapperClient(Wrapper, NearReads):
 
     def entry(self, key: Key) -> Entry | None:
         if self.manager.verified:
-            found = self.manager.private.entry(self._private_key(key))
+            found = self._outer(self.manager.private.entry(self._private_key(key)))
             if found is not None and found.deadline > self.clock.monotonic():
                 return found
         return self._found(key, ANY)
@@ -103,7 +103,7 @@ class CoherentWrapperClient(Wrapper, NearReads):
     def near(self, key: Key) -> Entry | None:
         if not self.manager.verified:
             return None
-        entry = self.manager.private.near(self._private_key(key))
+        entry = self._outer(self.manager.private.near(self._private_key(key)))
         # What is stale may be suspect instead.
         return entry if entry is not None and entry.deadline > self.clock.monotonic() else None
 
@@ -112,6 +112,12 @@ class CoherentWrapperClient(Wrapper, NearReads):
         if path is None or self._way:
             return super().hot_path()
         return path._replace(lease=self.manager.lease)
+
+    def _outer(self, entry: Entry | None) -> Entry | None:
+        """What the private client holds, as the wrappers on the way there show it."""
+        for wrapper in reversed(self._way):
+            entry = wrapper._outer(entry)
+        return entry
 
     def _private_key(self, key: Key) -> Key:
         for wrapper in self._way:
@@ -156,7 +162,7 @@ class CoherentWrapperClient(Wrapper, NearReads):
         confirmed = self._near.confirm(inner, held, entry)
         if confirmed is not None and held.version is version:
             held.deadline = None
-        return confirmed
+        return self._outer(confirmed)
 
     def _found_many(self, keys: Iterable[Key], search: Search) -> dict[Key, Entry]:
         manager = self.manager

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from tiered.clients.base import ALWAYS, CacheClient, Condition, Entry, HotPath
+from tiered.clients.base import ALWAYS, ANY, CacheClient, Condition, Entry, HotPath, Search
 from tiered.clients.wrapper import Wrapper
+from tiered.coherence.ledger import Held
 from tiered.coherence.manager import CoherenceManager
 from tiered.coherence.names import name_of
 from tiered.typing import Key
@@ -38,13 +40,44 @@ class FirstTiers(Wrapper):
         self._private_key = private_key
 
     def entry(self, key: Key) -> Entry | None:
-        return super().entry(key) if self._manager.verified else None
+        return self.find(key, ANY)
 
     def entries(self, keys: Iterable[Key]) -> dict[Key, Entry]:
-        return super().entries(keys) if self._manager.verified else {}
+        return self.find_many(keys, ANY)
+
+    def find(self, key: Key, search: Search) -> Entry | None:
+        if not self._manager.verified:
+            return None
+        # A copy that these tiers make of a farther one's has to be known, too.
+        with self._using((key,)) as records:
+            search = search._replace(on_copy=lambda _: records[key].copied(None))
+            found = self.client.find(key, search)
+            return found if self._sure(records[key], found) else None
+
+    def find_many(self, keys: Iterable[Key], search: Search) -> dict[Key, Entry]:
+        if not self._manager.verified:
+            return {}
+        wanted = list(dict.fromkeys(keys))
+        with self._using(wanted) as records:
+            search = search._replace(on_copies=lambda key, _: records[key].copied(None))
+            found = self.client.find_many(wanted, search)
+            return {key: entry for key, entry in found.items() if self._sure(records[key], entry)}
 
     def near(self, key: Key) -> Entry | None:
-        return super().near(key) if self._manager.verified else None
+        if not self._manager.verified:
+            return None
+        found = self.client.near(key)
+        return found if self._sure(self._known(key), found) else None
+
+    def _sure(self, held: Held | None, found: Entry | None) -> bool:
+        """Whether *found* can be believed: what was made stale to be confirmed cannot."""
+        if found is None or not self._manager.verified:
+            return False
+        fresh = found.deadline > self.clock.monotonic()
+        return fresh or held is None or not held.suspect
+
+    def _known(self, key: Key) -> Held | None:
+        return self._manager.copies.ledger.get(name_of(self._private_key(key)))
 
     def hot_path(self) -> HotPath | None:
         return None
@@ -69,21 +102,29 @@ class FirstTiers(Wrapper):
         return self._noted(items, lambda: self.client.store_many(items, deadline, keep=keep))
 
     def touch(self, key: Key, deadline: float) -> bool:
-        held = self._manager.copies.ledger.get(name_of(self._private_key(key)))
+        held = self._known(key)
         if not self._manager.verified or (held is not None and held.suspect):
             return False  # what cannot be believed is not to live longer
         return super().touch(key, deadline)
 
     def _noted(self, keys: Iterable[Key], store: Callable[[], T]) -> T:
         """*store*, with the ledger knowing of it."""
+        with self._using(keys) as records:
+            for held in records.values():
+                self._manager.copies.renounce(held)
+            return store()
+
+    @contextmanager
+    def _using(self, keys: Iterable[Key]) -> Iterator[dict[Key, Held]]:
+        """The records of *keys*, which are about to be read or written."""
         manager = self._manager
         manager.start()
-        inner = [self._private_key(key) for key in keys]
-        records = [manager.copies.ledger.enter(name_of(key), key) for key in inner]
+        ledger = manager.copies.ledger
+        inner = {key: self._private_key(key) for key in keys}
+        names = {key: name_of(private) for key, private in inner.items()}
+        records = {key: ledger.enter(names[key], inner[key]) for key in inner}
         try:
-            for held in records:
-                manager.copies.renounce(held)
-            return store()
+            yield records
         finally:
-            for held in records:
-                manager.copies.ledger.leave(held)
+            for held in records.values():
+                ledger.leave(held)
