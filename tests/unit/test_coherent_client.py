@@ -603,7 +603,7 @@ def test_wrappers_within_show_values_as_they_do_without_a_bus(cluster: Cluster) 
         cluster.advance(0.2)
         idle(manager)
     client.put("k", 5, 600)
-    assert manager.verified
+    assert manager.stats.verified
     assert private.get(("w", "k")) == ("in", 5)
     assert client.get("k") == 5
     assert client.get_ttl("k")[0] == 5
@@ -612,6 +612,32 @@ def test_wrappers_within_show_values_as_they_do_without_a_bus(cluster: Cluster) 
     assert near.value == 5
     cluster.hub.kill()
     cluster.advance(2.0)
-    assert not manager.verified
     assert [client.get("k"), client.get("k")] == [5, 5]
     assert manager.stats.confirmed == 1  # the first one was fetched, with its version
+
+
+def test_claims_that_nobody_releases_leave_nothing_behind(cluster: Cluster) -> None:
+    a = cluster.node()
+    for number in range(3_000):
+        claim = a.client.claim(("left", number), 0.01)
+        assert claim is not None
+        deadline = cluster.clock.monotonic() + 0.01
+        assert a.client.fill(("left", number), 1, deadline, keep=0, claim=claim)
+        cluster.clock.advance(0.1)
+    for number in range(3_000):  # the private tier forgets the others
+        a.client.put(("kept", number), 1, 600)
+    assert sum(held.uses for _, held in a.manager.copies.ledger.all()) <= 256
+    assert a.manager.stats.known <= 2_500
+    assert len(a.client._given) <= 256
+
+
+def test_a_child_that_ends_a_claim_of_its_parents_leaves_no_record(cluster: Cluster) -> None:
+    a = cluster.node()
+    claim = a.client.claim("k", 60)
+    assert claim is not None
+    a.manager.copies.ledger.after_fork()
+    a.client._given.after_fork()
+    claim.release()
+    held = a.manager.copies.ledger.get(name_of("k"))
+    assert held is not None
+    assert held.uses == 0

@@ -23,7 +23,7 @@ from tiered.clients.namespace import NamespaceWrapper
 from tiered.clients.near import NearReads
 from tiered.clients.wrapper import Wrapper
 from tiered.coherence.authority import announced
-from tiered.coherence.claims import Fills, bus_claim
+from tiered.coherence.claims import GivenClaims, bus_claim
 from tiered.coherence.ledger import Held
 from tiered.coherence.limited import FirstTiers
 from tiered.coherence.manager import CoherenceManager, CoherenceStats
@@ -69,7 +69,7 @@ class CoherentWrapperClient(Wrapper, NearReads):
             raise TypeError(f"manager must be a CoherenceManager, not {manager!r}")
         self.manager = manager
         self._near, self._way = near_of(client, manager.private)
-        self._fills = Fills()
+        self._given = GivenClaims(manager.copies.ledger)
         manager.copies.attach(self._near)
         # A subclass that changes what an entry is must be asked on every path.
         kind, own = type(self), CoherentWrapperClient
@@ -86,7 +86,7 @@ class CoherentWrapperClient(Wrapper, NearReads):
 
     def entry(self, key: Key) -> Entry | None:
         if self.manager.verified:
-            found = self._outer(self.manager.private.entry(self._private_key(key)))
+            found = self._shown(self.manager.private.entry(self._private_key(key)))
             if found is not None and found.deadline > self.clock.monotonic():
                 return found
         return self._found(key, ANY)
@@ -103,7 +103,7 @@ class CoherentWrapperClient(Wrapper, NearReads):
     def near(self, key: Key) -> Entry | None:
         if not self.manager.verified:
             return None
-        entry = self._outer(self.manager.private.near(self._private_key(key)))
+        entry = self._shown(self.manager.private.near(self._private_key(key)))
         # What is stale may be suspect instead.
         return entry if entry is not None and entry.deadline > self.clock.monotonic() else None
 
@@ -113,7 +113,7 @@ class CoherentWrapperClient(Wrapper, NearReads):
             return super().hot_path()
         return path._replace(lease=self.manager.lease)
 
-    def _outer(self, entry: Entry | None) -> Entry | None:
+    def _shown(self, entry: Entry | None) -> Entry | None:
         """What the private client holds, as the wrappers on the way there show it."""
         for wrapper in reversed(self._way):
             entry = wrapper._outer(entry)
@@ -162,7 +162,7 @@ class CoherentWrapperClient(Wrapper, NearReads):
         confirmed = self._near.confirm(inner, held, entry)
         if confirmed is not None and held.version is version:
             held.deadline = None
-        return self._outer(confirmed)
+        return self._shown(confirmed)
 
     def _found_many(self, keys: Iterable[Key], search: Search) -> dict[Key, Entry]:
         manager = self.manager
@@ -222,7 +222,7 @@ class CoherentWrapperClient(Wrapper, NearReads):
         kind = Kind.STORED if self.manager.quick_refresh or claim.refreshes else None
         filled = self._changed(key, fill, kind, always=False, notes=True)
         if filled:
-            self._fills.filled(claim)
+            self._given.filled(claim)
             self._tell(Kind.DONE, key)
         return filled
 
@@ -344,11 +344,11 @@ class CoherentWrapperClient(Wrapper, NearReads):
                 manager.copies.ledger.leave(held)
         if claim is None:
             return None
-        token = claim.token
+        token, now = claim.token, self.clock.monotonic()
+        self._given.add(token, held, now + ttl, now)
 
         def ended() -> None:
-            manager.copies.ledger.leave(held)
-            if not self._fills.ended(token):
+            if not self._given.ended(token):
                 self._tell(Kind.ABORT, key)
 
         return claim.ending(ended).through(self, key)
