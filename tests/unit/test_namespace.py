@@ -15,6 +15,7 @@ from tiered.clients.namespace import NamespaceMirrorWrapper, NamespaceWrapper
 from tiered.clients.tiered import TieredInclusiveClient
 from tiered.sentinels import FOREVER
 from tiered.testing import ManualClock
+from tiered.typing import Key
 
 
 class Fleet:
@@ -287,3 +288,48 @@ def test_a_clear_is_seen_through_tiers_that_are_all_asked_each_time(
     assert read(theirs) == "new"
     theirs.delete("k")
     assert read(ours) is None
+
+
+# -- A client that raises while its server is down ---------------------------------------------
+
+
+class Raising(RemoteFake):
+    """A stranger's, which raises where ours would miss."""
+
+    down = False
+
+    def inner_key(self, key: Key) -> Key:
+        if self.down:
+            raise ConnectionError("down")
+        return key
+
+
+def test_tiers_serve_and_delete_while_the_revision_cannot_be_asked_for(clock: ManualClock) -> None:
+    shared = Raising(inproc(clock))
+    client = NamespaceWrapper("n", TieredInclusiveClient(inproc(clock), shared))
+    client.put("k", 1, 600)
+    shared.down = True
+    clock.advance(5)
+    assert client.get("k") == 1
+    client.delete("k")
+    assert client.get("k", None) is None
+    assert client.put("k", 2, 600)
+    assert client.get("k") == 2
+
+
+def test_a_clear_that_nobody_could_be_told_of_is_true_here_and_made_up_for(
+    clock: ManualClock,
+) -> None:
+    server = inproc(clock)
+    shared = Raising(server)
+    client = NamespaceWrapper("n", TieredInclusiveClient(inproc(clock), shared))
+    client.put("k", 1, 600)
+    shared.down = True
+    with pytest.raises(ConnectionError):
+        client.clear()
+    assert client.get("k", None) is None
+    shared.down = False
+    clock.advance(5)
+    assert client.get("k", None) is None
+    other = NamespaceWrapper("n", TieredInclusiveClient(inproc(clock), RemoteFake(server)))
+    assert other.get("k", None) is None

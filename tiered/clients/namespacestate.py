@@ -16,6 +16,7 @@ from typing import Final
 from tiered.clients.base import CacheClient
 from tiered.clients.belief import Belief
 from tiered.clients.revision import Revision
+from tiered.stats.reports import Reports
 from tiered.typing import Clock, Following, Key, OnChange
 
 __all__ = ["NamespaceState"]
@@ -56,6 +57,7 @@ class NamespaceState(Revision):
         self._made_up = True
         self._untold = ""  # a true one that others may not have been told of
         self._owed = False  # a clear, when the true one turns out to be another than ours
+        self._reports = Reports("tiered.clients", clock)
         self._belief = Belief(self, (self.revision_key,), authority, clock, recheck)
 
     @classmethod
@@ -125,18 +127,26 @@ class NamespaceState(Revision):
         with self._belief.asking:
             self._owed = False
             revision = _new_revision()
-            if self.shared:
-                revision = str(self._authority.decree(self.revision_key, revision))
-                self._made_up = True  # until it is seen that a server has heard it
-            self.prefix = self._prefix(revision)
-            if self.shared:
-                self._confirm()
-                self._owed |= not self._answered
+            try:
+                if self.shared:
+                    self._made_up = True  # until it is seen that a server has heard it
+                    revision = str(self._authority.decree(self.revision_key, revision))
+            finally:
+                # It is true here, also if nobody could be told; then it is owed to the others.
+                self.prefix = self._prefix(revision)
+                if self.shared:
+                    self._confirm()
+                    self._owed |= not self._answered
 
     def _confirm(self) -> None:
         ticket, owed = self._belief.ticket(), self._owed
         proposal = _new_revision()
-        known = self._authority.agree(self.revision_key, proposal)
+        try:
+            known = self._authority.agree(self.revision_key, proposal)
+        except Exception as error:
+            # A client that raises where it should miss: nobody has answered, as behind tiers.
+            self._reports.warn("agree", "the revision of a namespace cannot be read: %r", error)
+            known = None
         self._answered = known is not None
         if known is None:
             self._go_on_alone(ticket)
