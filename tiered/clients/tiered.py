@@ -266,6 +266,7 @@ class TieredInclusiveClient(WriteThrough):
         view._tiers = self._tiers[:count]
         view._generations = self._generations
         view._claimed = self._claimed
+        view._kept = self._kept
         view._reports = self._reports
         view.read_near(None, self.clock.monotonic, CacheClient.get)
         return view

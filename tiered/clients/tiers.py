@@ -38,6 +38,7 @@ class Tiers(CacheClient, NearReads):
             Generations, Generations()
         )
         self._claimed = ClaimedKeys()
+        self._kept: list[Callable[[], object]] = []
         self._reports = Reports("tiered.clients", self.clock)
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, TypeVar
 
 from tiered.clients.base import ALWAYS, IF_ABSENT, Claim, Condition
 from tiered.clients.claimed import OURS
@@ -16,6 +16,8 @@ from tiered.errors import KeyEncodingError
 from tiered.typing import Key
 
 __all__ = ["WriteThrough"]
+
+T = TypeVar("T")
 
 
 class WriteThrough(Tiers):
@@ -212,7 +214,8 @@ class WriteThrough(Tiers):
         with contextlib.ExitStack() as watching:
             watches = {key: watching.enter_context(self._writing(key)) for key in wanted}
             for tier in reversed(self._tiers):
-                gone = self._ask(tier, partial(tier.client.discard_many, wanted), dict[Key, bool]())
+                forget = partial(tier.client.discard_many, wanted)
+                gone = self._forgotten(tier, forget, dict[Key, bool]())
                 for key, watch in watches.items():
                     found[key] |= gone.get(key, False)
                     watch.passed()
@@ -249,14 +252,14 @@ class WriteThrough(Tiers):
             for tier in reversed(self._tiers):
                 if before is None:
                     # The claims on what the tiers hold are theirs.
-                    self._ask(tier, tier.client.clear, None)
+                    self._forgotten(tier, tier.client.clear, None)
                 else:
                     swept += self._ask(tier, partial(tier.client.sweep, before), 0)
                 self._generations.passed_all()
         except BaseException:
             if before is None:  # as in _broken_off, for all keys
                 for tier in reversed(self._tiers[:-1]):
-                    self._ask(tier, tier.client.clear, None)
+                    self._forgotten(tier, tier.client.clear, None)
                     self._generations.passed_all()
             raise
         return swept
@@ -301,13 +304,34 @@ class WriteThrough(Tiers):
         errors = tier.errors
         written = watch.settle(partial(self._ask, tier, write, False), drop)
         if tier.errors > errors:
-            drop()
+            self._forgotten(tier, partial(tier.client.discard, key), False)
         return written
 
     def _drop_again(self, tier: Tier, key: Key, error: Exception) -> None:
         """To drop *key* from the nearest *tier* has failed with *error*; it must not stay there."""
         self._pass_over(tier, error)
-        self._ask(tier, partial(tier.client.discard, key), False)
+        self._forgotten(tier, partial(tier.client.discard, key), False)
+
+    def _forgotten(self, tier: Tier, forget: Callable[[], T], fallback: T) -> T:
+        """*forget*'s answer, or *fallback* if the tier fails: the nearest may hold it still.
+
+        Called without a lock.
+        """
+        try:
+            return forget()
+        except Exception as error:
+            self._pass_over(tier, error)
+            if tier is self._tiers[0]:
+                for told in tuple(self._kept):
+                    told()
+            return fallback
+
+    def when_kept(self, told: Callable[[], object]) -> None:
+        """Call *told* when what was to leave the nearest tier may be there still.
+
+        That is when the tier has failed. *told* is to be quick, and not to raise.
+        """
+        self._kept.append(told)
 
     @cached_property
     def _farther(self) -> tuple[Tier, ...]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Self, TypeVar, cast
 
 from tiered.clients.base import (
@@ -71,6 +72,7 @@ class CoherentWrapperClient(Wrapper, NearReads):
         self._near, self._way = near_of(client, manager.private)
         self._given = GivenClaims(manager.copies.ledger)
         manager.copies.attach(self._near)
+        self._near.when_kept(partial(_kept, weakref.ref(manager)))
         # A subclass that changes what an entry is must be asked on every path.
         kind, own = type(self), CoherentWrapperClient
         plain = not self._way and (kind.entry, kind.find) == (own.entry, own.find)
@@ -86,7 +88,11 @@ class CoherentWrapperClient(Wrapper, NearReads):
 
     def entry(self, key: Key) -> Entry | None:
         if self.manager.verified:
-            found = self._shown(self.manager.private.entry(self._private_key(key)))
+            inner = self._private_key(key)
+            try:
+                found = self._shown(self.manager.private.entry(inner))
+            except Exception:
+                found = None  # what is wrong, the general way finds, and passes over
             if found is not None and found.deadline > self.clock.monotonic():
                 return found
         return self._found(key, ANY)
@@ -152,7 +158,10 @@ class CoherentWrapperClient(Wrapper, NearReads):
         version = held.version
         if version is None:
             return None
-        near = self.manager.copies.peek(inner)
+        try:
+            near = self.manager.copies.peek(inner)
+        except Exception:
+            return None  # it is passed over, as by all tiers
         deadline = held.deadline
         if near is None or held.version is not version:
             return None
@@ -391,3 +400,10 @@ class CoherentWrapperClient(Wrapper, NearReads):
 
     def __repr__(self) -> str:
         return f"<CoherentWrapperClient {self.manager.namespace!r} {self.client!r}>"
+
+
+def _kept(manager: weakref.ref[CoherenceManager]) -> None:
+    """The private client has failed, and may hold what was to go."""
+    there = manager()
+    if there is not None:
+        there.distrust("a copy could not be dropped")

@@ -68,7 +68,12 @@ class Copies:
         """What is held for *held* is about to be changed: nothing is known of it any more."""
         if held.suspect:
             # If the change comes to nothing, it would pass for one that is merely stale.
-            self.private.discard(held.key)
+            try:
+                self.private.discard(held.key)
+            except Exception:
+                _log.exception("a copy of %r could not be dropped", held.key)
+                held.version = None  # it stays suspect, and nobody confirms it
+                return
         held.copied(None)
 
     def drop_all(self) -> None:

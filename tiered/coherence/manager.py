@@ -162,6 +162,8 @@ class CoherenceManager:
         )
         self._distrusted = 0
         self._marked = 0
+        self._unmarked = False
+        """Whether copies could not be marked, and it has to be tried again."""
         self._heard = self._dropped = self._published = self._unsettled = 0
         self.confirmed = self.refetched = self.probes = 0
         fork.register(self)
@@ -269,12 +271,19 @@ class CoherenceManager:
 
     def forget_all(self) -> None:
         """Drop all copies, and those that are about to be made."""
-        self.copies.drop_all()
+        try:
+            self.copies.drop_all()
+        except Exception as error:
+            self._reports.warn("forget", "copies could not be dropped: %r", error)
+            self.distrust("copies could not be dropped")
         self.follows.tell_all("changed")
 
     def extend(self, epoch: int, until: float) -> None:
         """What is held, and not distrusted, may be served until *until*."""
         self._lookout.extend(epoch, until)
+        if self._unmarked:
+            self._unmarked = False
+            self._mark_soon()
         self._measure()
 
     def accepted(self) -> None:
@@ -321,6 +330,9 @@ class CoherenceManager:
             self._distrusted += 1
             self.lease.horizon = -math.inf
         self.follows.tell_all("changed")
+        self._mark_soon()
+
+    def _mark_soon(self) -> None:
         if not behind(self._mark_all):
             self._mark_all()
 
@@ -338,7 +350,14 @@ class CoherenceManager:
         distrusted = self._distrusted
         if self._marked == distrusted:
             return  # by who began later than we did, and saw more
-        self.copies.suspect_all()
+        try:
+            self.copies.suspect_all()
+        except Exception as error:
+            # The private client is the user's, and so are keys: nothing is served until the next
+            # beat has tried again.
+            self._reports.warn("mark", "copies could not be marked as suspect: %r", error)
+            self._unmarked = True
+            return
         with self._lock:
             self._marked = max(self._marked, distrusted)
         self._open()
@@ -353,7 +372,7 @@ class CoherenceManager:
     @property
     def busy(self) -> bool:
         """Whether workers are at it: marking copies, or looking at the witness."""
-        return self.marking or self._lookout.looking
+        return (self.marking and not self._unmarked) or self._lookout.looking
 
     @property
     def stats(self) -> CoherenceStats:

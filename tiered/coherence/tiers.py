@@ -6,6 +6,7 @@ which nobody shares but through the bus.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from tiered.clients.base import CacheClient, Entry
@@ -23,6 +24,10 @@ class Near(Protocol):
 
     shares: bool
     """Whether there is a shared tier to ask."""
+
+    def when_kept(self, told: Callable[[], object]) -> None:
+        """Call *told* when a copy that had to go may be there still."""
+        ...
 
     def drop(self, key: Key) -> None:
         """Forget the copy, any that is about to be made, and the claim of a thread here."""
@@ -44,6 +49,9 @@ class Stacked:
 
     def __init__(self, core: TieredInclusiveClient) -> None:
         self._core = core
+
+    def when_kept(self, told: Callable[[], object]) -> None:
+        self._core.when_kept(told)
 
     def drop(self, key: Key) -> None:
         self._core.drop_near(key)
@@ -69,6 +77,9 @@ class Alone:
 
     def __init__(self, core: CacheClient) -> None:
         self._core = core
+
+    def when_kept(self, told: Callable[[], object]) -> None:
+        """Who asks is told by the error."""
 
     def drop(self, key: Key) -> None:
         self._core.revoke(key)
