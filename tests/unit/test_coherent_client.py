@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import os
 from collections.abc import Callable, Iterable
@@ -641,3 +642,42 @@ def test_a_child_that_ends_a_claim_of_its_parents_leaves_no_record(cluster: Clus
     held = a.manager.copies.ledger.get(name_of("k"))
     assert held is not None
     assert held.uses == 0
+
+
+@pytest.mark.parametrize("when", ["meanwhile", "later"])
+@pytest.mark.parametrize("overlap", [False, True])
+def test_what_one_client_left_in_the_private_tier_the_next_keeps_in_step(
+    cluster: Cluster, when: str, overlap: bool
+) -> None:
+    a = cluster.node()
+    bus, private = LocalBus(cluster.hub), InprocCacheClient(100, clock=cluster.clock)
+    shared = VersionedFake(cluster.server)
+
+    def begun() -> CoherentWrapperClient:
+        manager = CoherenceManager("test", private, shared, bus)
+        client = CoherentWrapperClient(TieredInclusiveClient(private, shared), manager)
+        manager.start()
+        for _ in range(30):
+            cluster.advance(0.1)
+            idle(manager)
+        return client
+
+    first = begun()
+    a.client.put("k", 1, 600)
+    assert first.get("k") == 1
+    if overlap:
+        second = begun()
+    del first
+    gc.collect()
+    if when == "meanwhile":
+        a.client.delete("k")
+    if not overlap:
+        second = begun()
+    for _ in range(10):
+        cluster.advance(0.1)
+        idle(second.manager)
+    if when == "later":
+        assert second.get("k") == 1
+        a.client.delete("k")
+    assert second.manager.verified
+    assert second.get("k", None) is None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
+import weakref
+from collections import deque
 from collections.abc import Callable
 from typing import Final
 
@@ -24,6 +26,7 @@ class Copies:
 
     Args:
         private: the client that holds them.
+        namespace: whose they are.
 
     Attributes:
         ledger: of the keys that are held.
@@ -32,11 +35,14 @@ class Copies:
     Threads: safe.
     """
 
-    def __init__(self, private: CacheClient) -> None:
+    def __init__(self, private: CacheClient, namespace: str) -> None:
         self.private = private
         path = private.hot_path()
         self.peek: Callable[[Key], Entry | None] = private.near if path is None else path.lookup
-        self.ledger = Ledger(lambda key: self.peek(key) is not None)
+        peek = self.peek
+        self.ledger = Ledger(lambda key: peek(key) is not None)
+        self._left: deque[Ledger] = private.attachments.setdefault((Copies, namespace), deque())
+        weakref.finalize(self, _leave, self._left, self.ledger).atexit = False
         self._near: tuple[Near, ...] = ()
         fork.register(self)
         self.after_fork()
@@ -44,6 +50,19 @@ class Copies:
     def after_fork(self) -> None:
         """A new lock: who held it is not in this process."""
         self._lock = threading.Lock()
+
+    def adopt(self) -> bool:
+        """Look after what others left in the private client who are gone; whether there is any."""
+        adopted = False
+        while self._left:
+            try:
+                ledger = self._left.popleft()
+            except IndexError:
+                break
+            for name, held in ledger.all():
+                self.ledger.leave(self.ledger.enter(name, held.key))
+                adopted = True
+        return adopted
 
     def attach(self, near: Near) -> None:
         """There is one more client through which copies are made."""
@@ -111,3 +130,9 @@ class Copies:
         if entry is None or entry.deadline <= self.private.clock.monotonic():
             return None
         return entry
+
+
+def _leave(left: deque[Ledger], ledger: Ledger) -> None:
+    """Nobody hears any more of changes of what *ledger* knows."""
+    if len(ledger):
+        left.append(ledger)

@@ -146,7 +146,7 @@ class CoherenceManager:
         self.claims_on_bus = claims == "bus" or (claims is None and not reaches)
         self.clock = private.clock
         self.lease = Lease()
-        self.copies = Copies(private)
+        self.copies = Copies(private, namespace)
         self.attachments: dict[Any, Any] = {}
         self.follows = Follows()
         self._reports = Reports("tiered.coherence", self.clock)
@@ -191,6 +191,7 @@ class CoherenceManager:
                     # The bus may be in step already, for others in this process.
                     self.distrust("changes were not heard of since the fork")
                 self._forked = False
+                self._adopt()
                 self.bus.start()
                 self.bus.join(self)
                 if self.shared is not None:
@@ -280,6 +281,7 @@ class CoherenceManager:
 
     def extend(self, epoch: int, until: float) -> None:
         """What is held, and not distrusted, may be served until *until*."""
+        self._adopt()
         self._lookout.extend(epoch, until)
         if self._unmarked:
             self._unmarked = False
@@ -331,6 +333,11 @@ class CoherenceManager:
             self.lease.horizon = -math.inf
         self.follows.tell_all("changed")
         self._mark_soon()
+
+    def _adopt(self) -> None:
+        """Keep in step what a manager that is gone has left in the private client."""
+        if self.copies.adopt():
+            self.distrust("copies were left by somebody who does not hear of changes any more")
 
     def _mark_soon(self) -> None:
         if not behind(self._mark_all):
