@@ -130,6 +130,10 @@ def follows(bus: ZmqBus) -> bool:
     return until(lambda: bus.stats.phase == "following")
 
 
+def is_gone(client: FilesCacheClient, key: str) -> bool:
+    return client.entry(key) is None
+
+
 def tell(bus: ZmqBus, kind: Kind, key: Any, namespace: str = NAMESPACE) -> None:
     receipt = bus.publish(kind, topic_of(namespace), [name_of(key)])
     assert receipt.accepted(PATIENCE)
@@ -454,6 +458,34 @@ def test_files_are_not_believed_without_a_broker(
     program.line("unverified")
     assert until(lambda: files.get("k", None) is None)
     assert program.end(signal.SIGTERM)[0] == 0
+
+
+def test_files_are_kept_in_step_when_nobody_reads_what_is_said(
+    listener: Start, bus: ZmqBus, tmp_path: Path
+) -> None:
+    files = FilesCacheClient(10_000_000, tmp_path / "files")
+    program = listener("--files", files.path)
+    time.sleep(1.5)
+    files.put_multi({"k": "value", "l": "value"}, 1000)
+    program.stop_reading()
+    for key in ("k", "l"):
+        tell(bus, Kind.DELETE, key)
+        assert until(partial(is_gone, files, key))
+    assert program.end(signal.SIGTERM)[0] == 0
+
+
+@pytest.mark.parametrize("command", ["listen", "broker"])
+def test_who_is_told_again_and_again_to_end_ends_as_if_told_once(
+    start: Start, broker: Program, address: str, command: str
+) -> None:
+    program = broker
+    if command == "listen":
+        program = start("listen", "--connect", address)
+        program.line("found")
+    while program.process.poll() is None:
+        program.process.send_signal(signal.SIGTERM)
+        time.sleep(0.001)
+    assert program.end()[0] == 0
 
 
 # -- Status --------------------------------------------------------------------------------

@@ -273,6 +273,10 @@ def test_a_label_that_is_no_text_is_shown_as_escapes() -> None:
     # The name of a program need not be UTF-8; Python keeps such bytes as surrogates.
     wire = Wire()
     hello = Hello(b"n" * NODE_SIZE, 1, 0, 0, 0, "host/caf\udce9.py/7")
-    assert wire.of_node(wire.pack(hello)).label == r"host/caf\udce9.py/7"
+    said = wire.of_node(wire.pack(hello))
+    assert isinstance(said, Hello)
+    assert said.label == r"host/caf\udce9.py/7"
     report = Report(1, 1, 0, 1, 0, 0, (Row(b"n" * NODE_SIZE, hello.label, 0, 0),))
-    assert wire.of_broker(wire.pack(report)).rows[0].label == r"host/caf\udce9.py/7"
+    told = wire.of_broker(wire.pack(report))
+    assert isinstance(told, Report)
+    assert told.rows[0].label == r"host/caf\udce9.py/7"

@@ -88,7 +88,7 @@ class NodeBus(ABC):
     """
 
     def __init__(self, *, detection: float, label: str, clock: Clock) -> None:
-        self.detection = check_number("detection", detection, low=0.01, hint="seconds, above 0")
+        self.detection = check_number("detection", detection, low=0.01, hint="0.01 s or more")
         if not isinstance(label, str):
             raise TypeError(f"label must be a str, not {label!r}")
         self.label = label

@@ -10,7 +10,6 @@ from typing import Final, NamedTuple, TypeAlias
 
 from tiered.cli import output
 from tiered.cli.coherence.spoken import Phrasing
-from tiered.cli.signals import on_end
 from tiered.clock import SYSTEM_CLOCK
 from tiered.coherence.bus import Bus
 from tiered.coherence.messages import ALL_TOPICS, Event
@@ -40,6 +39,7 @@ class Ear:
 
     Args:
         quiet: leave out the events.
+        goes_on: listen also when nobody reads any more what is said: there is other work.
         alone: what to say on standard error, once, if no broker was found within twice the bus's
             detection time.
     """
@@ -53,12 +53,14 @@ class Ear:
         *,
         alone: str,
         quiet: bool = False,
+        goes_on: bool = False,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self._bus = bus
         self._phrasing = phrasing
         self._alone = alone
         self._quiet = quiet
+        self._goes_on = goes_on
         self._clock = clock
         self._heard: queue.SimpleQueue[tuple[float, _Heard]] = queue.SimpleQueue()
         self._until = -math.inf
@@ -96,18 +98,20 @@ class Ear:
     # -- Saying it -----------------------------------------------------------------
 
     def listen(self, count: int | None, timeout: float | None) -> int:
-        """Until *count* events were heard, *timeout* seconds are over, or a signal comes.
+        """Until *count* events were heard, *timeout* seconds are over, or :meth:`end` is called.
 
         Returns:
             1 if the time was over before the events came, or any broker; else 0.
         """
         output.forgive()
         try:
-            with on_end(lambda: self._heard.put((0.0, _End()))):
-                return self._listen(math.inf if count is None else count, timeout)
+            return self._listen(math.inf if count is None else count, timeout)
         except BrokenPipeError:
-            output.abandon()
             return 0
+
+    def end(self) -> None:
+        """Listen no more. A signal's handler may call it, too."""
+        self._heard.put((0.0, _End()))
 
     def _listen(self, count: float, timeout: float | None) -> int:
         now = self._clock.monotonic
@@ -163,6 +167,10 @@ class Ear:
             unsaid, self._unsaid = self._unsaid, 0
             self._say(news(when, "unsaid", f"{unsaid} events, for want of time", events=unsaid))
 
-    @staticmethod
-    def _say(line: str) -> None:
-        print(line, flush=True)
+    def _say(self, line: str) -> None:
+        try:
+            print(line, flush=True)
+        except BrokenPipeError:
+            output.abandon()
+            if not self._goes_on:
+                raise

@@ -6,11 +6,13 @@ import argparse
 import logging
 import os
 import sys
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Final
 
 from tiered.cli.arguments import byte_size, seconds, whole
 from tiered.cli.coherence.secret import add_secrets, secrets_of
 from tiered.cli.keyfile import lines_of
+from tiered.cli.signals import on_end
 
 if TYPE_CHECKING:
     from tiered.clients.files import FilesCacheClient
@@ -36,7 +38,7 @@ cannot ask whether a broker still lives. So everything in PATH is made stale, to
 the shared tier again, at the beginning, after events were lost, with a new broker, and
 again and again while none answers for twice the detection time. Those who read through the
 files should keep no longer-lived copies in front of them. Should this process end, nobody
-keeps the files in step: have it restarted.
+keeps the files in step: have it restarted. It goes on when nobody reads its output any more.
 """
 
 _EPILOG = """\
@@ -136,16 +138,16 @@ def run(options: argparse.Namespace) -> int:
         print(f"{_NAME}: {error}", file=sys.stderr)
         return 2
     alone = f"{_NAME}: {unanswered(options.connect)}"
-    ear = Ear(bus, phrasing, alone=alone, quiet=options.quiet)
+    keeps = files is not None  # in step, which is for others than who reads our output
+    ear = Ear(bus, phrasing, alone=alone, quiet=options.quiet, goes_on=keeps)
     bus.join(ear)
-    if files is not None:
-        files.start()
-    try:
-        with bus:
-            return ear.listen(options.count, options.timeout)
-    finally:
+    # Until the end of it all: who is told twice to end leaves as orderly as who is told once.
+    with on_end(ear.end), ExitStack() as closing:
         if files is not None:
-            files.close()
+            files.start()
+            closing.callback(files.close)
+        closing.enter_context(bus)
+        return ear.listen(options.count, options.timeout)
 
 
 def _client(options: argparse.Namespace) -> FilesCacheClient:

@@ -121,15 +121,18 @@ def parse_bus_addresses(addresses: Any, *, wildcard: bool = False) -> tuple[BusA
     parsed = tuple(parse_bus_address(address, wildcard=wildcard) for address in addresses)
     if not parsed:
         raise ValueError("addresses must name at least one place for a broker, not []")
-    for address in parsed:
-        if parsed.count(address) > 1:
+    places = [(address.host, address.port, address.path) for address in parsed]
+    for address, place in zip(parsed, places, strict=True):
+        if places.count(place) > 1:
             raise ValueError(f"addresses name {str(address)!r} twice")
     return parsed
 
 
 def _local(text: str, path: str) -> BusAddress:
-    if not path.startswith(("/", "@")) or path in ("/", "@") or "\0" in path:
+    if not path.startswith(("/", "@")) or path == "@" or "\0" in path:
         raise ValueError(f"address {text!r} must have an absolute path or an @name: {_RIGHT}")
+    if path.startswith("/") and path.endswith("/"):
+        raise ValueError(f"address {text!r} is a directory; it must name a file there: {_RIGHT}")
     if len(path.encode()) > _MOST_PATH:
         raise ValueError(
             f"address {text!r} has a path of {len(path.encode())} bytes; a local socket's is up "

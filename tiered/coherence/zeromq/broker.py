@@ -63,7 +63,7 @@ class ZmqBroker:
         require_protection(self._addresses, keys, curve)
         self._wire = Wire(keys)
         self._curve = curve
-        self._detection = check_number("detection", detection, low=0.01, hint="seconds, above 0")
+        self._detection = check_number("detection", detection, low=0.01, hint="0.01 s or more")
         self._journal_events = check_count("journal_events", journal_events, low=1)
         self._journal_bytes = check_count("journal_bytes", journal_bytes, low=1)
         self._clock = clock
