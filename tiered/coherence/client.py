@@ -90,7 +90,9 @@ class CoherentWrapperClient(Wrapper, NearReads):
         if self.manager.verified:
             inner = self._private_key(key)
             try:
-                found = self._shown(self.manager.private.entry(inner))
+                found = self.manager.private.entry(inner)
+                if self._way:
+                    found = self._shown(found)
             except Exception:
                 found = None  # what is wrong, the general way finds, and passes over
             if found is not None and found.deadline > self.clock.monotonic():
