@@ -31,7 +31,7 @@ def test_no_answer_is_older_than_its_last_delete_while_servers_die(extra: list[s
 
 
 def test_a_client_that_loses_deletes_is_noticed() -> None:
-    outcome, told = soaked("--seconds", "4", "--kill-every", "100", "--forget", "20")
+    outcome, told = soaked("--seconds", "4", "--kill-every", "100", "--forget", "2")
     assert outcome.figures[Column.STALE] > 0, told
     assert outcome.figures[Column.WRONG] == 0, told
     assert outcome.stuck == [], told
