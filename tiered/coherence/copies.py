@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Final
 
 from tiered.clients.base import CacheClient, Entry
+from tiered.clients.tiered import TieredInclusiveClient
 from tiered.coherence.ledger import Held, Ledger
 from tiered.coherence.messages import Kind
 from tiered.coherence.tiers import Near
@@ -37,9 +38,7 @@ class Copies:
 
     def __init__(self, private: CacheClient, namespace: str) -> None:
         self.private = private
-        path = private.hot_path()
-        self.peek: Callable[[Key], Entry | None] = private.near if path is None else path.lookup
-        peek = self.peek
+        self.peek = peek = _peek_of(private)
         self.ledger = Ledger(lambda key: peek(key) is not None)
         self._left: deque[Ledger] = private.attachments.setdefault((Copies, namespace), deque())
         weakref.finalize(self, _leave, self._left, self.ledger).atexit = False
@@ -130,6 +129,26 @@ class Copies:
         if entry is None or entry.deadline <= self.private.clock.monotonic():
             return None
         return entry
+
+
+def _peek_of(client: CacheClient) -> Callable[[Key], Entry | None]:
+    """What *client* holds for a key: all of it, as what is not seen is not kept in step.
+
+    Without that being a use of it, where the client can tell so.
+    """
+    if isinstance(client, TieredInclusiveClient):
+        peeks = [_peek_of(tier) for tier in client.clients]
+
+        def peek(key: Key) -> Entry | None:
+            found = [entry for peek in peeks if (entry := peek(key)) is not None]
+            return max(found, key=lambda entry: entry.deadline, default=None)
+
+        return peek
+    path = client.hot_path()
+    # What is near is all there is only where there are no tiers, and nothing that may block.
+    if path is None or client.first_tiers(1) is not client:
+        return client.entry
+    return path.lookup
 
 
 def _leave(left: deque[Ledger], ledger: Ledger) -> None:
