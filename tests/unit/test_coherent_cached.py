@@ -130,6 +130,15 @@ def test_without_a_shared_tier(cluster: Cluster) -> None:
     assert a.f(1) == (1, 7)
 
 
+def test_without_a_shared_tier_a_computation_takes_nobodys_copy(cluster: Cluster) -> None:
+    a, b = (Process(cluster, alone=True, quick_refresh=True) for _ in range(2))
+    for _ in range(2):
+        assert a.f(1) == b.f(1) == (1, 0)
+    assert (a.computed, b.computed) == ([1], [1])
+    a.source = b.source = 5
+    assert a.f.refresh(1) == b.f(1) == (1, 5)
+
+
 def test_what_is_deleted_elsewhere_while_it_is_computed_is_not_kept(cluster: Cluster) -> None:
     for alone in (False, True):
         a, b = Process(cluster, alone=alone), Process(cluster, alone=alone)

@@ -230,7 +230,10 @@ class CoherentWrapperClient(Wrapper, NearReads):
             held.version = claim.version
             return filled
 
-        kind = Kind.STORED if self.manager.quick_refresh or claim.refreshes else None
+        # Without a shared tier each process computes its own: if that took the others' copies,
+        # none of them would ever be used.
+        replaces = self.manager.quick_refresh and self._near.shares
+        kind = Kind.STORED if replaces or claim.refreshes else None
         filled = self._changed(key, fill, kind, always=False, notes=True)
         if filled:
             self._given.filled(claim)

@@ -75,7 +75,7 @@ class CoherenceManager:
             or a ``NullCacheClient`` if there is none: then what cannot be believed is a miss.
         bus: carries the events.
         quick_refresh: a value that was computed anew replaces older copies everywhere at
-            once. Else these live to their end.
+            once. Else these live to their end; so they do without *shared*.
         synchronous: ``delete``, ``expire`` and ``clear`` return when all live nodes have
             applied them.
         timeout: seconds for which they wait for that.
