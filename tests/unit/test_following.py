@@ -15,6 +15,7 @@ from tests.parties import Party, Telling
 from tests.regions import PATIENCE, HeldUp, in_threads
 from tiered import CacheClient, TieredInclusiveClient, WorkerPool, cached
 from tiered.clients.base import Claim, Entry
+from tiered.clients.namespace import NamespaceWrapper
 from tiered.clock import SYSTEM_CLOCK
 from tiered.concurrency.flight import Flight, Flights
 from tiered.concurrency.outcome import Outcome
@@ -669,6 +670,26 @@ def test_who_waits_has_a_limit(clock: ManualClock) -> None:
     computing.go.set()
     assert first() == ["theirs"]
     assert ours(1) == "theirs"
+
+
+def test_so_has_who_waits_for_many(clock: ManualClock) -> None:
+    server = inproc(clock)
+    clients: list[CacheClient] = [RemoteFake(server), RemoteFake(server)]
+    computed: list[int] = []
+
+    def compute(x: int) -> str:
+        computed.append(x)
+        return "ours"
+
+    ours = cached(clients[0], 600, namespace="f", wait_time=5, claim_ttl=100)(compute)
+    theirs = NamespaceWrapper("f", clients[1])
+    claims = [theirs.claim(x, 100) for x in (1, 2, 3)]
+    began = clock.monotonic()
+    assert ours.multi([0, 1, 2, 3, 4]) == dict.fromkeys(range(5), "ours")
+    assert clock.monotonic() == pytest.approx(began + 5)
+    assert computed == [0, 1, 2, 3, 4]
+    assert [ours.client.get(x, None) for x in range(5)] == ["ours", None, None, None, "ours"]
+    assert all(claims)
 
 
 # -- Regions ------------------------------------------------------------------------------

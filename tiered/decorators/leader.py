@@ -39,12 +39,26 @@ _LONGEST_PAUSE: Final = 0.01
 """Seconds between two looks for a value that another process is computing."""
 
 
+class Patience:
+    """How long the caller of one call, or of many at once, waits for other processes.
+
+    Attributes:
+        left: seconds, in all.
+    """
+
+    __slots__ = ("left",)
+
+    def __init__(self, left: float) -> None:
+        self.left = left
+
+
 class Led(NamedTuple):
     """A flight, the call that it is for, and what it hears of other processes."""
 
     flight: Flight
     call: BoundCall
     followed: Followed
+    patience: Patience
 
 
 class Leader:
@@ -66,13 +80,21 @@ class Leader:
 
     # -- Flights -----------------------------------------------------------------
 
-    def led(self, flight: Flight, call: BoundCall) -> Led:
-        """*flight*, which hears of nobody yet."""
-        return Led(flight, call, self._follower.of(call.key, flight))
+    def patience(self) -> Patience:
+        """Of somebody who calls now."""
+        wait_time = self._plan.wait_time
+        return Patience(math.inf if wait_time is None else wait_time)
 
-    def lead(self, flight: Flight, call: BoundCall) -> Steps[Outcome | None]:
+    def led(self, flight: Flight, call: BoundCall, patience: Patience | None = None) -> Led:
+        """*flight*, which hears of nobody yet; many that one caller waits for share *patience*."""
+        followed = self._follower.of(call.key, flight)
+        return Led(flight, call, followed, patience or self.patience())
+
+    def lead(
+        self, flight: Flight, call: BoundCall, patience: Patience | None = None
+    ) -> Steps[Outcome | None]:
         """Find a fresh value, or compute one."""
-        led = self.led(flight, call)
+        led = self.led(flight, call, patience)
         return self._begun(led, self._found_or_computed(led, 0.0))
 
     def lead_on(self, led: Led, known: Mapping[Key, Entry]) -> Steps[Outcome | None]:
@@ -196,8 +218,8 @@ class Leader:
         connection and, in a pool, no thread; where the client tells of it, it ends with the claim.
         """
         reading, call, followed = self._reading, led.call, led.followed
-        patience, pause = self._plan.wait_time, _FIRST_PAUSE
-        ends = math.inf if patience is None else reading.monotonic() + patience
+        patience, pause = led.patience, _FIRST_PAUSE
+        ends = reading.monotonic() + patience.left
         while True:
             if led.flight.superseded:
                 # Nothing of it will be stored. With a claim in hand it would hold up the flight
@@ -209,6 +231,8 @@ class Leader:
             if outcome is not None:
                 return outcome
             left = ends - reading.monotonic()
+            # Of two that wait at the same time, who has waited longer.
+            patience.left = min(patience.left, left)
             if left <= 0:
                 return (yield from self._computed_and_stored(led, stale, _unwritten))
             yield Pause(min(pause * random.uniform(0.5, 1.0), left), followed.waker)  # noqa: S311
@@ -300,7 +324,7 @@ class Leader:
         return outcome, stamp
 
     def _computed_and_stored(self, led: Led, stale: Entry | None, write: _Write) -> Steps[Outcome]:
-        flight, call, followed = led
+        flight, call, followed, _ = led
         followed.compute()
         outcome, stamp = yield from self._computed_with(flight, call, write)
         if outcome.error is None:

@@ -116,8 +116,9 @@ class ManyCalls:
                 if call.key not in entered:
                     entered[call.key] = (call, *(yield from self._engine.entering.entered(call)))
             leader = self._engine.leader
+            patience = leader.patience()
             ours = {
-                key: leader.led(flight, call)
+                key: leader.led(flight, call, patience)
                 for key, (call, flight, new) in entered.items()
                 if flight is not None and new
             }
@@ -134,7 +135,7 @@ class ManyCalls:
                     known = {one: found[one] for one in self._reading.beside(key) if one in found}
                     steps = leader.lead_on(ours[key], known)
                 else:
-                    steps = leader.lead(flight, call)
+                    steps = leader.lead(flight, call, patience)
                 many.append(self._engine.landed(Lead(flight, call, steps, new)))
             outcomes = dict(zip(entered, (yield Each(many)) if many else (), strict=True))
         finally:
