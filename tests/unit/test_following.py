@@ -692,6 +692,46 @@ def test_so_has_who_waits_for_many(clock: ManualClock) -> None:
     assert all(claims)
 
 
+@pytest.mark.parametrize("change", ["invalidate", "expire", "clear", "put", "refresh"])
+def test_a_failure_from_before_a_change_elsewhere_is_not_remembered(
+    clock: ManualClock, change: str
+) -> None:
+    server = inproc(clock)
+    computing = HeldUp("theirs", error=ValueError("theirs"))
+    options: dict[str, Any] = {"namespace": "f", "cache_errors": {ValueError: 60}}
+    ours = cached(RemoteFake(server), 600, claim_ttl=100, **options)(lambda x: "ours")
+    theirs = cached(RemoteFake(server), 600, claim_ttl=100, **options)(lambda x: computing())
+
+    def failing() -> None:
+        with pytest.raises(ValueError, match="theirs"):
+            theirs(1)
+
+    ours(1)
+    ours.invalidate(1)
+    first = in_threads(failing)
+    assert computing.began.wait(PATIENCE)
+    if change == "clear":
+        ours.clear()
+    elif change == "put":
+        ours.put(1, _cache_put="ours")
+    else:
+        getattr(ours, change)(1)
+    computing.go.set()
+    first()
+    ours.client.delete(1)  # and the value alone, so that a failure would be seen
+    assert ours(1) == "ours"
+    again = cached(RemoteFake(server), 600, claim_ttl=100, **options)(lambda x: fail())
+    ours.invalidate(1)
+    for _ in range(2):  # and one that nobody has changed meanwhile is
+        with pytest.raises(ValueError, match="again"):
+            again(1)
+    assert again.stats.computations == 1
+
+
+def fail() -> str:
+    raise ValueError("again")
+
+
 # -- Regions ------------------------------------------------------------------------------
 
 

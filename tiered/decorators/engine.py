@@ -249,7 +249,15 @@ class Engine:
 
     def expire_call(self, call: BoundCall) -> Steps[Outcome]:
         """The same, for a call whose key is known."""
-        return (yield from self._changed(call, lambda: self._client.expire(call.key)))
+
+        def expire() -> bool:
+            fresh = self._client.expire(call.key)
+            if self.reading.remembers_failures:
+                # What is noted of one that is running would be as old as its value.
+                self.reading.space.records.revoke(FailureOf(call.key))
+            return fresh
+
+        return (yield from self._changed(call, expire))
 
     def get_ttl(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Steps[Outcome]:
         """``(value, seconds left)``, or ``CacheMissError``; never computes."""

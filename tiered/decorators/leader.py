@@ -234,7 +234,7 @@ class Leader:
             # Of two that wait at the same time, who has waited longer.
             patience.left = min(patience.left, left)
             if left <= 0:
-                return (yield from self._computed_and_stored(led, stale, _unwritten))
+                return (yield from self._computed_and_stored(led, stale, _unwritten, _unwritten))
             yield Pause(min(pause * random.uniform(0.5, 1.0), left), followed.waker)  # noqa: S311
             pause = min(pause * 1.5, _LONGEST_PAUSE)
 
@@ -247,9 +247,18 @@ class Leader:
         self._reading.counters.shared += outcome is not None
         if outcome is None and claim is not None:
             # Where no claim could be asked for, nothing is known of deletes either.
-            write = self._filling(claim) if isinstance(claim, Claim) else _unwritten
             stale = self._held(found, led.call.key) or stale
-            outcome = yield from self._computed_and_stored(led, stale, write)
+            if not isinstance(claim, Claim):
+                return (yield from self._computed_and_stored(led, stale, _unwritten, _unwritten))
+            write = self._filling(claim)
+            if not self._reading.remembers_failures:
+                return (yield from self._computed_and_stored(led, stale, write))
+            # What is noted of a failure is older than an invalidation meanwhile, as a value is.
+            key, ttl = FailureOf(led.call.key), self._plan.claim_ttl
+            noting = yield from self._reading.ask(lambda: self._records.claim(key, ttl), _NO_CLAIMS)
+            note = self._filling(noting, 0.0) if isinstance(noting, Claim) else _unwritten
+            steps = self._computed_and_stored(led, stale, write, note)
+            outcome = yield from self._under(noting, steps)
         return outcome
 
     def _under(self, claim: Claim | MissingType | None, steps: Steps[T]) -> Steps[T]:
@@ -268,12 +277,13 @@ class Leader:
     def _claim(self, call: BoundCall) -> Claim | MissingType | None:
         return self._client.claim(call.key, self._plan.claim_ttl)
 
-    def _filling(self, claim: Claim) -> _Write:
+    def _filling(self, claim: Claim, keep: float | None = None) -> _Write:
         started = self._reading.monotonic()
+        kept = self._plan.keep if keep is None else keep
 
         def fill(_key: Key, value: Any, ttl: float) -> bool:
             claim.cost = self._reading.monotonic() - started
-            return claim.fill(value, ttl, keep=self._plan.keep)
+            return claim.fill(value, ttl, keep=kept)
 
         return fill
 
@@ -323,13 +333,16 @@ class Leader:
             yield from self._stored(flight, call, outcome.value, stamp, write)
         return outcome, stamp
 
-    def _computed_and_stored(self, led: Led, stale: Entry | None, write: _Write) -> Steps[Outcome]:
+    def _computed_and_stored(
+        self, led: Led, stale: Entry | None, write: _Write, note: _Write | None = None
+    ) -> Steps[Outcome]:
+        """Compute, and *write* what comes of it, or *note* that it has failed."""
         flight, call, followed, _ = led
         followed.compute()
         outcome, stamp = yield from self._computed_with(flight, call, write)
         if outcome.error is None:
             return outcome
-        return (yield from self._failed(flight, call, stale, outcome, stamp))
+        return (yield from self._failed(led, stale, outcome, stamp, note))
 
     def _stored(
         self,
@@ -382,14 +395,14 @@ class Leader:
 
     def _failed(
         self,
-        flight: Flight,
-        call: BoundCall,
+        led: Led,
         stale: Entry | None,
         outcome: Outcome,
         stamp: Stamp | MissingType | None,
+        note: _Write | None,
     ) -> Steps[Outcome]:
         """What a failed computation comes to: its exception, or a stale value in its place."""
-        plan, error = self._plan, outcome.error
+        (flight, call, _, _), plan, error = led, self._plan, outcome.error
         assert error is not None
         ttl = lasting(error, plan.cache_errors)
         answers = ttl is not None
@@ -403,9 +416,9 @@ class Leader:
             ttl = plan.error_backoff
         if ttl is not None and stamp is not MISSING:
             record, seconds = stamped(record_of(error, answers=answers), stamp), ttl
-            key = FailureOf(call.key)
+            key, write = FailureOf(call.key), note or self._records.put
             yield from self._reading.ask(
-                lambda: flight.publish(lambda: self._records.put(key, record, seconds)), False
+                lambda: flight.publish(lambda: write(key, record, seconds)), False
             )
         if not rescued:
             return outcome
