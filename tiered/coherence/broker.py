@@ -60,6 +60,8 @@ _REPLAY_BYTES: Final = 256 * 1024
 _ROWS: Final = 2048
 _REMEMBERED: Final = 65_536
 """Nodes of the past, and epochs whose end is known."""
+_MOST_SERIAL: Final = 1 << 62
+"""No node counts as far as that; what goes on from more would not fit into a frame."""
 
 
 class BrokerProtocol:
@@ -151,6 +153,9 @@ class BrokerProtocol:
 
     def _hello(self, said: tuple[Route, Hello], now: float) -> Phase:
         route, hello = said
+        if hello.serial > _MOST_SERIAL:
+            self.ignored += 1
+            return SERVING
         peer = self._peers.get(hello.node) or self._past.get(hello.node) or Peer(hello.node)
         if hello.nonce <= peer.nonce:
             # It has been on its way for long, or comes twice. To act on it would be to take
@@ -227,6 +232,9 @@ class BrokerProtocol:
             peer = self._peer(route, publish.node, publish.epoch)
             if peer is None:
                 return SERVING
+        if publish.first > _MOST_SERIAL:
+            self.ignored += 1
+            return SERVING
         known = peer.serial + 1 - publish.first
         if not 0 <= known < publish.size:
             # All of it is known already, or something before it was lost and will come again.

@@ -219,7 +219,7 @@ class Wire:
         of_node, of_broker: ``of_node(frame)`` is what a node says in *frame*, ``of_broker(frame)``
             what a broker says; both raise :class:`ForeignFrame`.
         pack: ``pack(message)`` is the frame of *message*; raises ``ValueError`` if that would be
-            longer than a frame can be.
+            longer than a frame can be, or a number in it larger.
 
     Threads: safe, nothing changes after construction.
     """
@@ -249,15 +249,20 @@ class Wire:
         layout = _LAYOUTS[type(message)]
         last = layout.rest
         frame: bytes
-        if last is None:
-            frame = layout.head + layout.fixed.pack(*message)
-        else:
-            at = layout.at
-            fields: tuple[Any, ...] = tuple(message)
-            rest = fields[at] if last.written is None else last.written(fields[at])
-            if len(rest) > last.most:
-                raise ValueError(f"{len(rest)} bytes of {last.field}; a frame takes {last.most}")
-            frame = layout.head + layout.fixed.pack(*fields[:at], *fields[at + 1 :]) + rest
+        try:
+            if last is None:
+                frame = layout.head + layout.fixed.pack(*message)
+            else:
+                at = layout.at
+                fields: tuple[Any, ...] = tuple(message)
+                rest = fields[at] if last.written is None else last.written(fields[at])
+                if len(rest) > last.most:
+                    raise ValueError(
+                        f"{len(rest)} bytes of {last.field}; a frame takes {last.most}"
+                    )
+                frame = layout.head + layout.fixed.pack(*fields[:at], *fields[at + 1 :]) + rest
+        except struct.error as error:
+            raise ValueError(f"a {type(message).__name__} that fits no frame: {error}") from error
         if len(frame) + self._tail > self.max_frame:
             raise ValueError(
                 f"a {type(message).__name__} of {len(frame)} bytes; a frame is up to "
