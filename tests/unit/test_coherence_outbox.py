@@ -11,7 +11,15 @@ import pytest
 
 from tiered.coherence import nodebus
 from tiered.coherence.effects import Found
-from tiered.coherence.messages import ALL_TOPICS, Kind, NodeMessage, Publish, Welcome, unpacked
+from tiered.coherence.messages import (
+    ALL_TOPICS,
+    Kind,
+    NodeMessage,
+    Publish,
+    Settled,
+    Welcome,
+    unpacked,
+)
 from tiered.coherence.nodebus import NodeBus
 from tiered.testing import ManualClock
 
@@ -181,3 +189,16 @@ def test_a_handler_may_publish_while_its_thread_does(
     bus.publish_left(0.0)
     last = list(bus._protocol.owed)[-1]
     assert last.last == bus.stats.published
+
+
+def test_who_waits_is_told_though_what_is_urgent_was_replaced(
+    bus: Recorded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nodebus, "_MOST_WAITING", 3)
+    receipts = [bus.publish(Kind.DELETE, TOPIC, [b"%d" % n], urgent=True) for n in range(3)]
+    bus.leave_one(b"not urgent")
+    bus.publish_left(0.0)
+    bus.happened(Welcome(bus._protocol._hello, 1, 0, 3), 0.0)
+    assert [message.urgent for message in bus.sent if isinstance(message, Publish)] == [True]
+    bus.happened(Settled(1, 4), 0.0)
+    assert all(receipt.settled(0.0) for receipt in receipts)

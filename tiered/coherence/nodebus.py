@@ -180,7 +180,8 @@ class NodeBus(ABC):
                 first = self._serial + 1
                 self._serial = last = self._serial + size
                 self._outbox.append(
-                    (last, 1, _FLOOD, urgent) if full else (first, size, data, urgent)
+                    # Urgent, as some of them may have been: who waits until all have it is told.
+                    (last, 1, _FLOOD, True) if full else (first, size, data, urgent)
                 )
         try:
             neighbours = self.neighbours
