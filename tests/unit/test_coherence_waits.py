@@ -20,7 +20,7 @@ class Counted(set[bytes]):
         Counted.looks += 1
         return super().__contains__(node)
 
-    def discard(self, node: bytes) -> None:
+    def discard(self, node: object) -> None:
         Counted.looks += 1
         super().discard(node)
 

@@ -289,20 +289,55 @@ def test_the_meter_finds_copies_right(cluster: Cluster) -> None:
     assert meter.nines == math.inf
 
 
+def missed(a: Node, b: Node, change: Callable[[], object]) -> None:
+    """*change* by *a*, which *b* hears of and drops nothing, as a flaw of ours would have it."""
+    b.manager.copies.ledger.get(name_of("k")).key = "another"  # type: ignore[union-attr]
+    change()
+    b.manager.copies.ledger.get(name_of("k")).key = "k"  # type: ignore[union-attr]
+    assert b.client.get("k") == 1
+
+
 def test_the_meter_finds_a_copy_that_was_missed(cluster: Cluster) -> None:
     a, b = cluster.node(sample=1), cluster.node()
     a.client.put("k", 1, 60)
     assert b.client.get("k") == 1
     probed(cluster, a, b)
-    b.manager.copies.ledger.get(name_of("k")).key = "another"  # type: ignore[union-attr]
-    a.client.put("k", 2, 60)
-    b.manager.copies.ledger.get(name_of("k")).key = "k"  # type: ignore[union-attr]
-    assert b.client.get("k") == 1  # as a flaw of ours would have it
+    missed(a, b, lambda: a.client.put("k", 2, 60))
     probed(cluster, a, b)
     meter = a.manager.stats.meter
     assert (meter.asked, meter.right, meter.wrong) == (2, 1, 1)
     assert meter.share == 0.5
     assert meter.nines == pytest.approx(0.301, abs=0.001)
+
+
+def test_the_meter_finds_a_delete_that_was_missed(cluster: Cluster) -> None:
+    a, b = cluster.node(sample=1), cluster.node()
+    a.client.put("k", 1, 60)
+    assert b.client.get("k") == 1
+    probed(cluster, a, b)
+    missed(a, b, lambda: a.client.delete("k"))
+    probed(cluster, a, b)
+    cluster.advance(1.0)
+    meter = a.manager.stats.meter
+    assert (meter.asked, meter.right, meter.wrong, meter.unknown) == (2, 1, 1, 0)
+
+
+def test_the_meter_does_not_take_a_server_that_is_down_for_one_without_the_value(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, b = cluster.node(sample=1), cluster.node()
+    a.client.put("k", 1, 60)
+    assert b.client.get("k") == 1
+    assert b.shared is not None
+    down: dict[str, Callable[..., None]] = {"version": lambda key: None}
+    down["agree"] = lambda *_: None
+    for name, answer in down.items():
+        monkeypatch.setattr(b.shared, name, answer)
+    probed(cluster, a, b)
+    for _ in range(20):
+        cluster.advance(0.2)
+    meter = a.manager.stats.meter
+    assert (meter.asked, meter.right, meter.wrong, meter.unknown) == (1, 0, 0, 1)
 
 
 def test_of_two_brokers_the_shared_tier_believes_one(cluster: Cluster) -> None:

@@ -42,6 +42,10 @@ class Lookout:
         distrust: called when all copies must be confirmed.
         moved: called when :attr:`until` may have changed.
 
+    Attributes:
+        answered: when (monotonic) the newest look began that *shared* has answered; ``inf``
+            where there is none to ask.
+
     Threads: safe. *distrust* and *moved* are called without a lock held.
     """
 
@@ -73,6 +77,7 @@ class Lookout:
         self._looked = threading.Condition()
         self._witness = Witness(detection=self._detection, sole=self._sole)
         self._looking = False
+        self.answered = -math.inf if self._shared is not None else math.inf
 
     @property
     def until(self) -> float:
@@ -152,6 +157,8 @@ class Lookout:
             proposal = self._witness.proposal()
         began = self._clock.monotonic()
         found = self._asked(proposal)
+        if found is not None:
+            self.answered = began
         with self._looked:
             verdict = self._witness.looked(found, began, self._clock.monotonic())
         if verdict.distrust:

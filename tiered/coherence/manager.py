@@ -18,7 +18,7 @@ from tiered.coherence.copies import Copies
 from tiered.coherence.follows import Follow, Follows
 from tiered.coherence.lookout import Lookout
 from tiered.coherence.messages import Event, Kind
-from tiered.coherence.meter import ConsistencyMeter, MeterStats, Probe
+from tiered.coherence.meter import ConsistencyMeter, Doubt, MeterStats, Probe
 from tiered.coherence.names import topic_of
 from tiered.coherence.workers import behind
 from tiered.concurrency import fork
@@ -300,13 +300,17 @@ class CoherenceManager:
 
     def _measure(self) -> None:
         """Ask and answer what is due; in the bus's thread, once a beat."""
-        for probe, held, entry in self.meter.doubts():
-            there = self.copies.fresh(held) if self.verified else None
-            served = there is not None and there.value is entry.value
-            self.bus.tell(probe.node, self.topic + self.meter.settled(served))
-        for name in self.meter.due(self.clock.monotonic()):
+        now = self.clock.monotonic()
+        for probe, answer in self.meter.settled(now, self._serves, self._lookout.answered):
+            self.bus.tell(probe.node, self.topic + answer)
+        for name in self.meter.due(now):
             probe = Probe(self.bus.node, name)
             self.bus.publish(Kind.PROBE, self.topic, [probe.packed()], source=self)
+
+    def _serves(self, doubt: Doubt) -> bool:
+        """Whether what was in doubt is served still."""
+        there = self.copies.fresh(doubt.held) if self.verified else None
+        return there is not None and there.value is doubt.entry.value
 
     def _late(self) -> None:
         """Deletes have come late to a server: others have copies that they read there meanwhile.
@@ -319,7 +323,7 @@ class CoherenceManager:
     def _answer(self, probe: Probe) -> None:
         held = self.copies.ledger.get(probe.name)
         entry = self.copies.fresh(held) if self.verified else None
-        answer = self.meter.judge(probe, held, entry, self.shared)
+        answer = self.meter.judge(probe, held, entry, self.shared, self.clock.monotonic())
         self.probes += 1
         if answer is not None:
             self.bus.tell(probe.node, self.topic + answer)

@@ -3,8 +3,9 @@
 Now and then a node takes one of its own changes, waits a second, and asks all others by
 name. Each looks at its copy, if it has one that it would serve, and compares it with the shared
 tier. A copy that differs may be on its way out: it counts as wrong only if it is there
-still a beat later. The share of right answers is the cluster's coherence, as it is, not as
-it was proved to be; Facebook's Polaris made the idea known.
+still a beat later. So does a copy of what is not in the shared tier at all, once that tier has
+answered something meanwhile: else it may just be down. The share of right answers is the
+cluster's coherence, as it is, not as it was proved to be; Facebook's Polaris made the idea known.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import math
 import struct
 from collections import deque
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -26,11 +28,14 @@ RIGHT: Final = 1
 WRONG: Final = 2
 UNKNOWN: Final = 3
 _DOUBTFUL: Final = 0
+_ABSENT: Final = -1
 
 _WAIT: Final = 1.0
 """Seconds between a change and the question."""
 _MOST: Final = 64
 """Samples that wait, and copies that are to be looked at again."""
+_PATIENCE: Final = 3.0
+"""Seconds to wait for a sign of life of a shared tier that has nothing for a copy."""
 _VERDICT: Final = struct.Struct(">B")
 
 
@@ -79,11 +84,18 @@ class Probe(NamedTuple):
 
 
 class Doubt(NamedTuple):
-    """A copy that was not what the shared tier held, and who asked."""
+    """A copy that was not what the shared tier held, and who asked.
+
+    Attributes:
+        since: when that was found (monotonic).
+        absent: whether the shared tier held nothing, or did not answer.
+    """
 
     probe: Probe
     held: Held
     entry: Entry
+    since: float
+    absent: bool
 
 
 class ConsistencyMeter:
@@ -131,7 +143,12 @@ class ConsistencyMeter:
     # -- Answering -----------------------------------------------------------------
 
     def judge(
-        self, probe: Probe, held: Held | None, entry: Entry | None, shared: CacheClient | None
+        self,
+        probe: Probe,
+        held: Held | None,
+        entry: Entry | None,
+        shared: CacheClient | None,
+        now: float,
     ) -> bytes | None:
         """The answer to *probe*, or ``None`` if there is to be another look at it.
 
@@ -143,19 +160,32 @@ class ConsistencyMeter:
         if held is None or entry is None:
             return _VERDICT.pack(RIGHT)
         verdict = UNKNOWN if shared is None else _compared(held, entry, shared)
-        if verdict != _DOUBTFUL:
+        if verdict not in (_DOUBTFUL, _ABSENT):
             return _VERDICT.pack(verdict)
-        self._doubts.append(Doubt(probe, held, entry))
+        self._doubts.append(Doubt(probe, held, entry, now, verdict == _ABSENT))
         return None
 
-    def doubts(self) -> list[Doubt]:
-        """The copies that are to be looked at again."""
-        return [self._doubts.popleft() for _ in range(len(self._doubts))]
+    def settled(
+        self, now: float, served: Callable[[Doubt], bool], answered: float
+    ) -> Iterator[tuple[Probe, bytes]]:
+        """The answers after another look.
 
-    @staticmethod
-    def settled(still_served: bool) -> bytes:
-        """The answer after the second look."""
-        return _VERDICT.pack(WRONG if still_served else RIGHT)
+        Args:
+            served: whether the copy would be served still.
+            answered: when (monotonic) the shared tier was asked what it has answered last.
+        """
+        for _ in range(len(self._doubts)):
+            doubt = self._doubts.popleft()
+            if not served(doubt):
+                verdict = RIGHT
+            elif not doubt.absent or answered >= doubt.since:
+                verdict = WRONG
+            elif now - doubt.since < _PATIENCE:
+                self._doubts.append(doubt)
+                continue
+            else:
+                verdict = UNKNOWN
+            yield doubt.probe, _VERDICT.pack(verdict)
 
     @property
     def stats(self) -> MeterStats:
@@ -169,12 +199,12 @@ def _compared(held: Held, entry: Entry, shared: CacheClient) -> int:
     if version is not None:
         current = shared.version(held.key)
         if current is None:
-            return UNKNOWN
+            return _ABSENT
         return RIGHT if current == version else _DOUBTFUL
     there = shared.entry(held.key)
     value = MISSING if there is None else there.value
     if value is MISSING:
-        return UNKNOWN  # it may have been evicted there
+        return _ABSENT
     try:
         return RIGHT if bool(value == entry.value) else _DOUBTFUL
     except Exception:  # of the value's own comparison
