@@ -9,7 +9,8 @@ if TYPE_CHECKING:
     from tiered.coherence.bus import Bus, BusStats
     from tiered.coherence.client import CoherentWrapperClient
     from tiered.coherence.hostfiles import HostFiles
-    from tiered.coherence.manager import CoherenceManager, CoherenceStats
+    from tiered.coherence.manager import CoherenceManager
+    from tiered.coherence.stats import CoherenceStats
     from tiered.coherence.zeromq.broker import ZmqBroker
     from tiered.coherence.zeromq.bus import ZmqBus
     from tiered.coherence.zeromq.security import CurveKeys
@@ -30,7 +31,7 @@ _HOMES = {
     "Bus": "tiered.coherence.bus",
     "BusStats": "tiered.coherence.bus",
     "CoherenceManager": "tiered.coherence.manager",
-    "CoherenceStats": "tiered.coherence.manager",
+    "CoherenceStats": "tiered.coherence.stats",
     "CoherentWrapperClient": "tiered.coherence.client",
     "CurveKeys": "tiered.coherence.zeromq.security",
     "HostFiles": "tiered.coherence.hostfiles",

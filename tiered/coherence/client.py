@@ -27,9 +27,10 @@ from tiered.coherence.authority import announced
 from tiered.coherence.claims import GivenClaims, bus_claim
 from tiered.coherence.ledger import Held
 from tiered.coherence.limited import FirstTiers
-from tiered.coherence.manager import CoherenceManager, CoherenceStats
+from tiered.coherence.manager import CoherenceManager
 from tiered.coherence.messages import Kind
 from tiered.coherence.names import name_of
+from tiered.coherence.stats import CoherenceStats
 from tiered.coherence.tiers import near_of
 from tiered.errors import UnsupportedOperation
 from tiered.stats.counters import ClientStats

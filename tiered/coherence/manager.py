@@ -6,60 +6,29 @@ import logging
 import math
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, Literal
 
 from tiered.clients.base import CacheClient
 from tiered.clients.null import NullCacheClient
 from tiered.clients.revision import Lease
-from tiered.coherence.bus import Bus, BusStats, Receipt
+from tiered.coherence.bus import Bus, Receipt
 from tiered.coherence.copies import Copies
 from tiered.coherence.follows import Follow, Follows
 from tiered.coherence.lookout import Lookout
 from tiered.coherence.messages import Event, Kind
-from tiered.coherence.meter import ConsistencyMeter, Doubt, MeterStats, Probe
+from tiered.coherence.meter import ConsistencyMeter, Doubt, Probe
 from tiered.coherence.names import topic_of
+from tiered.coherence.stats import CoherenceStats
 from tiered.coherence.workers import behind
 from tiered.concurrency import fork
 from tiered.stats.reports import Reports
 from tiered.typing import Key
 from tiered.validation import check_count, check_number
 
-__all__ = ["CoherenceManager", "CoherenceStats"]
+__all__ = ["CoherenceManager"]
 
 _log: Final = logging.getLogger("tiered.coherence")
-
-
-@dataclass(frozen=True, slots=True)
-class CoherenceStats:
-    """How a private tier is kept in step.
-
-    Attributes:
-        verified: whether copies are served unasked just now.
-        heard: events of others that meant something to this namespace.
-        dropped: of these, how many found a copy, or one about to be made.
-        published: events that were sent from here.
-        confirmed: reads of a copy that the shared tier was asked about, and confirmed.
-        refetched: reads that had to fetch the value anew instead, or found none.
-        distrusts: how often all copies had to be confirmed.
-        unsettled: changes that were to reach everybody at once, and did not in time.
-        meter: how often copies were found right, when others asked for them.
-        known: keys in the ledger.
-        bus: of the bus.
-    """
-
-    verified: bool
-    heard: int
-    dropped: int
-    published: int
-    confirmed: int
-    refetched: int
-    distrusts: int
-    unsettled: int
-    meter: MeterStats
-    known: int
-    bus: BusStats
 
 
 class CoherenceManager:
