@@ -55,6 +55,7 @@ class Flight:
         waits_for: the flights that this one's computation waits for just now.
         born: when it was entered, in the terms of who entered it.
         began: when (monotonic) it began to read what others may change; ``inf`` before.
+        taken: whether somebody is at it who ends it, however he ends himself.
         told: whether it hears of such changes now; ``None`` where nobody ever tells.
 
     Threads: :meth:`publish` and :meth:`land` from the leader's; the rest from any.
@@ -73,6 +74,7 @@ class Flight:
         "born",
         "cause",
         "outcome",
+        "taken",
         "told",
         "waits_for",
     )
@@ -86,6 +88,7 @@ class Flight:
         self.born: tuple[int, float] | None = None
         self.began = math.inf
         self.told: Callable[[], bool] | None = None
+        self.taken = False
         self._assigned = False
         self._begun = False
         self._callbacks: list[Callable[[Flight], object]] = []
@@ -109,6 +112,11 @@ class Flight:
             return first
 
     @property
+    def deserted(self) -> bool:
+        """Whether nobody is at it, nor told to be: who began it is to end it if he gives up."""
+        return not self.taken and not self._assigned
+
+    @property
     def superseded(self) -> bool:
         """Whether what it brings is not to be stored."""
         return self._superseded
@@ -117,10 +125,17 @@ class Flight:
 
     def begin(self) -> bool:
         """Lead, if nobody does yet; whether the caller leads now."""
-        with self._gate:
-            begins = not self._begun
-            self._begun = True
+        begins = False
+        try:
+            with self._gate:
+                begins = not self._begun
+                self._begun = True
             return begins
+        except BaseException as error:
+            # A signal's handler has raised: who does not know that he leads never lands it.
+            if begins:
+                self.abandon(error)
+            raise
 
     def computing(self) -> AbstractContextManager[None]:
         """To be entered around the user's function: what it waits for, this flight waits for."""
@@ -261,7 +276,11 @@ class Flights:
         """A new flight of *key*, led by the caller, superseding the one that runs."""
         flight = Flight()
         flight.begin()
-        self._replace(key, flight)
+        try:
+            self._replace(key, flight)
+        except BaseException as error:  # a signal's handler has raised: nobody would lead it
+            self.drop(key, flight, error)
+            raise
         return flight
 
     def supersede(self, key: Hashable) -> bool:

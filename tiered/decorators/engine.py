@@ -177,8 +177,14 @@ class Engine:
     def refresh_call(self, call: BoundCall) -> Steps[Outcome]:
         """The same, for a call whose key is known."""
         flight = self.entering.restarted(call)
-        steps = self.leader.compute_anew(flight, call)
-        outcome = yield from self._arrival(Lead(flight, call, steps, new=True, begun=True))
+        try:
+            steps = self.leader.compute_anew(flight, call)
+            outcome = yield from self._arrival(Lead(flight, call, steps, new=True, begun=True))
+        except BaseException as error:
+            # A signal's handler may have raised before anybody led it.
+            if flight.deserted:
+                self.flights.drop(call.key, flight, error)
+            raise
         if outcome is None:  # abandoned: whoever computes next is as new as we asked for
             outcome = yield from self.flown(call)
         return outcome

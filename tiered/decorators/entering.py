@@ -57,8 +57,12 @@ class Entering:
     def restarted(self, call: BoundCall) -> Flight:
         """A new flight of *call*, led by the caller, in place of the one that runs."""
         flight = self._flights.restart(call.key)
-        if self._reading.tagging is not None:
-            self._reading.tagging.entered(flight)
+        try:
+            if self._reading.tagging is not None:
+                self._reading.tagging.entered(flight)
+        except BaseException as error:  # nobody would lead it
+            self._flights.drop(call.key, flight, error)
+            raise
         return flight
 
     def _dismiss(self, call: BoundCall, flight: Flight) -> None:

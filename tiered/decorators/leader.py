@@ -116,7 +116,13 @@ class Leader:
     def _begun(self, led: Led, steps: Steps[Outcome]) -> Steps[Outcome | None]:
         if not led.flight.begin():
             return None  # whoever needed it earlier leads
-        return (yield from self._landed(led.flight, led.call, steps))
+        try:
+            return (yield from self._landed(led.flight, led.call, steps))
+        except BaseException as error:
+            # A signal's handler may have raised before these steps had begun.
+            if not led.flight.taken:
+                self._flights.drop(led.call.key, led.flight, error)
+            raise
 
     def _landed(self, flight: Flight, call: BoundCall, steps: Steps[Outcome]) -> Steps[Outcome]:
         guarded = self._reading.guarded

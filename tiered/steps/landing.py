@@ -23,6 +23,7 @@ def landed(
     *guarded* runs what a key that fails to be hashed would break, and swallows that.
     """
     try:
+        flight.taken = True
         outcome = yield from steps
     except Exception as error:
         outcome = Outcome(error=error)
