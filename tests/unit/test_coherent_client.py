@@ -269,6 +269,19 @@ def test_synchronous_waits_for_all_live_nodes(cluster: Cluster) -> None:
     assert a.manager.stats.unsettled == 1
 
 
+def test_changes_that_are_not_known_to_all_are_logged_once(
+    cluster: Cluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    a, b = cluster.node(synchronous=True, timeout=0.0), cluster.node()
+    a.client.put("k", 1, 60)
+    b.client.get("k")
+    b.bus.cut = True
+    for _ in range(20):
+        a.client.delete("k")
+    assert a.manager.stats.unsettled == 20
+    assert caplog.text.count("not known to all nodes after 0.0 s") == 1
+
+
 def probed(cluster: Cluster, a: Node, b: Node) -> None:
     """*a* asks about its last change, and *b* has answered."""
     before = b.manager.probes

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import threading
 from collections.abc import Callable, Sequence
@@ -27,8 +26,6 @@ from tiered.typing import Key
 from tiered.validation import check_count, check_number
 
 __all__ = ["CoherenceManager"]
-
-_log: Final = logging.getLogger("tiered.coherence")
 
 
 class CoherenceManager:
@@ -203,9 +200,10 @@ class CoherenceManager:
             if self._lookout.await_sure(now, max(0.0, ends - now)):
                 return True
         self._unsettled += 1
-        _log.warning(
-            "a change in %r is not known to all nodes after %g s", self.namespace, self.timeout
-        )
+        # Not after *timeout* where the bus was closed, or the wait itself would be what delays it.
+        waited = self.clock.monotonic() - (ends - self.timeout)
+        what = "a change in %r is not known to all nodes after %.1f s"
+        self._reports.warn("unsettled", what, self.namespace, waited)
         return False
 
     def follow(self, name: bytes, changed: Callable[[str], Any]) -> Follow:
