@@ -25,7 +25,8 @@ _MARK = "tiered.coherence.witness"
 _TWO: Final = (
     "two buses share %s's tier: each has a broker at its only address, and does not hear of what "
     "the other one changes; give all processes addresses that reach the same broker (a loopback "
-    "or ipc address is another one on each host). Until then, copies are confirmed more often"
+    "or ipc address is another one on each host), or another topic to applications that share no "
+    "keys. Until then, copies are confirmed more often"
 )
 _log: Final = logging.getLogger("tiered.coherence")
 
