@@ -375,3 +375,61 @@ def test_a_region_that_others_have_invalidated_where_nobody_answers(cluster: Clu
     assert theirs.current() == own
     ours.invalidate()
     assert theirs.current() not in (own, known)
+
+
+def silent_about(client: Any, mark: str) -> None:
+    """The servers of such keys answer *client* no more; those of the others do."""
+    agree, entries, entry = client.agree, client.entries, client.entry
+
+    def others(keys: Any) -> list[Any]:
+        return [key for key in keys if mark not in str(key)]
+
+    client.agree = lambda key, proposal: agree(key, proposal) if others([key]) else None
+    client.entries = lambda keys: entries(others(keys))
+    client.entry = lambda key: entry(key) if others([key]) else None
+
+
+def cut_off_from(process: Process, cluster: Cluster, mark: str) -> None:
+    process.bus.cut = True
+    cluster.advance(1.5)
+    tiers: Any = process.client
+    while not hasattr(tiers, "clients"):
+        tiers = tiers.client
+    silent_about(tiers.clients[1], mark)
+
+
+@pytest.mark.parametrize("mark", ["tiered.tag", "tiered.namespace"])
+def test_who_hears_of_nothing_and_cannot_ask_what_is_agreed_on_serves_nothing_old(
+    cluster: Cluster, mark: str
+) -> None:
+    """Several servers: the one of the value answers, so the copy itself can be confirmed."""
+    a, c = Process(cluster, alone=False), Process(cluster, alone=False)
+    cluster.advance(3.0)
+    assert a.f(1) == c.f(1) == (1, 0)
+    cut_off_from(c, cluster, mark)
+    a.source = c.source = 1
+    if mark == "tiered.tag":
+        a.client.invalidate_tag("all")
+    else:
+        a.f.client.clear()
+    cluster.advance(2.0)
+    assert c.f(1) == (1, 1)
+    c.source = 2  # nor is that kept: the next change would not be heard of either
+    assert c.f(1) == (1, 2)
+    c.bus.cut = False
+    cluster.advance(3.0)
+    assert c.f(1) in ((1, 1), (1, 2))
+    assert a.f(1) == (1, 1)
+
+
+def test_nor_does_a_region_that_hears_of_nothing_and_cannot_ask(cluster: Cluster) -> None:
+    a, c = cluster.node(), cluster.node()
+    ours, theirs = (SharedInvalidationStrategy.of("region", node.client) for node in (a, c))
+    revision = ours.current()
+    assert theirs.current() == revision
+    c.bus.cut = True
+    cluster.advance(1.5)
+    silent_about(c.shared, "tiered.region")
+    ours.invalidate()
+    cluster.advance(2.0)
+    assert theirs.current() != revision

@@ -138,6 +138,12 @@ class Belief:
         return bool(self._followings)
 
     @property
+    def is_cut_off(self) -> bool:
+        """Whether it would be told of changes, but for some time it is not."""
+        now = self._clock.monotonic()
+        return any(now >= following.lease.horizon for following in self._followings or ())
+
+    @property
     def hears_all(self) -> bool:
         """Whether a change of any key counts as one of these."""
         return self._following_all is not None

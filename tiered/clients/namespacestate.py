@@ -163,10 +163,11 @@ class NamespaceState(Revision):
     def _go_on_alone(self, ticket: int) -> None:
         """Nobody answers. The next chance is after the interval."""
         belief = self._belief
-        self._made_up |= belief.outdated
+        cut_off = belief.is_cut_off  # others may have made another, and we would not know
+        self._made_up |= belief.outdated or cut_off
         if self._made_up and belief.is_told:
             heard_all = belief.hears_all
-            if not (heard_all or belief.hear_of_all()):
+            if cut_off or not (heard_all or belief.hear_of_all()):
                 # Of changes of other keys nobody would be told: no copy is as good as a new value.
                 self.prefix = self._prefix(_new_revision())
                 return

@@ -236,7 +236,7 @@ class SharedInvalidationStrategy(RegionInvalidationStrategy):
                 ticket = self.ticket()
                 found = self._client.entries(self.keys)
             marks, answered = [], True
-            outdated = self._belief.outdated
+            outdated = self._belief.outdated or self._belief.is_cut_off
             if any(key not in found for key in self.keys):
                 # A client that has other names for its keys does not bring them along.
                 found = {**self._client.entries(self.keys), **found}
