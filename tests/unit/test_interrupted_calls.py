@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tiered import InprocCacheClient, cached
+from tiered.region import make_region
 
 
 class TimeLimit(BaseException):
@@ -64,3 +65,46 @@ def test_what_nobody_computes_any_more_nobody_waits_for(way: str) -> None:
         caller.join(2.0)
         assert answers == [1], f"broken off at its function number {place}"
     assert place > 5
+
+
+def regional() -> Any:
+    """A region in memory, with a function that is cached in it."""
+    region = make_region().configure("inproc", expiration_time=60)
+    function = region.cache_on_arguments()(lambda number: number)
+    return region, function
+
+
+REGIONAL: dict[str, Callable[[Any, Any], object]] = {
+    "get_or_create": lambda region, f: region.get_or_create("k", lambda: 1),
+    "get_or_create_multi": lambda region, f: region.get_or_create_multi(
+        ["k", "l"], lambda *names: [1 for _ in names]
+    ),
+    "call": lambda region, f: f(1),
+    "refresh": lambda region, f: f.refresh(1),
+    "set": lambda region, f: region.set("k", 1),
+    "delete": lambda region, f: region.delete("k"),
+    "invalidate": lambda region, f: region.invalidate(),
+}
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("way", REGIONAL)
+def test_nor_does_anybody_in_a_region(way: str) -> None:
+    place = 0
+    while True:
+        place += 1
+        region, function = regional()
+        if not broken_off(place, lambda r=region, f=function: REGIONAL[way](r, f)):  # type: ignore[misc]
+            break
+        answers: list[int] = []
+
+        def ask(region: Any = region, function: Any = function, found: Any = answers) -> None:
+            found.append(region.get_or_create("k", lambda: 1))
+            found.append(function(1))
+            found += region.get_or_create_multi(["l", "k"], lambda *names: [1 for _ in names])
+
+        caller = threading.Thread(target=ask, daemon=True)
+        caller.start()
+        caller.join(2.0)
+        assert answers == [1, 1, 1, 1], f"broken off at its function number {place}"
+    assert place > 1

@@ -230,8 +230,14 @@ class Creation:
     def _lead(self, order: Order, flight: Flight) -> Steps[Outcome | None]:
         if not flight.begin():
             return None
-        steps = self._found_or_made(order, flight)
-        return (yield from landed(self.flights, order.key, flight, steps, self.guarded))
+        try:
+            steps = self._found_or_made(order, flight)
+            return (yield from landed(self.flights, order.key, flight, steps, self.guarded))
+        except BaseException as error:
+            # A signal's handler may have raised before these steps had begun.
+            if not flight.taken:
+                self.flights.drop(order.key, flight, error)
+            raise
 
     def guarded(self, work: Callable[[], None]) -> None:
         """Do *work*; what it raises is counted and logged."""
@@ -345,8 +351,8 @@ class Creation:
         assert order.runner is not None
         mutex: HandedOver | None = None
         taking: Taking | None = None
-        flight.begin()
         try:
+            flight.begin()
             taking = Taking(self.holder(order.key, order.loop is not None))
             hold: Hold | None = yield Ask(taking.take)
             found = yield Ask(lambda: self.keeping.read(order.key, youngest=True))

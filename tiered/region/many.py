@@ -65,24 +65,27 @@ class _Batch:
     """What one call of the creator is to make.
 
     Attributes:
+        flights: of the keys, once they are led.
         flight: of the batch itself, which its caller waits for.
-        flights: of the keys.
         failure: of the creator, where no old values stand in.
     """
 
     order: ManyOrder
-    flights: dict[KeyType, Flight]
+    flights: dict[KeyType, Flight] = field(default_factory=dict)
     flight: Flight = field(default_factory=Flight)
     failure: Outcome | None = None
 
-    def begin(self) -> dict[KeyType, Flight]:
-        """Lead all of it, but for the flights that another one has begun: those are given back."""
-        self.flight.begin()
+    def begin(self, entered: Mapping[KeyType, Flight]) -> dict[KeyType, Flight]:
+        """Lead what was *entered*, but for what another one has begun: that is given back."""
         batch = self.flight
-        # Who found a flight of ours in the table may have been faster than we were.
-        begun = {key: flight for key, flight in self.flights.items() if not flight.begin()}
-        self.flights = {key: self.flights[key] for key in self.flights if key not in begun}
-        for flight in self.flights.values():
+        batch.begin()
+        begun: dict[KeyType, Flight] = {}
+        for key, flight in entered.items():
+            # Who found a flight of ours in the table may have been faster than we were.
+            if not flight.begin():
+                begun[key] = flight
+                continue
+            self.flights[key] = flight
             # Who asks for a key from within the creator would wait for himself.
             circles.follow(flight, batch)
             # The batch may end without a word to the flights: a task that never ran.
@@ -132,13 +135,45 @@ class ManyCreation:
         self, order: ManyOrder, keys: list[KeyType], answers: dict[KeyType, ValuePayload]
     ) -> Steps[Exception | None]:
         """Put what can be had of *keys* into *answers*; the error that came instead."""
-        ours: dict[KeyType, Flight] = {}
-        theirs: list[tuple[KeyType, Flight]] = []
         found = yield Ask(lambda: self._keeping.read_many(keys))
         known = self._creation.freshness().revision
         standings = self._standings(order, keys, found)
         if any(standing is not Standing.FRESH for standing in standings.values()):
             self._creation.freshness().check_patience(order.patience)
+        batch, ours = _Batch(order), dict[KeyType, Flight]()
+        try:
+            theirs = self._entered(keys, found, standings, answers, ours)
+            theirs += batch.begin(ours).items()
+            outcome = (yield from self._led(batch)) if batch.flights else Outcome({})
+        except BaseException as error:
+            if batch.flight.deserted:
+                # A signal's handler has raised: what was entered, nobody is at.
+                for key, flight in ours.items():
+                    if key in batch.flights or flight.begin():
+                        self._flights.drop(key, flight, error)
+            raise
+        if outcome.error is not None:
+            return outcome.error
+        answers |= outcome.value
+        for key, flight in theirs:
+            joined = yield from self._joined(order, key, flight, known)
+            if joined is None:
+                continue
+            if joined.error is not None:
+                return joined.error
+            answers[key] = joined.value
+        return None
+
+    def _entered(
+        self,
+        keys: Sequence[KeyType],
+        found: Sequence[CacheReturnType],
+        standings: Mapping[KeyType, Standing],
+        answers: dict[KeyType, ValuePayload],
+        ours: dict[KeyType, Flight],
+    ) -> list[tuple[KeyType, Flight]]:
+        """Put what will do into *answers*, new flights into *ours*; others' that are waited for."""
+        theirs: list[tuple[KeyType, Flight]] = []
         for key, one in zip(keys, found, strict=True):
             if standings[key] is Standing.FRESH:
                 self._counters.far_hits += 1
@@ -152,21 +187,7 @@ class ManyCreation:
                 answers[key] = one.payload
             else:
                 theirs.append((key, flight))
-        batch = _Batch(order, ours)
-        theirs += batch.begin().items()
-        if batch.flights:
-            outcome = yield from self._led(batch)
-            if outcome.error is not None:
-                return outcome.error
-            answers |= outcome.value
-        for key, flight in theirs:
-            joined = yield from self._joined(order, key, flight, known)
-            if joined is None:
-                continue
-            if joined.error is not None:
-                return joined.error
-            answers[key] = joined.value
-        return None
+        return theirs
 
     def _standings(
         self, order: ManyOrder, keys: Sequence[KeyType], found: Sequence[CacheReturnType]

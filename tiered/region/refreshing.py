@@ -43,10 +43,14 @@ class Refresh:
         self._computing = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
-        for key in self._keys:
-            flight = self._flights[key] = self._table.restart(key)
-            # What the function asks for of these very keys, it makes for itself.
-            self._computing.enter_context(flight.computing())
+        try:
+            for key in self._keys:
+                flight = self._flights[key] = self._table.restart(key)
+                # What the function asks for of these very keys, it makes for itself.
+                self._computing.enter_context(flight.computing())
+        except BaseException:  # a signal's handler has raised: nobody else ends them
+            self._leave()
+            raise
         return self
 
     def confirm(self) -> None:
@@ -70,6 +74,9 @@ class Refresh:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._leave()
+
+    def _leave(self) -> None:
         self._computing.close()
         for key, flight in self._flights.items():
             # One that has not landed is abandoned: its waiters make the value themselves.
