@@ -119,7 +119,7 @@ def test_usage_stays_within_the_bound(tmp_path: Path) -> None:
         assert client.put(number, number, 1000)
         if number % 50 == 0:
             highest = max(highest, client.usage)
-    assert client.stats.evicted > 10_000
+    assert client.stats.evicted > 3_000  # by whole packs: how the names fall decides how many
     for number in range(3000):
         assert client.put(number, bytes(chance.randrange(40_000)), 1000)
         highest = max(highest, client.usage)
