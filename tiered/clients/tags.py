@@ -102,6 +102,11 @@ class Tag:
         following = self.following
         return now < self.until and (following is None or now < following.lease.horizon)
 
+    def is_cut_off(self, now: float) -> bool:
+        """Whether others' changes would be told, but for some time are not."""
+        following = self.following
+        return following is not None and now >= following.lease.horizon
+
 
 class Moment(NamedTuple):
     """A point in time: so many changes had been heard of, and (monotonic) seconds had passed."""

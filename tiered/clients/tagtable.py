@@ -231,7 +231,7 @@ class TagTable:
                 if tag.is_known and tag.version != version:
                     self._has_changed(tag)
                 tag.version = version
-            elif version is None and self._is_cut_off(tag):
+            elif version is None and tag.is_cut_off(self._now()):
                 # Nobody answers, and nobody would have told: one that nothing was kept with.
                 self._has_changed(tag)
                 tag.version, tag.is_known = new_version(), False
@@ -241,11 +241,6 @@ class TagTable:
             tag.is_known = True
             told = tag.following is not None and version is not None
             tag.until = self._now() + (_LONGEST if told else _RECHECK)
-
-    def _is_cut_off(self, tag: Tag) -> bool:
-        """Whether others' changes would be told, but for some time are not."""
-        following = tag.following
-        return following is not None and self._now() >= following.lease.horizon
 
     def _has_changed(self, tag: Tag) -> None:
         self._changes += 1

@@ -180,11 +180,9 @@ class CoherentWrapperClient(Wrapper, NearReads):
         manager = self.manager
         manager.start()
         wanted = list(dict.fromkeys(keys))
-        inner = {key: self._private_key(key) for key in wanted}
-        records = {
-            key: manager.copies.ledger.enter(name_of(inner[key]), inner[key]) for key in wanted
-        }
-        try:
+        inner = list(map(self._private_key, wanted))
+        with manager.copies.ledger.using(map(name_of, inner), inner) as held:
+            records = dict(zip(wanted, held, strict=True))
             verified = manager.verified
             sure = [key for key in wanted if verified and not records[key].suspect]
             doubtful = [key for key in wanted if not verified or records[key].suspect]
@@ -194,9 +192,6 @@ class CoherentWrapperClient(Wrapper, NearReads):
                 manager.refetched += len(doubtful)
                 found |= self.client.find_many(doubtful, search._replace(afresh=True))
             return {key: found[key] for key in wanted if key in found}
-        finally:
-            for held in records.values():
-                manager.copies.ledger.leave(held)
 
     # -- Writing -------------------------------------------------------------------
 
@@ -324,16 +319,14 @@ class CoherentWrapperClient(Wrapper, NearReads):
         manager.start()
         inner = [self._private_key(key) for key in keys]
         names = [name_of(key) for key in inner]
-        records = list(map(manager.copies.ledger.enter, names, inner))
-        try:
-            for held in records:
-                manager.copies.renounce(held)
-            return change()
-        finally:
-            if names:
-                manager.publish(kind, names, settle=kind is not Kind.STORED)
-            for held in records:
-                manager.copies.ledger.leave(held)
+        with manager.copies.ledger.using(names, inner) as records:
+            try:
+                for held in records:
+                    manager.copies.renounce(held)
+                return change()
+            finally:
+                if names:
+                    manager.publish(kind, names, settle=kind is not Kind.STORED)
 
     def _tell(self, kind: Kind, key: Key) -> None:
         self.manager.publish(kind, (name_of(self._private_key(key)),))

@@ -13,7 +13,8 @@ constant.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from tiered.acceleration import core
@@ -154,6 +155,18 @@ class Ledger(Records):
     def after_fork(self) -> None:
         """Nobody else is using anything in this process."""
         self.abandon()
+
+    @contextmanager
+    def using(self, names: Iterable[bytes], keys: Iterable[Key]) -> Iterator[list[Held]]:
+        """The records of *keys*, with these *names*, which are about to be read or written."""
+        records: list[Held] = []
+        try:
+            for name, key in zip(names, keys, strict=True):
+                records.append(self.enter(name, key))
+            yield records
+        finally:
+            for held in records:
+                self.leave(held)
 
     def crowded(self) -> None:
         """Forget what is not held any more."""

@@ -119,12 +119,7 @@ class FirstTiers(Wrapper):
         """The records of *keys*, which are about to be read or written."""
         manager = self._manager
         manager.start()
-        ledger = manager.copies.ledger
-        inner = {key: self._private_key(key) for key in keys}
-        names = {key: name_of(private) for key, private in inner.items()}
-        records = {key: ledger.enter(names[key], inner[key]) for key in inner}
-        try:
-            yield records
-        finally:
-            for held in records.values():
-                ledger.leave(held)
+        wanted = list(keys)
+        inner = list(map(self._private_key, wanted))
+        with manager.copies.ledger.using(map(name_of, inner), inner) as records:
+            yield dict(zip(wanted, records, strict=True))

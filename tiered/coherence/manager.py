@@ -22,7 +22,6 @@ from tiered.coherence.stats import CoherenceStats
 from tiered.coherence.workers import behind
 from tiered.concurrency import fork
 from tiered.stats.reports import Reports
-from tiered.typing import Key
 from tiered.validation import check_count, check_number
 
 __all__ = ["CoherenceManager"]
@@ -229,13 +228,9 @@ class CoherenceManager:
                 if held is not None:
                     self._dropped += 1
                     held.heard = now
-                    self.drop(kind, held.key)
+                    if not self.copies.drop(kind, held.key):
+                        self.distrust("a copy could not be dropped")
             self.follows.tell(name, _HOW[kind])
-
-    def drop(self, kind: Kind, key: Key) -> None:
-        """Drop the copy of *key*, as *kind* asks for, and any that is about to be made."""
-        if not self.copies.drop(kind, key):
-            self.distrust("a copy could not be dropped")
 
     def forget_all(self) -> None:
         """Drop all copies, and those that are about to be made."""

@@ -21,7 +21,7 @@ from tiered.keys.call import BoundCall
 from tiered.sentinels import MISSING, MissingType
 from tiered.steps.effects import Compute, Pause, Steps
 from tiered.steps.following import Followed, Follower
-from tiered.steps.landing import landed
+from tiered.steps.landing import begun, landed
 from tiered.typing import Key, KeyWatch
 
 __all__ = ["Leader", "Led"]
@@ -111,22 +111,14 @@ class Leader:
 
     def compute_anew(self, flight: Flight, call: BoundCall) -> Steps[Outcome | None]:
         """Compute, whatever is held; for a flight that was begun already."""
-        return self._landed(flight, call, self._anew(flight, call))
+        steps = self._anew(flight, call)
+        return landed(self._flights, call.key, flight, steps, self._guarded)
 
     def _begun(self, led: Led, steps: Steps[Outcome]) -> Steps[Outcome | None]:
-        if not led.flight.begin():
-            return None  # whoever needed it earlier leads
-        try:
-            return (yield from self._landed(led.flight, led.call, steps))
-        except BaseException as error:
-            # A signal's handler may have raised before these steps had begun.
-            if not led.flight.taken:
-                self._flights.drop(led.call.key, led.flight, error)
-            raise
+        return begun(self._flights, led.call.key, led.flight, steps, self._guarded)
 
-    def _landed(self, flight: Flight, call: BoundCall, steps: Steps[Outcome]) -> Steps[Outcome]:
-        guarded = self._reading.guarded
-        return landed(self._flights, call.key, flight, steps, lambda work: guarded(work, None))
+    def _guarded(self, work: Callable[[], None]) -> None:
+        self._reading.guarded(work, None)
 
     # -- Looking and claiming ----------------------------------------------------
 

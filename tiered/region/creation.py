@@ -28,7 +28,7 @@ from tiered.stats.reports import Reports
 from tiered.steps.counting import CallCounters
 from tiered.steps.effects import Ask, Await, Compute, Lead, Pause, Steps
 from tiered.steps.following import Followed, Follower
-from tiered.steps.landing import landed
+from tiered.steps.landing import begun
 from tiered.typing import Clock
 
 __all__ = ["Creation", "Found", "Order", "pauses"]
@@ -228,16 +228,9 @@ class Creation:
     # -- Leading -----------------------------------------------------------------
 
     def _lead(self, order: Order, flight: Flight) -> Steps[Outcome | None]:
-        if not flight.begin():
-            return None
-        try:
-            steps = self._found_or_made(order, flight)
-            return (yield from landed(self.flights, order.key, flight, steps, self.guarded))
-        except BaseException as error:
-            # A signal's handler may have raised before these steps had begun.
-            if not flight.taken:
-                self.flights.drop(order.key, flight, error)
-            raise
+        return begun(
+            self.flights, order.key, flight, self._found_or_made(order, flight), self.guarded
+        )
 
     def guarded(self, work: Callable[[], None]) -> None:
         """Do *work*; what it raises is counted and logged."""

@@ -8,7 +8,26 @@ from tiered.concurrency.flight import Flight, Flights
 from tiered.concurrency.outcome import Outcome
 from tiered.steps.effects import Steps
 
-__all__ = ["landed"]
+__all__ = ["begun", "landed"]
+
+
+def begun(
+    flights: Flights,
+    key: Hashable,
+    flight: Flight,
+    steps: Steps[Outcome],
+    guarded: Callable[[Callable[[], None]], object],
+) -> Steps[Outcome | None]:
+    """:func:`landed`, unless somebody leads *flight* already; ``None`` then."""
+    if not flight.begin():
+        return None  # whoever needed it earlier leads
+    try:
+        return (yield from landed(flights, key, flight, steps, guarded))
+    except BaseException as error:
+        # A signal's handler may have raised before these steps had begun.
+        if not flight.taken:
+            flights.drop(key, flight, error)
+        raise
 
 
 def landed(
