@@ -53,7 +53,9 @@ class Three:
         self.client = TieredInclusiveClient(self.near, self.middle, self.far)
         self.client.put("k", "old", 60)
 
-    def interrupt(self, tier: InprocCacheClient, method: str, patch: pytest.MonkeyPatch) -> None:
+    def interrupt(self, tier: InprocCacheClient, name: str, patch: pytest.MonkeyPatch) -> None:
+        """Do the change with this *name*, and be interrupted once *tier* is written."""
+        method, change = CHANGES[name]
         write = getattr(tier, method)
 
         def interrupted(*args: Any, **kwargs: Any) -> None:
@@ -62,6 +64,8 @@ class Three:
             raise Interrupted
 
         patch.setattr(tier, method, interrupted)
+        with pytest.raises(Interrupted):
+            change(self.client)
 
 
 @pytest.fixture
@@ -73,10 +77,7 @@ def three(clock: ManualClock) -> Three:
 def test_who_is_interrupted_after_the_farthest_tier_was_written_leaves_no_older_copy(
     three: Three, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    method, change = CHANGES[name]
-    three.interrupt(three.far, method, monkeypatch)
-    with pytest.raises(Interrupted):
-        change(three.client)
+    three.interrupt(three.far, name, monkeypatch)
     now = three.far.get_ttl("k", None)
     assert three.near.get_ttl("k", None)[0] is None
     assert three.middle.get_ttl("k", None)[0] is None
@@ -87,10 +88,7 @@ def test_who_is_interrupted_after_the_farthest_tier_was_written_leaves_no_older_
 def test_and_none_in_the_nearest_if_the_next_was_written(
     three: Three, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    method, change = CHANGES[name]
-    three.interrupt(three.middle, method, monkeypatch)
-    with pytest.raises(Interrupted):
-        change(three.client)
+    three.interrupt(three.middle, name, monkeypatch)
     assert three.near.get_ttl("k", None)[0] is None
 
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from tiered.clients.base import Claim
+from tiered.clients.claimed import OpenClaims
 from tiered.coherence.ledger import Held, Ledger
 from tiered.coherence.manager import CoherenceManager
-from tiered.concurrency import fork
 
 __all__ = ["GivenClaims", "bus_claim"]
 
 _PATIENCE = 0.5
 """Seconds to wait for the broker's answer; a claim saves work, and is not worth more."""
-_SMALL = 256
-"""Of so many claims it does not matter how many have ended."""
 
 
 def bus_claim(manager: CoherenceManager, own: Claim, name: bytes, ttl: float) -> Claim | None:
@@ -34,20 +32,17 @@ def bus_claim(manager: CoherenceManager, own: Claim, name: bytes, ttl: float) ->
 
 
 class _Given:
-    """A claim that was given until *ends* (monotonic), and the record that it uses."""
+    """What goes with a claim: the record that it uses, and whether a value was written."""
 
-    __slots__ = ("ends", "filled", "held")
+    __slots__ = ("filled", "held")
 
-    def __init__(self, held: Held, ends: float) -> None:
+    def __init__(self, held: Held) -> None:
         self.held = held
-        self.ends = ends
         self.filled = False
 
 
-class GivenClaims:
-    """The claims that were given, by their tokens, each using the record of its key.
-
-    A claim that nobody releases is forgotten some time after its end.
+class GivenClaims(OpenClaims[_Given]):
+    """The claims that were given, each using the record of its key.
 
     Args:
         ledger: of the records.
@@ -57,26 +52,18 @@ class GivenClaims:
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
-        fork.register(self)
-        self.after_fork()
+        super().__init__()
 
-    def after_fork(self) -> None:
-        """The child's ledger has no users yet: who ends a claim of the parent's leaves nothing."""
-        self._given: dict[str, _Given] = {}
-        self._limit = _SMALL
+    def _let_go(self, thing: _Given) -> None:
+        self._ledger.leave(thing.held)
 
     def add(self, token: str, held: Held, ends: float, now: float) -> None:
         """A claim was given until *ends* (monotonic), whose record *held* was entered for it."""
-        self._given[token] = _Given(held, ends)
-        if len(self._given) > self._limit:
-            for old, given in self._given.copy().items():
-                if given.ends <= now:
-                    self.ended(old)
-            self._limit = max(_SMALL, 2 * len(self._given))
+        self._opened(token, _Given(held), ends, now)
 
     def filled(self, claim: Claim) -> None:
         """A value was written under *claim*."""
-        given = self._given.get(claim.token)
+        given = self._held(claim.token)
         if given is not None:
             given.filled = True
 
@@ -85,11 +72,5 @@ class GivenClaims:
 
         Who waits is told of the others, too.
         """
-        given = self._given.pop(token, None)  # in one step: it may be cleaned up meanwhile
-        if given is None:
-            return False
-        self._ledger.leave(given.held)
-        return given.filled
-
-    def __len__(self) -> int:
-        return len(self._given)
+        given = self._closed(token)
+        return given is not None and given.filled
