@@ -177,8 +177,8 @@ def _fork_a_sleeper() -> int:
 
 def _serve_bus(bus: ZmqBus) -> None:
     member = Listener()
+    bus.join(member)  # so that it hears of the first broker
     bus.start()
-    bus.join(member)
     receipts = []
 
     def publish(names: list[str], urgent: bool) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.census import Census
 from tests.integration.nameserver import Fault, Nameserver
 from tiered.clock import SYSTEM_CLOCK
 from tiered.errors import DiscoveryError
@@ -340,11 +341,8 @@ def test_another_name_server_is_asked_when_one_is_not_there(dns: Nameserver) -> 
 
 
 def test_no_file_stays_open(dns: Nameserver) -> None:
-    def count() -> int:
-        return len(list(Path("/proc/self/fd").iterdir()))
-
     addresses(dns).find()
-    before = count()
+    census = Census()
     for fault in (None, Fault.SERVFAIL, Fault.TRUNCATE, Fault.CUT):
         if fault:
             dns.faults["*"] = fault
@@ -352,7 +350,7 @@ def test_no_file_stays_open(dns: Nameserver) -> None:
             addresses(dns).find()
         except DiscoveryError:
             pass
-    assert count() == before
+    assert not census.descriptors
 
 
 # -- Watched ---------------------------------------------------------------------------
@@ -408,6 +406,7 @@ def test_many_threads_see_a_name_change_while_they_read(dns: Nameserver) -> None
 def test_a_watch_follows_a_name_while_it_is_read(dns: Nameserver) -> None:
     dns.put(NAME, "AAAA", [])
     dns.put(NAME, "A", ["10.0.0.1"], ttl=0)
+    census = Census()
     watch = Watch(addresses(dns, timeout=5.0), SYSTEM_CLOCK, floor=0.02, longest=0.05)
     slowest = 0.0
 
@@ -441,4 +440,4 @@ def test_a_watch_follows_a_name_while_it_is_read(dns: Nameserver) -> None:
     read_until(["10.0.0.3:11211"])
     assert slowest < 0.9  # no reader waited for the name server
     assert watch.close(timeout=5)
-    assert not [one for one in threading.enumerate() if one.name == "tiered-discovery"]
+    assert not census.threads

@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 import zmq
 
+from tests.census import Census
 from tests.integration.busnode import (
     PATIENCE,
     TOPIC,
@@ -163,9 +164,9 @@ def test_a_node_that_joins_while_events_pass_knows_from_where_on_it_hears(addres
         thread = threading.Thread(target=publish)
         thread.start()
         try:
-            with ZmqBus([address], candidate=False) as bus:
-                member = Listener()
-                bus.join(member)
+            bus, member = ZmqBus([address], candidate=False), Listener()
+            bus.join(member)  # before it can have found the broker
+            with bus:
                 wait_until(lambda: member.verified and len(member.heard) > 50)
         finally:
             stop.set()
@@ -227,9 +228,9 @@ def test_a_broker_that_closes_is_replaced(address: str) -> None:
 
 
 def test_a_broker_that_is_frozen_is_believed_no_longer_and_followed_again(address: str) -> None:
-    with BusProcess([address], broker=True) as broker, ZmqBus([address]) as bus:
-        member = Listener()
-        bus.join(member)
+    bus, member = ZmqBus([address]), Listener()
+    bus.join(member)  # before it can have found the broker
+    with BusProcess([address], broker=True) as broker, bus:
         wait_until(lambda: member.verified)
         epoch = bus.stats.epoch
         broker.signal(signal.SIGSTOP)
@@ -574,10 +575,11 @@ def test_nobody_waits_for_a_bus_that_is_closed(address: str) -> None:
 
 
 def test_a_bus_that_is_dropped_ends_its_thread(address: str) -> None:
+    census = Census()
     bus = ZmqBus([address])
     bus.start()
     assert bus.publish(Kind.DELETE, TOPIC, [b"a"]).accepted(PATIENCE)
-    thread = next(one for one in threading.enumerate() if one.name == "tiered-bus")
+    (thread,) = census.threads
     gone = weakref.ref(bus)
     del bus
     gc.collect()
@@ -599,20 +601,17 @@ def test_a_member_that_is_dropped_is_forgotten(
 
 
 def test_nothing_is_left_open(address: str) -> None:
-    def descriptors() -> int:
-        gc.collect()
-        return len(os.listdir("/proc/self/fd"))
-
     def live() -> None:
         with ZmqBus([address]) as bus, ZmqBus([address]) as other:
             wait_until(lambda: {bus.stats.phase, other.stats.phase} == {"following"})
 
     live()
-    before, threads = descriptors(), threading.active_count()
+    census = Census()
     for _ in range(3):
         live()
-    assert descriptors() <= before
-    assert threading.active_count() <= threads
+    gc.collect()
+    assert not census.descriptors
+    assert not census.threads
 
 
 class Raising(Listener):

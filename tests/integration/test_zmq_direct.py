@@ -6,7 +6,7 @@ import logging
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -56,7 +56,9 @@ class Pair:
     def __init__(self, sender: Watched, other: ZmqBus) -> None:
         self.sender, self.other = sender, other
         self.listener = Listener()
-        other.join(self.listener)
+        other.join(self.listener)  # before it is started, so that it hears of the first broker
+        for bus in (sender, other):
+            bus.start()
         wait_until(lambda: self.listener.verified and sender.in_step)
 
     def has_settled(self, name: bytes, distrusts: int) -> bool:
@@ -97,11 +99,9 @@ class Pair:
 def pair(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Pair]:
     """The one that sends is a node of the other one, or its broker."""
     address = new_address("ipc", tmp_path)
-    with ExitStack() as stack:
-        sender = Watched(address, candidate=request.param == "broker")
-        other = ZmqBus([address], detection=SELDOM, candidate=request.param == "node")
-        stack.enter_context(sender)
-        stack.enter_context(other)
+    sender = Watched(address, candidate=request.param == "broker")
+    other = ZmqBus([address], detection=SELDOM, candidate=request.param == "node")
+    with closing(sender), closing(other):
         yield Pair(sender, other)
 
 

@@ -89,11 +89,12 @@ def test_a_child_that_uses_nothing_leaves_the_parent_alone(address: str) -> None
         member = Listener()
         bus.join(member)
         wait_until(lambda: member.verified)
+        member.distrusted.clear()
         for _ in range(3):
             in_child(lambda: True)
         assert bus.publish(Kind.DELETE, TOPIC, [b"a"]).accepted(PATIENCE)
         wait_until(lambda: member.verified)
-        assert member.distrusted == ["another broker"]
+        assert not member.distrusted
 
 
 def test_closing_in_a_child_closes_nothing_of_the_parent(address: str) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tests.census import Census
 from tests.fakes import FailingClient, RemoteFake, VersionedFake, inproc, together
 from tests.integration.test_forked_children import in_child
 from tiered import AsyncWriteCacheClient, CacheMissError, TieredInclusiveClient, cached
@@ -342,16 +343,17 @@ def test_what_cannot_be_right_is_refused(
 
 
 def test_close_writes_what_is_queued(slow: Slow) -> None:
-    before = threading.active_count()
+    census = Census()
     client = AsyncWriteCacheClient(slow, workers=3)
-    assert threading.active_count() == before  # constructors do no work
+    assert not census.threads  # constructors do no work
     for key in range(50):
         client.put(key, key, 60)
     client.close()
     assert slow.client.usage == 50
     assert client.stats.written == 50
-    while threading.active_count() > before:
-        pass
+    for thread in census.threads:
+        thread.join(LATE)
+    assert not census.threads
     client.put("again", 1, 60)
     client.close()
     assert slow.client.get("again") == 1
@@ -369,18 +371,20 @@ def test_close_gives_up_at_its_deadline(slow: Slow, caplog: pytest.LogCaptureFix
 
 
 def test_a_client_that_is_dropped_is_still_written(slow: Slow) -> None:
+    census = Census()
     client = blocked(slow)
     client.put("k", 1, 60)
+    workers = census.threads
+    assert workers
     gone = weakref.ref(client)
     del client
     gc.collect()
     assert gone() is None
-    before = threading.active_count()
     slow.gate.set()
-    while slow.client.get("k", None) is None:
-        pass
-    while threading.active_count() >= before:
-        pass  # the threads end by themselves
+    for thread in workers:
+        thread.join(LATE)  # they end by themselves
+    assert not census.threads
+    assert slow.client.get("k") == 1
 
 
 def test_at_exit_what_is_queued_is_written(tmp_path: Path) -> None:

@@ -6,12 +6,12 @@ import gc
 import os
 import re
 import socket
-import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.census import Census
 from tiered.coherence import ZmqBroker, ZmqBus
 from tiered.coherence.zeromq.addresses import BusAddress, parse_bus_address, parse_bus_addresses
 from tiered.coherence.zeromq.bell import Bell
@@ -154,14 +154,11 @@ def test_addresses_that_are_no_names_are_not_asked_for(monkeypatch: pytest.Monke
 
 
 def test_making_a_bus_does_nothing(tmp_path: Path) -> None:
-    def held() -> tuple[int, int]:
-        gc.collect()
-        return len(os.listdir("/proc/self/fd")), threading.active_count()
-
-    before = held()
+    census = Census()
     address = f"ipc://{tmp_path}/bus"
     bus, broker = ZmqBus([address]), ZmqBroker([address])
-    assert held() == before
+    assert not census.descriptors
+    assert not census.threads
     assert os.listdir(tmp_path) == []
     assert bus.stats.role == broker.stats.role == "detached"
     assert bus.sole

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import gc
 import os
 import shutil
 import threading
@@ -14,6 +13,7 @@ from typing import Any
 import numpy
 import pytest
 
+from tests.census import Census
 from tests.conftest import SECRET
 from tests.telltale import Telltale
 from tiered import FilesCacheClient, InprocCacheClient, StorageError, TieredInclusiveClient, cached
@@ -88,22 +88,18 @@ def test_what_it_is(path: Path) -> None:
 
 
 def test_no_file_stays_open(path: Path) -> None:
-    def count() -> int:
-        return len(os.listdir("/proc/self/fd"))
-
-    gc.collect()  # what other tests have left
-    before = count()
+    census = Census()
     client = make(path)
     client.put("k", "v", 10)
-    assert count() > before
+    assert census.descriptors
     client.close()
-    assert count() == before
+    assert not census.descriptors
     assert client.get("k") == "v"
     client.claim("k", 10)
     client.get("l", None)
     client.put("l", lambda: 1, 10)
     del client
-    assert count() == before
+    assert not census.descriptors
 
 
 # -- Who may write ------------------------------------------------------------------------
@@ -440,12 +436,13 @@ def test_a_directory_that_is_removed(path: Path) -> None:
 def test_shards_that_are_removed_again_and_again_do_not_stay_open(path: Path) -> None:
     client = make(path)
     client.put("k", "v", 10)
-    most = before = len(os.listdir("/proc/self/fd"))
+    census = Census()
+    most = 0
     for _ in range(3 * SHARDS):
         shutil.rmtree(only(path).parent)
         assert client.put("k", "v", 10)
-        most = max(most, len(os.listdir("/proc/self/fd")))
-    assert most <= before + SHARDS + 1
+        most = max(most, len(census.descriptors))
+    assert most <= SHARDS + 1
     assert client.get("k") == "v"
     assert client.stats.errors == 0
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.census import Census
 from tiered.errors import DiscoveryError
 from tiered.routing.addresses import parse_addresses
 from tiered.routing.discovery import CallableDiscovery, Found, StaticDiscovery
@@ -536,19 +537,20 @@ def test_after_a_failure_nobody_waits_for_the_one_who_tries_again(clock: ManualC
     assert watch.current() is gate.answer
 
 
-def discovery_threads() -> list[threading.Thread]:
-    return [one for one in threading.enumerate() if one.name == "tiered-discovery"]
+@pytest.fixture
+def census() -> Census:
+    return Census()
 
 
 @pytest.fixture
-def refreshing(clock: ManualClock) -> Iterator[tuple[Watch, Gate]]:
+def refreshing(clock: ManualClock, census: Census) -> Iterator[tuple[Watch, Gate]]:
     """A watch with a refresh under way in a thread of its own."""
     gate = Gate(found("a"))
     gate.leave.set()
     watch = Watch(gate, clock)
     watch.current()
     assert gate.entered.acquire(timeout=PATIENCE)
-    assert not discovery_threads()
+    assert not census.threads
     gate.leave.clear()
     gate.answer = found("b")
     clock.advance(60)
@@ -556,20 +558,22 @@ def refreshing(clock: ManualClock) -> Iterator[tuple[Watch, Gate]]:
     assert gate.entered.acquire(timeout=PATIENCE)
     yield watch, gate
     gate.leave.set()
-    for thread in discovery_threads():
+    for thread in census.threads:
         thread.join(PATIENCE)
 
 
-def test_a_refresh_has_a_daemon_thread_that_ends_with_it(refreshing: tuple[Watch, Gate]) -> None:
+def test_a_refresh_has_a_daemon_thread_that_ends_with_it(
+    refreshing: tuple[Watch, Gate], census: Census
+) -> None:
     watch, gate = refreshing
-    (thread,) = discovery_threads()
+    (thread,) = census.threads
     assert thread.daemon
     assert [watch.current() for _ in range(10)] == [found("a")] * 10
     assert gate.finds == 2
     gate.leave.set()
     thread.join(PATIENCE)
     assert watch.current() == found("b")
-    assert not discovery_threads()
+    assert not census.threads
 
 
 def test_a_watch_that_is_dropped_does_not_stay_for_its_refresh(
