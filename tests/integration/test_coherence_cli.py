@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -45,10 +46,12 @@ until = partial(demos.until, patience=PATIENCE)
 class Program:
     """``python -m tiered coherence``, in a process of its own."""
 
-    def __init__(self, *arguments: str, env: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, *arguments: str, env: dict[str, str] | None = None, output: Any = subprocess.PIPE
+    ) -> None:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "tiered", "coherence", *arguments],
-            stdout=subprocess.PIPE,
+            stdout=output,
             stderr=subprocess.PIPE,
             env={**os.environ, "TIERED_BUS_KEY": "", **(env or {})},
         )
@@ -385,6 +388,16 @@ def test_a_listener_ends_when_nobody_reads_what_it_says(listener: Start, bus: Zm
     program.stop_reading()
     tell(bus, Kind.DELETE, "k")
     assert program.end()[0] == 0
+
+
+@pytest.mark.usefixtures("broker")
+@pytest.mark.parametrize("command", ["listen", "status"])
+def test_output_that_cannot_be_written_is_told_of(start: Start, address: str, command: str) -> None:
+    with open("/dev/full", "wb") as full:
+        program = start(command, "--connect", address, output=full)
+        status, _, errors = program.end()
+    assert status == 2
+    assert errors == f"tiered coherence {command}: standard output: {os.strerror(errno.ENOSPC)}\n"
 
 
 # -- Files ---------------------------------------------------------------------------------

@@ -1,11 +1,11 @@
-"""Standard output, and what becomes of it when nobody reads it any more."""
+"""Standard output, and what becomes of it when it cannot be written any more."""
 
 from __future__ import annotations
 
 import os
 import sys
 
-__all__ = ["abandon", "forgive"]
+__all__ = ["abandon", "forgive", "refused"]
 
 
 def forgive() -> None:
@@ -19,3 +19,10 @@ def abandon() -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())
     os.close(nowhere)
+
+
+def refused(name: str, error: OSError) -> int:
+    """Say why the command *name* could not write, and have it write no more; its exit status."""
+    abandon()
+    print(f"{name}: standard output: {error.strerror or error}", file=sys.stderr)
+    return 2

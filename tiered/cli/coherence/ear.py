@@ -39,7 +39,7 @@ class Ear:
 
     Args:
         quiet: leave out the events.
-        goes_on: listen also when nobody reads any more what is said: there is other work.
+        goes_on: listen also when nothing can be said any more: there is other work.
         alone: what to say on standard error, once, if no broker was found within twice the bus's
             detection time.
     """
@@ -102,6 +102,9 @@ class Ear:
 
         Returns:
             1 if the time was over before the events came, or any broker; else 0.
+
+        Raises:
+            OSError: what is heard cannot be said, for another reason than that nobody reads it.
         """
         output.forgive()
         try:
@@ -170,7 +173,7 @@ class Ear:
     def _say(self, line: str) -> None:
         try:
             print(line, flush=True)
-        except BrokenPipeError:
+        except OSError:
             output.abandon()
             if not self._goes_on:
                 raise

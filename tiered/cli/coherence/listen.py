@@ -9,6 +9,7 @@ import sys
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Final
 
+from tiered.cli import output
 from tiered.cli.arguments import byte_size, seconds, whole
 from tiered.cli.coherence.secret import add_secrets, secrets_of
 from tiered.cli.keyfile import lines_of
@@ -38,7 +39,7 @@ cannot ask whether a broker still lives. So everything in PATH is made stale, to
 the shared tier again, at the beginning, after events were lost, with a new broker, and
 again and again while none answers for twice the detection time. Those who read through the
 files should keep no longer-lived copies in front of them. Should this process end, nobody
-keeps the files in step: have it restarted. It goes on when nobody reads its output any more.
+keeps the files in step: have it restarted. It goes on when its output cannot be written.
 """
 
 _EPILOG = """\
@@ -48,7 +49,8 @@ examples:
       --namespace tiered --files /var/cache/app --quiet
 
 exit codes: 0 ended as it was told, or all was heard that was asked for; 1 the time was over
-before --count events, or without --count before a broker was found; 2 wrong arguments
+before --count events, or without --count before a broker was found; 2 wrong arguments, or the
+output cannot be written
 """
 
 
@@ -147,7 +149,10 @@ def run(options: argparse.Namespace) -> int:
             files.start()
             closing.callback(files.close)
         closing.enter_context(bus)
-        return ear.listen(options.count, options.timeout)
+        try:
+            return ear.listen(options.count, options.timeout)
+        except OSError as error:
+            return output.refused(_NAME, error)
 
 
 def _client(options: argparse.Namespace) -> FilesCacheClient:

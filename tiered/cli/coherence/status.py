@@ -34,9 +34,9 @@ examples:
   python -m tiered coherence status --connect tcp://10.0.0.1:5555 tcp://10.0.0.2:5555 \\
       --key-file /etc/tiered/bus.key --json
 
-exit codes: 0 all is well; 1 no broker answers; 2 wrong arguments; 3 a node is behind for
-longer than the detection time, or was not heard of for that time, or there are two brokers;
-with --watch, that of the last look
+exit codes: 0 all is well; 1 no broker answers; 2 wrong arguments, or the output cannot be
+written; 3 a node is behind for longer than the detection time, or was not heard of for that
+time, or there are two brokers; with --watch, that of the last look
 """
 
 
@@ -106,6 +106,8 @@ def run(options: argparse.Namespace) -> int:
         pass
     except BrokenPipeError:
         output.abandon()
+    except OSError as error:
+        return output.refused(_NAME, error)
     return code
 
 
