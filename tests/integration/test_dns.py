@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.census import Census
 from tests.integration.nameserver import Fault, Nameserver
+from tests.opened import Opened
 from tiered.clock import SYSTEM_CLOCK
 from tiered.errors import DiscoveryError
 from tiered.routing.addresses import Address
@@ -342,7 +342,7 @@ def test_another_name_server_is_asked_when_one_is_not_there(dns: Nameserver) -> 
 
 def test_no_file_stays_open(dns: Nameserver) -> None:
     addresses(dns).find()
-    census = Census()
+    opened = Opened()
     for fault in (None, Fault.SERVFAIL, Fault.TRUNCATE, Fault.CUT):
         if fault:
             dns.faults["*"] = fault
@@ -350,7 +350,7 @@ def test_no_file_stays_open(dns: Nameserver) -> None:
             addresses(dns).find()
         except DiscoveryError:
             pass
-    assert not census.descriptors
+    assert not opened.left()
 
 
 # -- Watched ---------------------------------------------------------------------------
@@ -406,7 +406,7 @@ def test_many_threads_see_a_name_change_while_they_read(dns: Nameserver) -> None
 def test_a_watch_follows_a_name_while_it_is_read(dns: Nameserver) -> None:
     dns.put(NAME, "AAAA", [])
     dns.put(NAME, "A", ["10.0.0.1"], ttl=0)
-    census = Census()
+    opened = Opened()
     watch = Watch(addresses(dns, timeout=5.0), SYSTEM_CLOCK, floor=0.02, longest=0.05)
     slowest = 0.0
 
@@ -440,4 +440,4 @@ def test_a_watch_follows_a_name_while_it_is_read(dns: Nameserver) -> None:
     read_until(["10.0.0.3:11211"])
     assert slowest < 0.9  # no reader waited for the name server
     assert watch.close(timeout=5)
-    assert not census.threads
+    assert not opened.left()

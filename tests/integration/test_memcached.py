@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from tests.census import Census
 from tests.conftest import SECRET, unique_prefix
 from tests.fakes import together
+from tests.opened import Opened
 from tests.scripted import ScriptedPeer
 from tiered import NoServersError, cached
 from tiered.cli.demo.server import PrivateMemcached
@@ -610,9 +610,9 @@ def test_options_that_cannot_be_right_are_refused(
 
 
 def test_constructors_do_no_work() -> None:
-    census = Census()
+    opened = Opened()
     with ScriptedPeer(lambda request: b"END\r\n") as peer:
         client = client_of(peer)
         cached(client, 60)(lambda x: x)
         assert peer.accepted == 0
-        assert len(census.threads) == 1  # the peer's own
+        assert len(opened.threads) == 1  # the peer's own

@@ -18,7 +18,6 @@ from pathlib import Path
 import pytest
 import zmq
 
-from tests.census import Census
 from tests.integration.busnode import (
     PATIENCE,
     TOPIC,
@@ -27,6 +26,7 @@ from tests.integration.busnode import (
     inquire,
     wait_until,
 )
+from tests.opened import Opened
 from tiered.coherence import ZmqBroker, ZmqBus
 from tiered.coherence.messages import Event, Kind
 
@@ -575,11 +575,11 @@ def test_nobody_waits_for_a_bus_that_is_closed(address: str) -> None:
 
 
 def test_a_bus_that_is_dropped_ends_its_thread(address: str) -> None:
-    census = Census()
+    opened = Opened()
     bus = ZmqBus([address])
     bus.start()
     assert bus.publish(Kind.DELETE, TOPIC, [b"a"]).accepted(PATIENCE)
-    (thread,) = census.threads
+    (thread,) = opened.threads
     gone = weakref.ref(bus)
     del bus
     gc.collect()
@@ -606,12 +606,11 @@ def test_nothing_is_left_open(address: str) -> None:
             wait_until(lambda: {bus.stats.phase, other.stats.phase} == {"following"})
 
     live()
-    census = Census()
+    opened = Opened()
     for _ in range(3):
         live()
     gc.collect()
-    assert not census.descriptors
-    assert not census.threads
+    assert not opened.left()
 
 
 class Raising(Listener):

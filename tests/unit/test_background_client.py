@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from tests.census import Census
 from tests.fakes import FailingClient, RemoteFake, VersionedFake, inproc, together
 from tests.integration.test_forked_children import in_child
+from tests.opened import Opened
 from tiered import AsyncWriteCacheClient, CacheMissError, TieredInclusiveClient, cached
 from tiered.clients.base import ALWAYS, ANY, CacheClient, Claim, Condition
 from tiered.clients.wrapper import Wrapper
@@ -343,17 +343,15 @@ def test_what_cannot_be_right_is_refused(
 
 
 def test_close_writes_what_is_queued(slow: Slow) -> None:
-    census = Census()
+    opened = Opened()
     client = AsyncWriteCacheClient(slow, workers=3)
-    assert not census.threads  # constructors do no work
+    assert not opened.left()  # constructors do no work
     for key in range(50):
         client.put(key, key, 60)
     client.close()
     assert slow.client.usage == 50
     assert client.stats.written == 50
-    for thread in census.threads:
-        thread.join(LATE)
-    assert not census.threads
+    assert not opened.left()
     client.put("again", 1, 60)
     client.close()
     assert slow.client.get("again") == 1
@@ -371,19 +369,16 @@ def test_close_gives_up_at_its_deadline(slow: Slow, caplog: pytest.LogCaptureFix
 
 
 def test_a_client_that_is_dropped_is_still_written(slow: Slow) -> None:
-    census = Census()
+    opened = Opened()
     client = blocked(slow)
     client.put("k", 1, 60)
-    workers = census.threads
-    assert workers
+    assert opened.threads
     gone = weakref.ref(client)
     del client
     gc.collect()
     assert gone() is None
     slow.gate.set()
-    for thread in workers:
-        thread.join(LATE)  # they end by themselves
-    assert not census.threads
+    assert not opened.left()  # the threads end by themselves
     assert slow.client.get("k") == 1
 
 

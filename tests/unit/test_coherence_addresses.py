@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.census import Census
+from tests.opened import Opened
 from tiered.coherence import ZmqBroker, ZmqBus
 from tiered.coherence.zeromq.addresses import BusAddress, parse_bus_address, parse_bus_addresses
 from tiered.coherence.zeromq.bell import Bell
@@ -154,11 +154,10 @@ def test_addresses_that_are_no_names_are_not_asked_for(monkeypatch: pytest.Monke
 
 
 def test_making_a_bus_does_nothing(tmp_path: Path) -> None:
-    census = Census()
+    opened = Opened()
     address = f"ipc://{tmp_path}/bus"
     bus, broker = ZmqBus([address]), ZmqBroker([address])
-    assert not census.descriptors
-    assert not census.threads
+    assert not opened.left()
     assert os.listdir(tmp_path) == []
     assert bus.stats.role == broker.stats.role == "detached"
     assert bus.sole

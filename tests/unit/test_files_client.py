@@ -13,8 +13,8 @@ from typing import Any
 import numpy
 import pytest
 
-from tests.census import Census
 from tests.conftest import SECRET
+from tests.opened import Opened
 from tests.telltale import Telltale
 from tiered import FilesCacheClient, InprocCacheClient, StorageError, TieredInclusiveClient, cached
 from tiered.clients.files.names import SHARDS
@@ -88,18 +88,18 @@ def test_what_it_is(path: Path) -> None:
 
 
 def test_no_file_stays_open(path: Path) -> None:
-    census = Census()
+    opened = Opened(path)
     client = make(path)
     client.put("k", "v", 10)
-    assert census.descriptors
+    assert opened.descriptors
     client.close()
-    assert not census.descriptors
+    assert not opened.descriptors
     assert client.get("k") == "v"
     client.claim("k", 10)
     client.get("l", None)
     client.put("l", lambda: 1, 10)
     del client
-    assert not census.descriptors
+    assert not opened.descriptors
 
 
 # -- Who may write ------------------------------------------------------------------------
@@ -436,12 +436,12 @@ def test_a_directory_that_is_removed(path: Path) -> None:
 def test_shards_that_are_removed_again_and_again_do_not_stay_open(path: Path) -> None:
     client = make(path)
     client.put("k", "v", 10)
-    census = Census()
+    opened = Opened(path)
     most = 0
     for _ in range(3 * SHARDS):
         shutil.rmtree(only(path).parent)
         assert client.put("k", "v", 10)
-        most = max(most, len(census.descriptors))
+        most = max(most, len(opened.descriptors))
     assert most <= SHARDS + 1
     assert client.get("k") == "v"
     assert client.stats.errors == 0

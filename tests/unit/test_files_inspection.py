@@ -11,8 +11,8 @@ from typing import Any
 import numpy
 import pytest
 
-from tests.census import Census
 from tests.conftest import SECRET
+from tests.opened import Opened
 from tiered import FilesCacheClient
 from tiered.clients.files.counts import Counts
 from tiered.clients.files.inspection import Held, Inspection
@@ -116,16 +116,16 @@ def test_nothing_is_opened_to_be_written_or_locked(
 
 
 def test_nothing_stays_open(path: Path, client: FilesCacheClient) -> None:
-    census = Census()
+    opened = Opened(path)
     with Inspection(path) as inspection:
         list(inspection.values())
-    assert not census.descriptors
+    assert not opened.descriptors
     (path / "lanes").write_bytes(b"")
     with pytest.raises(StorageError, match="'lanes' is of another format"), Inspection(path):
         pass
     with pytest.raises(FileNotFoundError), Inspection(path / "no"):
         pass
-    assert not census.descriptors
+    assert not opened.descriptors
     assert Inspection.capacity_of(path) == SIZE
 
 

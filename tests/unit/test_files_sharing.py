@@ -11,8 +11,8 @@ from typing import Any
 import numpy
 import pytest
 
-from tests.census import Census
 from tests.conftest import SECRET
+from tests.opened import Opened
 from tiered import FilesCacheClient
 from tiered.clients.files.sharing import make_file, replace_file, share_again
 from tiered.testing import ManualClock
@@ -140,8 +140,8 @@ def test_what_cannot_be_made_is_not_there(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "posix_fallocate", fail)
-    census = Census()
+    opened = Opened(tmp_path)
     with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)):
         make(directory, "f", 0o600, 10, b"head")
     assert not list(tmp_path.iterdir())
-    assert not census.descriptors
+    assert not opened.descriptors

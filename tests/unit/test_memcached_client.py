@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.census import Census
 from tests.conftest import SECRET
+from tests.opened import Opened
 from tiered.clients.base import Capabilities
 from tiered.clients.memcached import MemcachedClient
 from tiered.clients.memcached.client import MemcachedStats
@@ -115,7 +115,7 @@ def test_the_constructor_opens_nothing_and_starts_nothing(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(socket, "socket", refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
-    census = Census()
+    opened = Opened()
     with MemcachedClient(["localhost", "other:1"], checksum_key=SECRET) as client:
         assert client.near("k") is None
         assert client.get_multi([], None) == {}
@@ -125,7 +125,7 @@ def test_the_constructor_opens_nothing_and_starts_nothing(monkeypatch: pytest.Mo
         assert stats == MemcachedStats(servers=stats.servers)
         assert [one.release for one in stats.servers] == [None, None]
         assert client.purge() == 0
-    assert not census.threads
+    assert not opened.left()
 
 
 def test_it_says_what_it_is() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.census import Census
+from tests.opened import Opened
 from tiered.clients.inproc import InprocCacheClient
 from tiered.clients.memcached import MemcachedClient
 from tiered.region import ProxyBackend, ValidationError, make_region
@@ -74,9 +74,9 @@ def test_each_is_known_by_both_names(name: str, prefix: str) -> None:
 
 
 def test_nothing_is_connected_or_started() -> None:
-    census = Census()
+    opened = Opened()
     backend = configured("memcached", url="192.0.2.1:1", checksum_key="k", distributed_lock=True)
-    assert not census.threads
+    assert not opened.left()
     assert client_of(backend).stats.servers == ()
     assert repr(backend) == "<MemcachedBackend over <MemcachedClient 192.0.2.1:1>>"
 

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tiered
-from tests.census import Census
+from tests.opened import Opened
 from tiered import from_url
 from tiered.clients.namespace import NamespaceWrapper
 from tiered.clients.null import NullCacheClient
@@ -192,9 +192,9 @@ def test_all_clients_have_the_clock(clock: ManualClock, tmp_path: Path) -> None:
 
 
 def test_nothing_is_done_before_the_first_use(tmp_path: Path) -> None:
-    census = Census()
+    opened = Opened()
     client = from_url(f"files://{tmp_path}/cache?size=1MB | memcached://nowhere.invalid?{KEYS}")
-    assert not census.descriptors
+    assert not opened.left()
     assert not (tmp_path / "cache").exists()
     client.close()
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.census import Census
+from tests.opened import Opened
 from tiered.errors import DiscoveryError
 from tiered.routing.addresses import parse_addresses
 from tiered.routing.discovery import CallableDiscovery, Found, StaticDiscovery
@@ -538,19 +538,19 @@ def test_after_a_failure_nobody_waits_for_the_one_who_tries_again(clock: ManualC
 
 
 @pytest.fixture
-def census() -> Census:
-    return Census()
+def opened() -> Opened:
+    return Opened()
 
 
 @pytest.fixture
-def refreshing(clock: ManualClock, census: Census) -> Iterator[tuple[Watch, Gate]]:
+def refreshing(clock: ManualClock, opened: Opened) -> Iterator[tuple[Watch, Gate]]:
     """A watch with a refresh under way in a thread of its own."""
     gate = Gate(found("a"))
     gate.leave.set()
     watch = Watch(gate, clock)
     watch.current()
     assert gate.entered.acquire(timeout=PATIENCE)
-    assert not census.threads
+    assert not opened.left()
     gate.leave.clear()
     gate.answer = found("b")
     clock.advance(60)
@@ -558,22 +558,22 @@ def refreshing(clock: ManualClock, census: Census) -> Iterator[tuple[Watch, Gate
     assert gate.entered.acquire(timeout=PATIENCE)
     yield watch, gate
     gate.leave.set()
-    for thread in census.threads:
+    for thread in opened.threads:
         thread.join(PATIENCE)
 
 
 def test_a_refresh_has_a_daemon_thread_that_ends_with_it(
-    refreshing: tuple[Watch, Gate], census: Census
+    refreshing: tuple[Watch, Gate], opened: Opened
 ) -> None:
     watch, gate = refreshing
-    (thread,) = census.threads
+    (thread,) = opened.threads
     assert thread.daemon
     assert [watch.current() for _ in range(10)] == [found("a")] * 10
     assert gate.finds == 2
     gate.leave.set()
     thread.join(PATIENCE)
     assert watch.current() == found("b")
-    assert not census.threads
+    assert not opened.left()
 
 
 def test_a_watch_that_is_dropped_does_not_stay_for_its_refresh(
