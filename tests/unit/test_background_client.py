@@ -409,6 +409,8 @@ def test_a_child_starts_with_an_empty_queue(slow: Slow) -> None:
     client.put("k", 1, 60)
 
     def child() -> bool:
+        # A new one: the lock of the other may have been held at the moment of the fork.
+        slow.gate = threading.Event()
         slow.gate.set()
         assert client.stats.queued == 0
         assert client.get("k", None) is None
