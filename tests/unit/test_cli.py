@@ -10,11 +10,11 @@ import re
 import signal
 import sys
 import sysconfig
-import time
 from collections.abc import Iterator
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -264,7 +264,11 @@ class Screen(io.StringIO):
 
 
 @pytest.mark.parametrize("tty", [False, True])
-def test_progress_is_shown_on_one_line_of_a_screen_and_line_by_line_elsewhere(tty: bool) -> None:
+def test_progress_is_shown_on_one_line_of_a_screen_and_line_by_line_elsewhere(
+    tty: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ticks = itertools.count(1060.0, 0.001)
+    monkeypatch.setattr(command, "time", SimpleNamespace(monotonic=lambda: next(ticks)))
     report, screen = Report(2, 10, "none"), Screen(tty)
     pipes = []
     for number in range(2):
@@ -272,7 +276,7 @@ def test_progress_is_shown_on_one_line_of_a_screen_and_line_by_line_elsewhere(tt
         theirs.send(progress(number, [f"module {number}"], L1=[1e-6] * 3))
         theirs.close()  # the worker is done
         pipes.append(ours)
-    command._follow(pipes, report, time.monotonic() - 60, screen)
+    command._follow(pipes, report, 1000.0, screen)
     for pipe in pipes:
         pipe.close()
     assert report.data()["requests"] == 6
