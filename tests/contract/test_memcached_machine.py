@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack
 from typing import Any, ClassVar, NamedTuple
 from unittest.mock import patch
 
@@ -26,6 +27,7 @@ from hypothesis.stateful import (
 )
 
 from tests.conftest import SECRET, unique_prefix
+from tests.ports import kept_port
 from tiered.cli.demo.server import PrivateMemcached
 from tiered.clients.base import Claim
 from tiered.clients.memcached import MemcachedClient, probe
@@ -269,8 +271,13 @@ class Deleting:
 @pytest.fixture(scope="module", autouse=True)
 def servers(memcached: PrivateMemcached) -> Iterator[None]:
     del memcached  # fails or skips where there is none to run
-    with PrivateMemcached() as one, PrivateMemcached() as other:
-        MemcachedMachine.processes = [one, other]
+    with ExitStack() as stack:
+        MemcachedMachine.processes = []
+        for _ in range(2):
+            port = stack.enter_context(kept_port())  # nobody takes it while the server is dead
+            process = PrivateMemcached().start(port)
+            stack.callback(process.stop)
+            MemcachedMachine.processes.append(process)
         yield
 
 
