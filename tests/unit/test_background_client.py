@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
+from tests.opened import Opened
 from tests.fakes import FailingClient, RemoteFake, VersionedFake, inproc, together
 from tests.integration.test_forked_children import in_child
-from tests.opened import Opened
 from tiered import AsyncWriteCacheClient, CacheMissError, TieredInclusiveClient, cached
 from tiered.clients.base import ALWAYS, ANY, CacheClient, Claim, Condition
 from tiered.clients.wrapper import Wrapper
@@ -24,6 +24,11 @@ from tiered.testing import ManualClock
 from tiered.typing import Key
 
 LATE = 20.0
+
+
+def writers(opened: Opened) -> set[threading.Thread]:
+    """Threads that came to write; what other tests have left may begin others."""
+    return {thread for thread in opened.threads if thread.name.startswith("tiered-writes")}
 
 
 class Slow(Wrapper):
@@ -345,13 +350,15 @@ def test_what_cannot_be_right_is_refused(
 def test_close_writes_what_is_queued(slow: Slow) -> None:
     opened = Opened()
     client = AsyncWriteCacheClient(slow, workers=3)
-    assert not opened.left()  # constructors do no work
+    assert not writers(opened)  # constructors do no work
     for key in range(50):
         client.put(key, key, 60)
     client.close()
     assert slow.client.usage == 50
     assert client.stats.written == 50
-    assert not opened.left()
+    for thread in writers(opened):
+        thread.join(LATE)
+    assert not writers(opened)
     client.put("again", 1, 60)
     client.close()
     assert slow.client.get("again") == 1
@@ -372,13 +379,16 @@ def test_a_client_that_is_dropped_is_still_written(slow: Slow) -> None:
     opened = Opened()
     client = blocked(slow)
     client.put("k", 1, 60)
-    assert opened.threads
+    workers = writers(opened)
+    assert workers
     gone = weakref.ref(client)
     del client
     gc.collect()
     assert gone() is None
     slow.gate.set()
-    assert not opened.left()  # the threads end by themselves
+    for thread in workers:
+        thread.join(LATE)  # they end by themselves
+    assert not writers(opened)
     assert slow.client.get("k") == 1
 
 
