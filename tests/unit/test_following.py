@@ -534,7 +534,7 @@ def test_who_is_woken_in_vain_waits_again(fleet: Fleet) -> None:
     for count in range(1, 4):
         until(lambda count=count: waiting.claims >= count)  # type: ignore[misc]
         waiting.hear(theirs.client.inner_key(1), "done")
-    until(lambda: waiting.claims == 4)
+    until(lambda: waiting.claims >= 4)
     computing.go.set()
     assert first() == second() == ["value"]
     assert waiting.claims <= 6
