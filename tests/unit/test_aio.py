@@ -214,7 +214,7 @@ def test_others_see_a_coroutine_function(client: CacheClient, source: Coroutines
     async def main() -> None:
         task = asyncio.create_task(f(1))
         assert await task == 1
-        assert await asyncio.wait_for(f(1), 5) == 1
+        assert await asyncio.wait_for(f(1), 20) == 1
         assert list(await asyncio.gather(f(1), f(2))) == [1, 2]
 
     asyncio.run(main())

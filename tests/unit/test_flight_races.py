@@ -242,7 +242,7 @@ def test_a_key_that_fails_once_breaks_no_call_and_keeps_nobody_waiting(
     f: Any = cached(client, 60)(awaited if awaits else plain)
 
     async def call() -> Any:
-        return await asyncio.wait_for(f(FailsOnce()) if awaits else f.aio(FailsOnce()), 5)
+        return await asyncio.wait_for(f(FailsOnce()) if awaits else f.aio(FailsOnce()), 20)
 
     FailsOnce.hashed, FailsOnce.fails_at = 0, fails_at
     try:
@@ -311,6 +311,6 @@ def test_a_callback_of_the_store_may_ask_for_what_is_being_stored(awaits: bool) 
 
     f: Any = cached(InprocCacheClient(10, weigher=weigher), 60)(lambda x: f"value of {x}")
     with ThreadPoolExecutor(1) as pool:
-        assert pool.submit(f, 1).result(10) == "value of 1"
+        assert pool.submit(f, 1).result(20) == "value of 1"
     assert asked == [None, "value of 1"]
     assert f(1) == "value of 1"

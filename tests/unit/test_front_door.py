@@ -203,7 +203,7 @@ def test_a_hit_is_awaited_like_a_coroutine() -> None:
             assert await g(value) is value, place
             assert await g(value) is value
             assert await asyncio.create_task(g(value)) is value
-            assert await asyncio.wait_for(g(value), 5) is value
+            assert await asyncio.wait_for(g(value), 20) is value
             assert (await asyncio.gather(g(value), g(value)))[1] is value
         await f(1)
         loop = asyncio.get_running_loop()
