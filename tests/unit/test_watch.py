@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from tests.opened import Opened
 from tiered.errors import DiscoveryError
 from tiered.routing.addresses import parse_addresses
 from tiered.routing.discovery import CallableDiscovery, Found, StaticDiscovery
@@ -54,12 +53,20 @@ class Gate:
         self.entered = threading.Semaphore(0)
         self.leave = threading.Event()
         self.finds = 0
+        self.finders: list[threading.Thread] = []
 
     def find(self) -> Found:
         self.finds += 1
+        self.finders.append(threading.current_thread())
         self.entered.release()
         assert self.leave.wait(PATIENCE)
         return self.answer
+
+    def free(self) -> None:
+        """Open it in a forked child: a thread of the parent may hold the locks of the old one."""
+        self.entered = threading.Semaphore(0)
+        self.leave = threading.Event()
+        self.leave.set()
 
 
 class Queue:
@@ -538,19 +545,14 @@ def test_after_a_failure_nobody_waits_for_the_one_who_tries_again(clock: ManualC
 
 
 @pytest.fixture
-def opened() -> Opened:
-    return Opened()
-
-
-@pytest.fixture
-def refreshing(clock: ManualClock, opened: Opened) -> Iterator[tuple[Watch, Gate]]:
+def refreshing(clock: ManualClock) -> Iterator[tuple[Watch, Gate]]:
     """A watch with a refresh under way in a thread of its own."""
     gate = Gate(found("a"))
     gate.leave.set()
     watch = Watch(gate, clock)
     watch.current()
     assert gate.entered.acquire(timeout=PATIENCE)
-    assert not opened.left()
+    assert gate.finders == [threading.current_thread()]
     gate.leave.clear()
     gate.answer = found("b")
     clock.advance(60)
@@ -558,22 +560,21 @@ def refreshing(clock: ManualClock, opened: Opened) -> Iterator[tuple[Watch, Gate
     assert gate.entered.acquire(timeout=PATIENCE)
     yield watch, gate
     gate.leave.set()
-    for thread in opened.threads:
-        thread.join(PATIENCE)
+    gate.finders[1].join(PATIENCE)
 
 
-def test_a_refresh_has_a_daemon_thread_that_ends_with_it(
-    refreshing: tuple[Watch, Gate], opened: Opened
-) -> None:
+def test_a_refresh_has_a_daemon_thread_that_ends_with_it(refreshing: tuple[Watch, Gate]) -> None:
     watch, gate = refreshing
-    (thread,) = opened.threads
+    _, thread = gate.finders
+    assert thread is not threading.current_thread()
     assert thread.daemon
     assert [watch.current() for _ in range(10)] == [found("a")] * 10
     assert gate.finds == 2
     gate.leave.set()
     thread.join(PATIENCE)
     assert watch.current() == found("b")
-    assert not opened.left()
+    assert not thread.is_alive()
+    assert len(gate.finders) == 2
 
 
 def test_a_watch_that_is_dropped_does_not_stay_for_its_refresh(
@@ -651,7 +652,7 @@ def test_a_child_refreshes_by_itself_whatever_the_parent_was_at(
 
     def child() -> bool:
         watch.after_fork()
-        gate.leave.set()
+        gate.free()
         gate.answer = found("child")
         done = threading.Event()
         watch._start = lambda work: (work(), done.set())[1]  # type: ignore[func-returns-value]
@@ -671,7 +672,7 @@ def test_a_child_finds_by_itself_while_a_thread_of_the_parent_does(clock: Manual
 
     def child() -> bool:
         watch.after_fork()
-        gate.leave.set()
+        gate.free()
         return watch.current() is gate.answer
 
     assert in_a_child(child)
