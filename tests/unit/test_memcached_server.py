@@ -226,7 +226,7 @@ def test_it_comes_back_although_others_note_without_an_end(
     noting.start()
     reviving = threading.Thread(target=server.ready)
     reviving.start()
-    reviving.join(5)
+    reviving.join(20)
     came_back = not reviving.is_alive()
     over.set()
     asked.release()

@@ -19,7 +19,7 @@ def test_it_runs_jobs_in_named_threads() -> None:
     assert not pool._jobs.threads
     names = {pool.submit(lambda: threading.current_thread().name).result(10) for _ in range(10)}
     assert names <= {"named-0", "named-1"}
-    assert pool.close()
+    assert pool.close(10)
     assert repr(pool) == "<WorkerPool 'named' of 2>"
 
 
@@ -33,7 +33,7 @@ def test_it_never_has_more_threads_than_allowed() -> None:
     assert waiting.result(10) == "ran"
     for future in futures:
         future.result(10)
-    assert pool.close()
+    assert pool.close(10)
 
 
 def test_a_failure_is_in_the_future() -> None:
@@ -178,7 +178,7 @@ def test_a_machine_without_threads_is_a_refusal(monkeypatch: pytest.MonkeyPatch)
         waits = pool.submit(lambda: 3)  # for the thread that there is
     held.go.set()
     assert (running.result(10), waits.result(10)) == ("done", 3)
-    assert pool.close()
+    assert pool.close(10)
 
 
 def test_who_is_few_is_queued_even_if_the_queue_is_full() -> None:
@@ -192,6 +192,6 @@ def test_who_is_few_is_queued_even_if_the_queue_is_full() -> None:
         pool.submit(lambda: None)
     held.go.set()
     assert late.result(10) == "late"
-    assert pool.close()
+    assert pool.close(10)
     with pytest.raises(PoolRefuses, match="closed"):
         pool.submit_anyway(lambda: None)
