@@ -25,7 +25,7 @@ PAUSE_IS_OVER = 20.0
 def make_server(address: str | Address, clock: ManualClock, **options: Any) -> Server:
     """A server as clients make them; *options* are a pool's size and patience, and terms."""
     size, patience = options.pop("pool_size", 8), options.pop("pool_timeout", 0.001)
-    terms = Terms(options.pop("connect_timeout", 5), options.pop("timeout", 5), **options)
+    terms = Terms(options.pop("connect_timeout", 20), options.pop("timeout", 20), **options)
     return Server(parse_address(address), terms, pool_size=size, pool_timeout=patience, clock=clock)
 
 

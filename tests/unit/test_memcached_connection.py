@@ -20,8 +20,8 @@ from tiered.errors import BackendError, ServerRefusal, ValueTooLarge
 from tiered.routing.addresses import parse_address
 
 
-def connection_to(address: str, timeout: float = 5.0) -> Connection:
-    return Connection(parse_address(address), Terms(5, timeout), Traffic(), Knowledge())
+def connection_to(address: str) -> Connection:
+    return Connection(parse_address(address), Terms(20, 20), Traffic(), Knowledge())
 
 
 @pytest.fixture(params=["meta", "text"])
@@ -253,9 +253,17 @@ def test_what_was_sent_and_did_not_arrive_never_does() -> None:
 
         server = threading.Thread(target=serve)
         server.start()
-        link = connection_to(f"127.0.0.1:{listener.getsockname()[1]}", timeout=0.2)
+        link = connection_to(f"127.0.0.1:{listener.getsockname()[1]}")
+        link.prepare()  # which has all the time that it needs; what follows gets no answer
+
+        def written(link: Connection) -> object:
+            assert link._socket is not None
+            link._socket.settimeout(0.2)
+            link.stream._timeout = 0.2
+            return link.dialect.set(link.stream, b"k", bytes(500_000), 100)
+
         with pytest.raises(BackendError, match="cannot be reached"):
-            link.run(lambda link: link.dialect.set(link.stream, b"k", bytes(500_000), 100))
+            link.run(written)
         go.set()
         server.join(10)
     assert ended == ["reset"]

@@ -28,6 +28,9 @@ from tiered.testing import ManualClock
 
 Resolve = Callable[..., None]
 
+HASTE = Terms(20.0, 20.0)
+"""On a clock that is moved by hand; but a name is waited for in real time."""
+
 
 @pytest.fixture
 def resolve(monkeypatch: pytest.MonkeyPatch) -> Resolve:
@@ -45,12 +48,15 @@ def resolve(monkeypatch: pytest.MonkeyPatch) -> Resolve:
 
 
 def dialed(address: str | Address, **options: Any) -> socket.socket:
-    return Dialer(parse_address(address), Terms(5, 5, **options)).dial()
+    return Dialer(parse_address(address), Terms(20, 20, **options)).dial()
 
 
-def closed_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
+@pytest.fixture
+def closed_port() -> Iterator[int]:
+    """It is taken, so that nobody else listens there, and nobody listens."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield int(taken.getsockname()[1])
 
 
 # -- Addresses ----------------------------------------------------------------------------
@@ -60,7 +66,7 @@ def test_a_connection_is_without_delay_and_kept_alive() -> None:
     with Peer() as peer, dialed(peer.address) as connected:
         assert connected.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
         assert connected.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
-        assert connected.gettimeout() == 5
+        assert connected.gettimeout() == 20
 
 
 def test_the_next_address_of_a_name_is_tried_when_one_refuses(resolve: Resolve) -> None:
@@ -85,13 +91,13 @@ def test_a_refusal_is_told_only_if_all_refuse(
 
     monkeypatch.setattr(Dialer, "_connected", connected)
     with pytest.raises(TimeoutError):
-        Dialer(Address("cache.test", 1), Terms(1.0, 1.0)).dial()
+        Dialer(Address("cache.test", 1), HASTE).dial()
 
 
-def test_who_refuses_last_is_told_when_all_do(resolve: Resolve) -> None:
+def test_who_refuses_last_is_told_when_all_do(resolve: Resolve, closed_port: int) -> None:
     resolve("127.0.0.2", "127.0.0.1")
     with pytest.raises(ConnectionRefusedError):
-        dialed(f"cache.test:{closed_port()}")
+        dialed(f"cache.test:{closed_port}")
 
 
 @pytest.mark.parametrize("count", [2, 3, 8])
@@ -107,15 +113,15 @@ def test_an_address_that_does_not_answer_leaves_time_for_the_others(
         if where[0] != f"127.0.0.{count}":
             clock.advance(left)
             raise TimeoutError("timed out")
-        assert left > 0.1
+        assert left > HASTE.connect_timeout / 10
         return "the socket"
 
     monkeypatch.setattr(Dialer, "_connected", connected)
     began = clock.monotonic()
-    found: Any = Dialer(Address("cache.test", 1), Terms(1.0, 1.0)).dial()
+    found: Any = Dialer(Address("cache.test", 1), HASTE).dial()
     assert found == "the socket"
     assert len(tried) == count
-    assert clock.monotonic() - began < 1.0
+    assert clock.monotonic() - began < HASTE.connect_timeout
 
 
 def test_all_addresses_together_have_the_time_of_one(
@@ -131,8 +137,8 @@ def test_all_addresses_together_have_the_time_of_one(
     monkeypatch.setattr(Dialer, "_connected", connected)
     began = clock.monotonic()
     with pytest.raises(TimeoutError):
-        Dialer(Address("cache.test", 1), Terms(1.0, 1.0)).dial()
-    assert clock.monotonic() - began == pytest.approx(1.0)
+        Dialer(Address("cache.test", 1), HASTE).dial()
+    assert clock.monotonic() - began == pytest.approx(HASTE.connect_timeout)
 
 
 def test_a_resolver_that_takes_too_long_is_not_waited_for(
@@ -297,6 +303,14 @@ def watched(connected: socket.socket) -> select.poll:
     return poll
 
 
+def says_something(connected: socket.socket, poll: select.poll) -> bool:
+    """Whether it does in the end; what comes first may be a ticket."""
+    while poll.poll(10_000):
+        if has_something_to_say(connected, poll):
+            return True
+    return False
+
+
 def test_a_session_ticket_on_an_idle_connection_is_no_word(
     tls_pair: tuple[ssl.SSLSocket, ssl.SSLSocket],
 ) -> None:
@@ -318,8 +332,7 @@ def test_a_word_on_an_idle_tls_connection_is_one(
     poll = watched(ours)
     assert not has_something_to_say(ours, poll)
     theirs.sendall(b"STORED\r\n")
-    assert poll.poll(10_000)
-    assert has_something_to_say(ours, poll)
+    assert says_something(ours, poll)
 
 
 def test_the_end_of_an_idle_tls_connection_is_one(
@@ -329,8 +342,7 @@ def test_the_end_of_an_idle_tls_connection_is_one(
     poll = watched(ours)
     assert not has_something_to_say(ours, poll)
     theirs.close()
-    assert poll.poll(10_000)
-    assert has_something_to_say(ours, poll)
+    assert says_something(ours, poll)
 
 
 # -- Users --------------------------------------------------------------------------------
@@ -388,5 +400,7 @@ def test_who_does_not_is_not(
         assert client.get("k", "miss") == "miss"
         assert not client.put("k", "v", 100)
         assert client.stats.errors == 2
-    assert told in caplog.text
-    assert "wrong" not in caplog.text
+    # Others may be of threads that earlier tests have left.
+    lines = [line for line in caplog.messages if guarded.address in line]
+    assert any(told in line for line in lines)
+    assert not any("wrong" in line for line in lines)

@@ -17,7 +17,7 @@ from tiered.clients.memcached.stream import Stream, Traffic
 from tiered.errors import BackendError
 from tiered.testing import ManualClock
 
-TIMEOUT = 5.0
+TIMEOUT = 20.0
 
 
 class Ends(NamedTuple):
