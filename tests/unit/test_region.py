@@ -202,7 +202,7 @@ def test_a_backend_that_fails_is_a_miss(
         assert region.get_multi(["k", "l"]) == [NO_VALUE, NO_VALUE]
         assert region.get_or_create_multi(["k", "l"], lambda *keys: [3, 4]) == [3, 4]
     assert region.stats.errors >= 8
-    assert len([line for line in caplog.records if "OSError" in line.message]) < 3
+    assert len([line for line in caplog.messages if "no connection" in line]) < 3
     backend.error = None
     assert region.get_or_create("k", lambda: 5) == 5
 
