@@ -305,15 +305,18 @@ def test_it_says_what_it_knows(remote: MemcachedClient, memcached: PrivateMemcac
 # -- Servers that fail ---------------------------------------------------------------
 
 
-def dead_address() -> str:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return f"127.0.0.1:{listener.getsockname()[1]}"
+@pytest.fixture
+def dead_address() -> Iterator[str]:
+    """It is taken, so that nobody else comes to listen there, and nobody listens."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield f"127.0.0.1:{taken.getsockname()[1]}"
 
 
 def test_a_server_that_is_down_is_a_counted_miss_and_one_line(
-    clock: ManualClock, caplog: pytest.LogCaptureFixture
+    clock: ManualClock, caplog: pytest.LogCaptureFixture, dead_address: str
 ) -> None:
-    client = MemcachedClient([dead_address()], checksum_key=SECRET, clock=clock)
+    client = MemcachedClient([dead_address], checksum_key=SECRET, clock=clock)
     for _ in range(5):
         assert client.get("k", "miss") == "miss"
         assert client.get_ttl("k", "miss") == ("miss", -1)
@@ -336,8 +339,8 @@ def test_a_server_that_is_down_is_a_counted_miss_and_one_line(
     assert f(2) == 4
 
 
-def test_a_claim_without_a_server_is_given(clock: ManualClock) -> None:
-    client = MemcachedClient([dead_address()], checksum_key=SECRET, clock=clock)
+def test_a_claim_without_a_server_is_given(clock: ManualClock, dead_address: str) -> None:
+    client = MemcachedClient([dead_address], checksum_key=SECRET, clock=clock)
     near = InprocCacheClient(10, clock=clock)
     claim = TieredInclusiveClient(near, client).claim("k", 10)
     assert claim is not None
@@ -346,8 +349,8 @@ def test_a_claim_without_a_server_is_given(clock: ManualClock) -> None:
     assert not claim.release()
 
 
-def test_strict_clients_raise(clock: ManualClock) -> None:
-    client = MemcachedClient([dead_address()], checksum_key=SECRET, strict=True, clock=clock)
+def test_strict_clients_raise(clock: ManualClock, dead_address: str) -> None:
+    client = MemcachedClient([dead_address], checksum_key=SECRET, strict=True, clock=clock)
     for _ in range(2):  # the second time the server is not even asked
         with pytest.raises(NoServersError, match=r"failed a moment ago|cannot be reached"):
             client.get("k", None)
@@ -376,10 +379,10 @@ def test_a_restarted_server_serves_again(clock: ManualClock) -> None:
 
 
 def test_the_share_of_a_dead_server_has_a_short_life_on_the_next(
-    memcached: PrivateMemcached, clock: ManualClock
+    memcached: PrivateMemcached, clock: ManualClock, dead_address: str
 ) -> None:
     client = MemcachedClient(
-        [memcached.address, dead_address()],
+        [memcached.address, dead_address],
         checksum_key=SECRET,
         prefix=unique_prefix(),
         clock=clock,
