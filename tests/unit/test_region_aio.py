@@ -136,8 +136,10 @@ async def test_a_cancelled_task_does_not_cancel_what_others_wait_for(region: Cac
     creator = Held()
     first = asyncio.create_task(region.aio.get_or_create("k", creator))
     await creator.began.wait()
+    # Who comes later finds the value, and does not wait until its lock is given back.
+    joined = entered(region, 1)
     second = asyncio.create_task(region.aio.get_or_create("k", failing))
-    await asyncio.sleep(0)
+    assert await asyncio.to_thread(joined.wait, PATIENCE)
     first.cancel()
     with pytest.raises(asyncio.CancelledError):
         await first
@@ -216,8 +218,9 @@ async def test_many_whose_task_is_cancelled(region: CacheRegion) -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+    joined = entered(region, 1)
     waiter = asyncio.create_task(region.aio.get_or_create("a", failing))
-    await asyncio.sleep(0)
+    assert await asyncio.to_thread(joined.wait, PATIENCE)
     creator.go.set()
     assert await waiter == "A"
 
