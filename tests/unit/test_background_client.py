@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from tests.opened import Opened
 from tests.fakes import FailingClient, RemoteFake, VersionedFake, inproc, together
 from tests.integration.test_forked_children import in_child
+from tests.opened import Opened
 from tiered import AsyncWriteCacheClient, CacheMissError, TieredInclusiveClient, cached
 from tiered.clients.base import ALWAYS, ANY, CacheClient, Claim, Condition
 from tiered.clients.wrapper import Wrapper
