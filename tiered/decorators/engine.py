@@ -7,6 +7,7 @@ client, the codec or the key does, the caller gets the function's own value or e
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -160,7 +161,9 @@ class Engine:
             yield Await(flight, None)
         elif not (yield Await(flight, plan.hard_timeout - waited)):
             self.reading.counters.timeouts += 1
-            return Outcome(error=ComputationTimeout(plan.name, call, plan.hard_timeout))
+            key = reprlib.repr(call.key)  # it may be long, or raise
+            late = f"{plan.name} has taken longer than {plan.hard_timeout:g} s for {key}"
+            return Outcome(error=ComputationTimeout(late))
         return None
 
     def _missed(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Outcome:
