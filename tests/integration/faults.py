@@ -7,10 +7,12 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Final
+from contextlib import contextmanager
+from typing import Any, Final
 
 from tests.integration.peers import Cut
 from tests.integration.proxy import Exchange, Fault, Proxy, Sent, honest
+from tiered.clients.memcached import MemcachedClient
 
 __all__ = [
     "FAULTS",
@@ -21,6 +23,7 @@ __all__ = [
     "cut",
     "drip",
     "flipped",
+    "impatient",
     "instead",
     "late",
 ]
@@ -28,6 +31,33 @@ __all__ = [
 _VALUE: Final = re.compile(rb"(?:VALUE \S+ \d+|VA) (\d+)[^\n]*\n")
 _KEY: Final = re.compile(rb"(?<=^VALUE )\S+|(?<= k)\S+", re.MULTILINE)
 _OPAQUE: Final = re.compile(rb"(?<= O)\S+")
+
+
+@contextmanager
+def impatient(client: MemcachedClient, seconds: float) -> Iterator[None]:
+    """For this block, *client* waits so long for an answer.
+
+    Where nothing goes wrong it has its usual patience: a machine that stalls must not look like
+    a server that does.
+    """
+    usual = [_wait_for(server, seconds) for server in client._servers.fleet.servers]
+    try:
+        yield
+    finally:
+        for server, timeout in zip(client._servers.fleet.servers, usual, strict=True):
+            _wait_for(server, timeout)
+
+
+def _wait_for(server: Any, seconds: float) -> float:
+    """From now on; what it was before."""
+    terms = server.pool._connect()._terms
+    before: float = terms.timeout
+    object.__setattr__(terms, "timeout", seconds)  # of connections that are made
+    for connection in list(server.pool._idle):
+        if connection._socket is not None:
+            connection.stream._timeout = seconds
+            connection._socket.settimeout(seconds)
+    return before
 
 
 def at(place: int, fault: Fault) -> Fault:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
 import pytest
 
 from tests.conftest import SECRET, unique_prefix
 from tests.integration.downgraded import downgraded
-from tests.integration.faults import FAULTS, STALLS, at
+from tests.integration.faults import FAULTS, STALLS, at, impatient
 from tests.integration.proxy import Fault, Proxy, honest
 from tiered.cli.demo.server import PrivateMemcached
 from tiered.clients.base import CacheClient
@@ -103,7 +104,14 @@ def tiers(client: MemcachedClient, clock: ManualClock) -> CacheClient:
     return TieredInclusiveClient(InprocCacheClient(100, clock=clock), client)
 
 
-def torture(proxy: Proxy, client: CacheClient, clock: ManualClock, call: Call, fault: Fault) -> Any:
+def torture(
+    proxy: Proxy,
+    client: CacheClient,
+    clock: ManualClock,
+    call: Call,
+    fault: Fault,
+    meanwhile: AbstractContextManager[None] | None = None,
+) -> Any:
     """*call* with *fault*, and what the function answers afterwards."""
     source = Source()
     f = cached(client, TTL, namespace=NO_NAMESPACE, claim_ttl=1)(source)
@@ -113,7 +121,8 @@ def torture(proxy: Proxy, client: CacheClient, clock: ManualClock, call: Call, f
     allowed = {(1, source.version)}
     proxy.fault = fault
     try:
-        answer = call.run(f)
+        with meanwhile or contextlib.nullcontext():
+            answer = call.run(f)
     finally:
         proxy.fault = honest
     assert answer in allowed | {None}, "while it lasted"
@@ -152,8 +161,9 @@ def test_tiers_are_no_worse_than_their_server(
 def test_a_slow_server_fails_no_call(
     proxy: Proxy, clock: ManualClock, kind: str, name: str
 ) -> None:
-    with remote(proxy, clock, timeout=0.25) as client:
-        torture(proxy, client, clock, CALLS[name], STALLS[kind](proxy))
+    with remote(proxy, clock, timeout=20.0) as client:
+        fault = STALLS[kind](proxy)
+        torture(proxy, client, clock, CALLS[name], fault, impatient(client, 0.25))
 
 
 @pytest.mark.parametrize("name", CALLS)
