@@ -15,6 +15,7 @@ import pytest
 
 from tests.conftest import SECRET
 from tests.fakes import together
+from tests.integration.faults import impatient
 from tests.integration.peers import Cut, Peer, honest
 from tiered.clients.base import Claim
 from tiered.clients.memcached import MemcachedClient
@@ -482,10 +483,11 @@ def test_a_stalling_server_holds_a_caller_for_the_timeout_only(
         assert noticed.wait(10)
         return answer
 
-    with MemcachedClient([peer.address], checksum_key=SECRET, timeout=0.05, clock=clock) as client:
-        client.put("k", "value", 100)
+    with MemcachedClient([peer.address], checksum_key=SECRET, timeout=20, clock=clock) as client:
+        assert client.put("k", "value", 100)
         peer.spoil = late
-        assert client.get("k", "miss") == "miss"
+        with impatient(client, 0.05):
+            assert client.get("k", "miss") == "miss"
         peer.spoil = honest
         noticed.set()
         clock.advance(PAUSE_IS_OVER)

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import SECRET, unique_prefix
-from tests.fakes import together
+from tests.fakes import together, waiting
 from tiered import InprocCacheClient, MemcachedClient, TieredInclusiveClient, cached
 from tiered.cli.demo.server import PrivateMemcached
 
@@ -130,14 +130,17 @@ def test_processes_compute_a_cold_key_once(cluster: Any, tasks: bool) -> None:
 def test_a_holder_that_is_killed_is_replaced_when_its_claim_ends(cluster: Any) -> None:
     (victim,) = cluster(1, dies=True, claim_ttl=1)
     (waiter,) = cluster(1, claim_ttl=1)
+    asked = time.monotonic()
     victim.pipe.send(1)
     assert victim.hear() == "computing"
     waiter.pipe.send(1)
-    assert not waiter.pipe.poll(0.2)
+    answered = waiter.pipe.poll(0.2)
+    assert not answered or time.monotonic() - asked > 1  # or its claim has ended meanwhile
     os.kill(victim.process.pid, signal.SIGKILL)
     started = time.monotonic()
     answers = waiter.hear()
-    assert time.monotonic() - started < 4  # the server counts whole seconds
+    # When its claim ends, long before it would have been done; on a machine that stalls.
+    assert time.monotonic() - started < PATIENCE / 2
     assert set(answers) == {(1, waiter.process.pid)}
     assert len(cluster.ledger.read_text().splitlines()) == 2
 
@@ -190,10 +193,17 @@ def test_a_failure_is_heard_by_all_threads_and_tried_again_by_other_processes(
     prefix = unique_prefix()
     calls: list[int] = []
     waiters = 20
+    everybody = threading.Event()
 
     def fail(x: int) -> int:
         calls.append(x)
-        time.sleep(0.05)
+        # Who comes after a failure tries again: in each "process" all are there before it.
+        deadline = time.monotonic() + PATIENCE
+        while not everybody.is_set():
+            if all(waiting(f) == waiters // 2 - 1 for f in (one, other)):
+                everybody.set()
+            assert time.monotonic() < deadline, "not all have come"
+            time.sleep(0.001)
         raise ValueError("for all")
 
     one = cached(far(memcached.address, prefix), 60, namespace="n")(fail)
