@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from tests.conftest import SECRET
 from tests.fakes import together
+from tests.regions import entered
 from tiered import InprocCacheClient, MemcachedClient
 from tiered.region import NO_VALUE, CacheRegion, make_region
 
@@ -72,9 +73,12 @@ class Worker:
         self.region = setup.region()
         self._ledger = ledger
         self._barrier = barrier
+        self._everybody: threading.Event | None = None
 
     def _create(self, seconds: float) -> tuple[int, float]:
         """Who made it, and when."""
+        if self._everybody is not None:
+            assert self._everybody.wait(PATIENCE)
         with self._ledger.open("a") as file:
             file.write(f"{os.getpid()}\n")
         time.sleep(seconds)
@@ -89,6 +93,11 @@ class Worker:
     def threads(self, key: str, count: int, seconds: float = 0.0) -> list[Answer]:
         """So many threads ask for *key*."""
         return together(lambda _: self._asked(key, seconds), count)
+
+    def crowd(self, key: str, count: int) -> list[Answer]:
+        """So many threads, none of which comes after the value is made: all wait for it first."""
+        self._everybody = entered(self.region, count)
+        return self.threads(key, count)
 
     def tasks(self, key: str, count: int, seconds: float = 0.0) -> list[Answer]:
         """So many tasks."""

@@ -167,7 +167,7 @@ def test_without_a_lock_it_is_made_once_in_each_process(cluster: Cluster) -> Non
     processes = cluster.start(4)
     cluster.close()
     for one in processes:
-        one.begin("threads", "k", 4)
+        one.begin("crowd", "k", 4)
     cluster.await_creators(4)
     assert all(one.waits(0.1) for one in processes)
     cluster.open()
