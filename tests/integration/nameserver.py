@@ -24,6 +24,8 @@ class Fault(enum.Enum):
     """What may happen instead of an answer."""
 
     DROP = "no answer at all"
+    DROP_ONCE = "no answer to the first question"
+    HOLD = "the answer, when .go is set; .holds tells that it waits for that"
     DELAY = "the answer, after .delay seconds"
     SERVFAIL = "the server failed"
     REFUSED = "not to you"
@@ -50,6 +52,7 @@ class Nameserver:
         self.faults: dict[str, Fault] = {}
         """By the type of the question, such as "A"; "*" for any."""
         self.delay = 0.0
+        self.holds, self.go = threading.Event(), threading.Event()
         self.lone_aliases = False
         self.asked: list[tuple[str, str, str]] = []
         """Each question: "udp" or "tcp", the name, the type."""
@@ -88,6 +91,7 @@ class Nameserver:
     def close(self) -> None:
         """Be gone: questions meet a closed port from now on."""
         self._closing = True
+        self.go.set()
         host, port = self._udp.getsockname()
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as knock:
             knock.sendto(b"", (host, port))
@@ -123,10 +127,13 @@ class Nameserver:
             with connection, connection.makefile("rb") as stream:
                 if self._closing:
                     return
-                request = stream.read(int.from_bytes(stream.read(2), "big"))
-                _, answer = self._reply(request, "tcp")
-                if answer is not None:
-                    connection.sendall(len(answer).to_bytes(2, "big") + answer)
+                try:
+                    request = stream.read(int.from_bytes(stream.read(2), "big"))
+                    _, answer = self._reply(request, "tcp") if request else (None, None)
+                    if answer is not None:
+                        connection.sendall(len(answer).to_bytes(2, "big") + answer)
+                except OSError:
+                    pass  # who asked has given up
 
     # -- Answers -----------------------------------------------------------------------
 
@@ -141,6 +148,12 @@ class Nameserver:
         match fault:
             case Fault.DROP:
                 return fault, None
+            case Fault.DROP_ONCE:
+                self.faults.clear()
+                return fault, None
+            case Fault.HOLD:
+                self.holds.set()
+                self.go.wait(20)
             case Fault.DELAY:
                 time.sleep(self.delay)
             case Fault.SERVFAIL | Fault.REFUSED | Fault.NXDOMAIN:

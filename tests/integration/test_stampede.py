@@ -139,8 +139,8 @@ def test_a_holder_that_is_killed_is_replaced_when_its_claim_ends(cluster: Any) -
     os.kill(victim.process.pid, signal.SIGKILL)
     started = time.monotonic()
     answers = waiter.hear()
-    # When its claim ends, long before it would have been done; on a machine that stalls.
-    assert time.monotonic() - started < PATIENCE / 2
+    # When its claim ends; usually they last for ten seconds. The machine may stall meanwhile.
+    assert time.monotonic() - started < 8
     assert set(answers) == {(1, waiter.process.pid)}
     assert len(cluster.ledger.read_text().splitlines()) == 2
 
