@@ -206,7 +206,7 @@ def test_a_server_is_started_on_the_port_that_is_asked_for(memcached: PrivateMem
     try:
         assert one.start(port) is one
         assert one.address == f"127.0.0.1:{port}"
-        assert answers(one.address)
+        assert answers(one.address, timeout=20)
         with Raw(one.address) as raw:
             assert raw.figure("limit_maxbytes") == 8 * 1024 * 1024
             assert raw.figure("max_connections") == 50
@@ -224,7 +224,7 @@ def test_a_server_is_nobody_only_where_it_would_be_root(monkeypatch: pytest.Monk
 
 
 def test_only_a_memcached_answers(memcached: PrivateMemcached) -> None:
-    assert answers(memcached.address)
+    assert answers(memcached.address, timeout=20)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
         assert not answers(f"127.0.0.1:{port}", timeout=0.05)
@@ -247,5 +247,5 @@ def test_a_memcached_may_answer_at_a_socket(tmp_path: Path) -> None:
 
         answering = threading.Thread(target=serve)
         answering.start()
-        assert answers(path)
+        assert answers(path, timeout=20)
         answering.join(20)

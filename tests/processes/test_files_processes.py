@@ -8,6 +8,7 @@ import random
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from hashlib import blake2b
 from multiprocessing.connection import Connection
@@ -92,12 +93,31 @@ class Processes:
         assert ours.recv() == "ready"
         return process, ours
 
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """They stand still, so that files that are looked at one by one are those of one moment."""
+        for process in self.running:
+            os.kill(process.pid, signal.SIGSTOP)
+        try:
+            deadline = time.monotonic() + PATIENCE
+            while any(_state(process.pid) != "T" for process in self.running):
+                assert time.monotonic() < deadline
+                time.sleep(0.001)
+            yield
+        finally:
+            for process in self.running:
+                os.kill(process.pid, signal.SIGCONT)
+
     def kill(self) -> None:
         for process in self.running:
             if process.pid is not None and process.is_alive():
                 os.kill(process.pid, signal.SIGKILL)
             process.join(PATIENCE)
         self.running = []
+
+
+def _state(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
 @pytest.fixture
@@ -124,7 +144,9 @@ def test_writers_that_are_killed_leave_whole_values(
         pipes = [processes.start(write_on_and_on, path, capacity, seed)[1] for seed in seeds]
         ends = time.monotonic() + random.uniform(0.2, 0.6)
         while time.monotonic() < ends:
-            assert on_disk(path) <= capacity * 1.05
+            with processes.paused():
+                held = on_disk(path)
+            assert held <= capacity * 1.05
             assert client.usage <= capacity * 1.05
         processes.kill()
         for pipe in pipes:
