@@ -140,7 +140,7 @@ def test_a_kill_that_cannot_be_caught_leaves_nothing_behind(
 
 
 def test_a_worker_that_is_killed_is_noticed(demo: Callable[..., Demo]) -> None:
-    running = demo("--seconds", "2", "--no-memcached")
+    running = demo("--seconds", "6", "--no-memcached")  # not over before one is killed
     running.await_words(b"requests")
     workers = [
         pid

@@ -404,7 +404,7 @@ def test_many_threads_see_a_name_change_while_they_read(dns: Nameserver) -> None
     for reader in readers:
         reader.join(60)
     assert not trouble
-    assert watch.close(timeout=5)
+    assert watch.close(timeout=20)
 
 
 def test_a_watch_follows_a_name_while_it_is_read(dns: Nameserver) -> None:
@@ -446,5 +446,5 @@ def test_a_watch_follows_a_name_while_it_is_read(dns: Nameserver) -> None:
         assert watch.current() is known
     dns.go.set()
     read_until(["10.0.0.3:11211"])
-    assert watch.close(timeout=5)
+    assert watch.close(timeout=20)
     assert not opened.left()

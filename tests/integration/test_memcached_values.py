@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import pickle
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
+from bench.soak_servers import lasting_port
 from tests.conftest import SECRET, unique_prefix
 from tests.fakes import inproc
 from tests.integration.peers import Raw
@@ -19,7 +21,7 @@ from tiered.clients.tiered import TieredInclusiveClient
 from tiered.codec.sign import Signer
 from tiered.codec.values import Header, ValueCodec
 from tiered.decorators import cached
-from tiered.errors import NoServersError, UnserializableValue, ValueTooLarge
+from tiered.errors import CacheMissError, NoServersError, UnserializableValue, ValueTooLarge
 from tiered.sentinels import FOREVER
 from tiered.testing import ManualClock
 
@@ -38,6 +40,28 @@ def wire(client: MemcachedClient, key: Any) -> str:
 
 def sharing(memcached: PrivateMemcached, **options: Any) -> MemcachedClient:
     return MemcachedClient([memcached.address], **{"checksum_key": SECRET, **options})
+
+
+def saying(caplog: pytest.LogCaptureFixture, words: str) -> list[logging.LogRecord]:
+    """The records with these words; threads that other tests have left may log as well."""
+    return [record for record in caplog.records if words in record.getMessage()]
+
+
+def timely(look: Callable[[str], None]) -> None:
+    """*look* at how many seconds a server keeps what is written under the key that is given.
+
+    Where the machine stalls for some of them, what is found says nothing: another key then.
+    """
+    for number in range(20):
+        began = time.monotonic()
+        try:
+            look(f"k{number}")
+        except (AssertionError, CacheMissError):
+            if time.monotonic() - began < 1:
+                raise
+        else:
+            return
+    raise AssertionError("there is not a second in which the machine does not stall")
 
 
 executed: list[str] = []
@@ -149,12 +173,13 @@ def test_corrupt_values_are_logged_once_an_interval(
     raw.set(wire(remote, "k"), b"foreign")
     for _ in range(10):
         remote.get("k", None)
-    assert len(caplog.records) == 1
+    assert len(saying(caplog, "an unreadable value is a miss")) == 1
     clock.advance(31)
     remote.get("k", None)
-    assert len(caplog.records) == 2
+    records = saying(caplog, "an unreadable value is a miss")
+    assert len(records) == 2
     assert "9 more" in caplog.text
-    assert all(record.levelno == logging.WARNING for record in caplog.records)
+    assert all(record.levelno == logging.WARNING for record in records)
 
 
 @pytest.mark.parametrize("behind_memory", [False, True])
@@ -222,15 +247,18 @@ def test_a_secret_is_rotated_without_a_miss(memcached: PrivateMemcached) -> None
 def test_the_server_keeps_a_value_for_its_life_and_little_more(
     remote: MemcachedClient, raw: Raw, ttl: float, keep: float
 ) -> None:
-    assert remote.put("k", "value", ttl, keep=keep)
-    value, left = remote.get_ttl("k")
-    assert value == "value"
-    assert left == pytest.approx(ttl)
-    kept = raw.life(wire(remote, "k"))
-    # Servers keep no date past 2038: what would end then does not end.
-    assert ttl + keep <= kept <= ttl + keep + 10 or (kept == -1 and ttl + keep > 10 * 365 * DAY - 1)
-    assert remote.add("added", "value", ttl, keep=keep)
-    assert abs(raw.life(wire(remote, "added")) - kept) <= 1
+    def look(key: str) -> None:
+        assert remote.put(key, "value", ttl, keep=keep)
+        value, left = remote.get_ttl(key)
+        assert value == "value"
+        assert left == pytest.approx(ttl)
+        kept, life = raw.life(wire(remote, key)), ttl + keep
+        # Servers keep no date past 2038: what would end then does not end.
+        assert life <= kept <= life + 10 or (kept == -1 and life > 10 * 365 * DAY - 1)
+        assert remote.add(f"added {key}", "value", ttl, keep=keep)
+        assert abs(raw.life(wire(remote, f"added {key}")) - kept) <= 1
+
+    timely(look)
 
 
 @pytest.mark.parametrize("ttl", [0, -0.3, -5, -40 * DAY, -FOREVER])
@@ -246,15 +274,18 @@ def test_what_is_put_stale_stays_readable_as_stale_for_a_while(
 
 
 def test_another_life_is_the_servers_too(remote: MemcachedClient, raw: Raw) -> None:
-    remote.put("k", "value", 100, keep=50)
-    assert remote.renew("k", 31 * DAY)
-    assert 31 * DAY + 50 <= raw.life(wire(remote, "k")) <= 31 * DAY + 54
-    assert remote.expire("k")
-    # Stale now, and kept for as long as it would have lived.
-    assert 31 * DAY <= raw.life(wire(remote, "k")) <= 31 * DAY + 54
-    assert remote.renew("k", FOREVER)
-    assert raw.life(wire(remote, "k")) == -1
-    assert remote.get_ttl("k") == ("value", FOREVER)
+    def look(key: str) -> None:
+        remote.put(key, "value", 100, keep=50)
+        assert remote.renew(key, 31 * DAY)
+        assert 31 * DAY + 50 <= raw.life(wire(remote, key)) <= 31 * DAY + 54
+        assert remote.expire(key)
+        # Stale now, and kept for as long as it would have lived.
+        assert 31 * DAY <= raw.life(wire(remote, key)) <= 31 * DAY + 54
+        assert remote.renew(key, FOREVER)
+        assert raw.life(wire(remote, key)) == -1
+        assert remote.get_ttl(key) == ("value", FOREVER)
+
+    timely(look)
 
 
 def test_a_finite_keep_of_any_size_is_taken(remote: MemcachedClient) -> None:
@@ -297,7 +328,7 @@ def test_what_cannot_be_stored_is_dropped_with_what_it_replaced(
         client.put("k", "old", 100)
         assert not client.add("k", value, 100)  # and there it would not have been written
         assert client.get("k") == "old"
-        assert len(caplog.records) == 1
+        assert len(saying(caplog, "a value is not stored")) == 1
         with pytest.raises((UnserializableValue, ValueTooLarge)):
             strict.put("k", value, 100)
         assert client.get("k", "gone") == "gone"
@@ -381,17 +412,20 @@ def test_the_server_keeps_a_claim_for_its_ttl_and_little_more(
     remote: MemcachedClient, raw: Raw, ttl: float
 ) -> None:
     # Else a holder that died would block the key for all others.
-    claim = remote.claim("k", ttl)
-    assert claim is not None
-    stub = wire(remote, "k")
-    assert raw.get(stub) == b""
-    assert ttl <= raw.life(stub) <= ttl + 3
-    assert remote.put("k", "there", 1)
-    assert remote.claim("k", ttl) is not None
-    mark = stub.replace("/", "/claim/", 1)
-    assert raw.get(mark)
-    assert ttl <= raw.life(mark) <= ttl + 3
-    assert raw.life(stub) >= ttl  # what the claim depends on stays as long as it does
+    def look(key: str) -> None:
+        claim = remote.claim(key, ttl)
+        assert claim is not None
+        stub = wire(remote, key)
+        assert raw.get(stub) == b""
+        assert ttl <= raw.life(stub) <= ttl + 3
+        assert remote.put(key, "there", 1)
+        assert remote.claim(key, ttl) is not None
+        mark = stub.replace("/", "/claim/", 1)
+        assert raw.get(mark)
+        assert ttl <= raw.life(mark) <= ttl + 3
+        assert raw.life(stub) >= ttl  # what the claim depends on stays as long as it does
+
+    timely(look)
 
 
 def test_a_block_that_fails_gives_its_claim_back(remote: MemcachedClient) -> None:
@@ -431,8 +465,11 @@ OPERATIONS: dict[str, Callable[[MemcachedClient], Any]] = {
 @pytest.fixture
 def own(clock: ManualClock, memcached: PrivateMemcached) -> Iterator[PrivateMemcached]:
     """A server that the test may stop."""
-    with PrivateMemcached() as server:
+    server = PrivateMemcached().start(lasting_port())  # nobody else gets it meanwhile
+    try:
         yield server
+    finally:
+        server.stop()
 
 
 def test_a_server_that_goes_and_comes_back(
@@ -461,8 +498,9 @@ def test_a_server_that_goes_and_comes_back(
         assert f(1) == 2
         assert g(1) == 3
         assert client.stats.errors >= len(OPERATIONS)
-        ours = [record for record in caplog.records if record.name == "tiered.memcached"]
-        assert len(ours) == 2  # one of each client, for all of this
+        assert (
+            len(saying(caplog, f"memcached: 127.0.0.1:{port} ")) == 2
+        )  # one of each client, for all of this
         own.start(port)
         clock.advance(20)
         assert strict.get("k", "gone") == "gone"  # it starts empty, and is told of deletes

@@ -259,7 +259,7 @@ def test_the_stand_in_counts_for_itself(clock: ManualClock) -> None:
 
 
 def test_nobody_to_ask_is_no_version(clock: ManualClock) -> None:
-    server = PrivateMemcached().start()
+    server = PrivateMemcached().start(lasting_port())
     address = server.address
     server.stop()
     with MemcachedClient([address], checksum_key=SECRET, clock=clock) as client:
