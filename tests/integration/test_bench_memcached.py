@@ -9,6 +9,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from importlib import import_module
 from multiprocessing import get_context
 from typing import Any
 
@@ -28,7 +29,9 @@ Apart = Callable[..., Any]
 @pytest.fixture(scope="module")
 def apart() -> Iterator[Apart]:
     """Calls a function in another process."""
-    with ProcessPoolExecutor(1, get_context("spawn")) as process:
+    # With the patience that clients have in tests.
+    patient = {"initializer": import_module, "initargs": ("tests.conftest",)}
+    with ProcessPoolExecutor(1, get_context("spawn"), **patient) as process:
         yield lambda *call: process.submit(*call).result(120)
 
 

@@ -18,7 +18,7 @@ from bench.soak_servers import lasting_port
 from tests.conftest import SECRET, unique_prefix
 from tests.fakes import together
 from tests.integration.downgraded import downgraded
-from tests.integration.faults import Frozen, flipped
+from tests.integration.faults import Frozen, flipped, impatient
 from tests.integration.ledger import ACTS, Ledger
 from tests.integration.proxy import Exchange, Proxy, honest
 from tests.integration.test_fork import in_child
@@ -137,8 +137,8 @@ def test_a_server_that_is_killed_and_started_again_under_load(clock: ManualClock
 def test_a_server_that_freezes_for_two_seconds_under_load(clock: ManualClock) -> None:
     server = PrivateMemcached().start()
     try:
-        with client_of(server.address, clock, timeout=0.2) as client:
-            with Load(client, 4, late=True) as load:
+        with client_of(server.address, clock, timeout=PATIENCE) as client:
+            with impatient(client, 0.2), Load(client, 4, late=True) as load:
                 load.more(2)
                 os.kill(server.pid, signal.SIGSTOP)
                 try:
@@ -158,8 +158,8 @@ def test_a_server_that_freezes_for_two_seconds_under_load(clock: ManualClock) ->
 def test_a_proxy_that_flips_a_byte_of_every_answer_under_load(
     proxy: Proxy, clock: ManualClock
 ) -> None:
-    with client_of(proxy.address, clock, timeout=0.5) as client:
-        with Load(client, 4) as load:
+    with client_of(proxy.address, clock, timeout=PATIENCE) as client:
+        with impatient(client, 2.0), Load(client, 4) as load:
             for place in (0, 5, -4):
                 proxy.fault = flipped(place)
                 load.more(1)
