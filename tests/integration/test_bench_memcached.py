@@ -30,8 +30,9 @@ Apart = Callable[..., Any]
 def apart() -> Iterator[Apart]:
     """Calls a function in another process."""
     # With the patience that clients have in tests.
-    patient = {"initializer": import_module, "initargs": ("tests.conftest",)}
-    with ProcessPoolExecutor(1, get_context("spawn"), **patient) as process:
+    with ProcessPoolExecutor(
+        1, get_context("spawn"), initializer=import_module, initargs=("tests.conftest",)
+    ) as process:
         yield lambda *call: process.submit(*call).result(120)
 
 

@@ -5,6 +5,7 @@ Each test runs in both dialects: against a peer that speaks meta, and one that d
 
 from __future__ import annotations
 
+import select
 import signal
 import socket
 import threading
@@ -212,7 +213,10 @@ def test_what_a_server_says_unasked_is_not_the_next_answer(
     peer: Peer, client: MemcachedClient, clock: ManualClock
 ) -> None:
     assert client.claim("k") is not None
+    [server] = client._servers.fleet.servers
+    idle = server.pool._idle[-1].stream
     peer.say(b"STORED\r\n")
+    assert select.select([idle], [], [], 10)[0]  # it has come
     # Taken for an answer, this would be the second claim on one key.
     assert client.claim("k") is None
     clock.advance(PAUSE_IS_OVER)
