@@ -17,6 +17,8 @@ from tiered.clients.memcached import MemcachedClient
 __all__ = ["Files", "SharedTier", "shared_tier"]
 
 _USUAL_ADDRESS: Final = "127.0.0.1:11211"
+_PATIENCE: Final = 5.0
+"""Seconds for an answer: the workers share the machine with the server, and may keep it busy."""
 _FILES_SIZE: Final = 256 * 10**6
 """Bytes, as a private memcached has."""
 
@@ -51,7 +53,13 @@ class SharedTier:
     def client(self, secret: str) -> CacheClient | None:
         """A client of it, whose values are signed with *secret*; ``None`` for no tier."""
         if self.memcached is not None:
-            return MemcachedClient([self.memcached], checksum_key=secret)
+            return MemcachedClient(
+                [self.memcached],
+                checksum_key=secret,
+                connect_timeout=_PATIENCE,
+                timeout=_PATIENCE,
+                pool_timeout=_PATIENCE,
+            )
         if self.files is not None:
             return FilesCacheClient(_FILES_SIZE, self.files.path, checksum_key=secret)
         return None
