@@ -73,8 +73,9 @@ def test_somebody_takes_over(monkeypatch: pytest.MonkeyPatch, memcached: Private
 
 
 def test_an_unverified_read_asks_and_a_verified_one_does_not(memcached: PrivateMemcached) -> None:
+    # The median of several rounds: in one, a machine that stalls would turn the order round.
     (measured,) = measure(
-        {"read": coherence_reads.reads()[coherence_reads.title("1 MB")]}, 1
+        {"read": coherence_reads.reads()[coherence_reads.title("1 MB")]}, 3
     ).values()
     found = {result.name: result.value for result in measured.results}
     assert found[coherence_reads.NEAR] < found[coherence_reads.ASKING] < found[coherence_reads.FAR]
