@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import itertools
 import os
+import random
 import signal
 import socket
 import threading
@@ -29,15 +30,27 @@ from tests.integration.busnode import (
 from tests.opened import Opened
 from tiered.coherence import ZmqBroker, ZmqBus
 from tiered.coherence.messages import Event, Kind
+from tiered.coherence.zeromq import bus as zeromq_bus
+from tiered.coherence.zeromq import driver
 
 _numbers = itertools.count()
 
+SELDOM = 4 * PATIENCE
+"""A detection time with which who waits until a broker has been silent for too long has failed."""
+
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """One that no outgoing connection is given, nor a test in another worker, until it is bound."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 32
+    first = 10_000 + 300 * worker
+    for port in random.sample(range(first, first + 300), 300):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise OSError(f"no free port from {first} on")
 
 
 def new_address(kind: str, folder: Path) -> str:
@@ -208,13 +221,13 @@ def test_a_killed_broker_is_replaced_and_nothing_that_was_published_is_lost(
 
 
 def test_a_killed_broker_is_missed_at_once(address: str) -> None:
-    """Not only when it has been silent for too long, which would take six seconds here."""
-    with BusProcess([address], detection=10.0) as first:
+    """Not only when it has been silent for so long that who waits for it would have failed."""
+    with BusProcess([address], detection=SELDOM) as first:
         wait_until(lambda: first.stats["role"] == "broker")
-        with ZmqBus([address], detection=10.0) as bus:
+        with ZmqBus([address], detection=SELDOM) as bus:
             wait_until(lambda: bus.stats.phase == "following")
             first.kill()
-            wait_until(lambda: bus.stats.role == "broker", 4.0)
+            wait_until(lambda: bus.stats.role == "broker")
 
 
 def test_a_broker_that_closes_is_replaced(address: str) -> None:
@@ -319,7 +332,10 @@ def test_a_broker_of_its_own_ends_when_its_file_is_removed(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("kind", ["tcp", "ipc"])
-def test_a_broker_at_a_later_address_gives_way(kind: str, tmp_path: Path) -> None:
+def test_a_broker_at_a_later_address_gives_way(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(driver, "_PATIENCE", PATIENCE)  # the broker may be slow to say that it is
     first, second = new_address(kind, tmp_path), new_address(kind, tmp_path)
     with BusProcess([second], broker=True) as later, ZmqBus([first, second]) as bus:
         member = Listener()
@@ -357,7 +373,10 @@ def test_two_brokers_become_one_at_the_earlier_address(kind: str, tmp_path: Path
             assert {bus.stats.broker, other.stats["broker"], leader.stats["broker"]} == {first}
 
 
-def test_who_starts_finds_the_broker_at_a_later_address(tmp_path: Path) -> None:
+def test_who_starts_finds_the_broker_at_a_later_address(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(driver, "_PATIENCE", PATIENCE)  # the broker may be slow to say that it is
     first, second = new_address("tcp", tmp_path), new_address("tcp", tmp_path)
     with BusProcess([second], broker=True), ZmqBus([first, second]) as bus:
         wait_until(lambda: bus.stats.phase == "following")
@@ -443,13 +462,21 @@ def test_an_address_where_another_bus_is_found_is_passed_over(tmp_path: Path) ->
 def test_a_broker_that_says_goodbye_is_replaced_at_once(tmp_path: Path) -> None:
     """And who comes next at its address is not blamed for it."""
     address = new_address("tcp", tmp_path)
-    buses = [ZmqBus([address], detection=10.0) for _ in range(4)]
+    buses = [ZmqBus([address], detection=SELDOM) for _ in range(4)]
+
+    def leading() -> list[ZmqBus]:
+        """Who is the broker, once all follow one that is still there."""
+        # Who has not read yet that the last one has left follows that.
+        if {bus.stats.phase for bus in buses} != {"following"}:
+            return []
+        return [bus for bus in buses if bus.stats.role == "broker"]
+
     with ExitStack() as stack:
         for bus in buses:
             stack.enter_context(bus)
         while len(buses) > 1:
-            wait_until(lambda: {bus.stats.phase for bus in buses} == {"following"}, 4.0)
-            [broker] = [bus for bus in buses if bus.stats.role == "broker"]
+            wait_until(leading)
+            [broker] = leading()
             broker.close()
             buses.remove(broker)
 
@@ -530,8 +557,9 @@ def test_what_is_published_last_is_delivered(address: str) -> None:
 
 
 def test_what_is_published_before_a_broker_was_found_is_delivered_by_the_close(
-    address: str, node: tuple[ZmqBus, Listener]
+    address: str, node: tuple[ZmqBus, Listener], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(zeromq_bus, "_PATIENCE", PATIENCE)  # of the close, on a busy machine
     _, member = node
     wait_until(lambda: member.verified)
     for number in range(5):
@@ -548,8 +576,8 @@ def test_a_close_without_a_broker_does_not_take_long(address: str) -> None:
     bus.publish(Kind.DELETE, TOPIC, [b"never"])
     began = time.monotonic()
     bus.close()
-    assert time.monotonic() - began < 4.0
-    assert member.late
+    assert time.monotonic() - began < PATIENCE
+    wait_until(lambda: member.late)
 
 
 def test_nobody_waits_for_a_bus_that_is_closed(address: str) -> None:
@@ -583,7 +611,7 @@ def test_a_bus_that_is_dropped_ends_its_thread(address: str) -> None:
     gone = weakref.ref(bus)
     del bus
     gc.collect()
-    assert gone() is None
+    wait_until(lambda: gone() is None)  # its thread may hold it for what it does just now
     thread.join(PATIENCE)
     assert not thread.is_alive()
 
@@ -632,7 +660,7 @@ def test_a_member_that_raises_harms_itself_and_is_told_of(
         other.ask("publish", ["a"], True)
         assert other.ask("settled", PATIENCE)
         wait_until(lambda: "an error in this process" in wrong.distrusted)
-        assert len(member.distrusted) > before
+        wait_until(lambda: len(member.distrusted) > before)
         assert "a mistake in hear" in caplog.text
         wait_until(lambda: member.verified)
 
