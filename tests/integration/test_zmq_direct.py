@@ -21,6 +21,7 @@ from tiered.coherence import ZmqBus
 from tiered.coherence.bus import Receipt
 from tiered.coherence.messages import Kind, NodeMessage, Publish
 from tiered.coherence.wire import MAX_FRAME
+from tiered.coherence.zeromq import bus as zeromq_bus
 from tiered.coherence.zeromq import driver, turns
 from tiered.coherence.zeromq.foreign import LOGGER
 
@@ -182,6 +183,13 @@ def test_who_publishes_while_he_sends_does_not_wait_for_himself(
     wait_until(lambda: "of a handler" in pair.listener.heard)
 
 
+@pytest.fixture
+def _patient_close(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bus that closes waits until all is accepted, also where a machine stalls."""
+    monkeypatch.setattr(zeromq_bus, "_PATIENCE", PATIENCE)
+
+
+@pytest.mark.usefixtures("_patient_close")
 def test_a_bus_is_closed_while_a_caller_sends(pair: Pair) -> None:
     go_on, distrusts = threading.Event(), len(pair.listener.distrusted)
     thread = pair.in_another_thread(lambda: go_on.wait(PATIENCE))
@@ -201,6 +209,7 @@ def test_a_bus_is_closed_while_a_caller_sends(pair: Pair) -> None:
     wait_until(lambda: pair.has_settled(b"of a thread", distrusts))
 
 
+@pytest.mark.usefixtures("_patient_close")
 def test_who_closes_the_bus_while_he_sends_does_not_wait_for_himself(pair: Pair) -> None:
     distrusts, goes_on = len(pair.listener.distrusted), []
 
