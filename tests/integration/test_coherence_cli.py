@@ -507,12 +507,17 @@ def test_who_is_told_again_and_again_to_end_ends_as_if_told_once(
 # -- Status --------------------------------------------------------------------------------
 
 
-def test_all_is_well(start: Start, broker: Program, address: str, bus: ZmqBus) -> None:
+SLOWLY = ["--detection", str(PATIENCE)]
+"""A detection time that no machine stalls for: else the node of the test would be silent."""
+
+
+def test_all_is_well(start: Start, address: str, bus: ZmqBus) -> None:
+    start("broker", "--bind", address, *SLOWLY).line("ready")
     assert follows(bus)
     for number in range(3):
         tell(bus, Kind.DELETE, number)
     assert bus.claim(topic_of(NAMESPACE), b"k", 60, PATIENCE).token
-    status, output, errors = start("status", "--connect", address).end()
+    status, output, errors = start("status", "--connect", address, *SLOWLY).end()
     assert (status, errors) == (0, "")
     first, second, _, node = output.splitlines()
     assert re.fullmatch(rf"{address}  epoch {bus.stats.epoch:016x}, since \d+\.\d (s|min)", first)
@@ -521,10 +526,11 @@ def test_all_is_well(start: Start, broker: Program, address: str, bus: ZmqBus) -
     assert node.endswith("the test")
 
 
-def test_all_is_well_as_json(start: Start, broker: Program, address: str, bus: ZmqBus) -> None:
+def test_all_is_well_as_json(start: Start, address: str, bus: ZmqBus) -> None:
+    start("broker", "--bind", address, *SLOWLY).line("ready")
     assert follows(bus)
     tell(bus, Kind.DELETE, "k")
-    status, output, errors = start("status", "--connect", address, "--json").end()
+    status, output, errors = start("status", "--connect", address, "--json", *SLOWLY).end()
     assert (status, errors) == (0, "")
     data = json.loads(output)
     assert data["well"]
