@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from tests.integration.coherence.truth import Kind
 
-__all__ = ["Bound", "Stale", "Verdict", "judged", "last_deletes"]
+__all__ = ["Bound", "Stale", "Verdict", "counted", "judged", "last_deletes"]
 
 SHOWN: Final = 8
 
@@ -152,6 +152,15 @@ def judged(
             age = _judge(key, slice(first, last), records, owners, names, due, verdict)
             verdict.oldest[group] = max(verdict.oldest[group], age)
     return verdict
+
+
+def counted(folder: Path) -> Counter[Kind]:
+    """How many records there are of each kind, so far."""
+    counts: Counter[Kind] = Counter()
+    for path in folder.glob("*.log"):
+        kinds = _read(path)["kind"]
+        counts.update({kind: int(np.count_nonzero(kinds == kind)) for kind in Kind})
+    return counts
 
 
 def last_deletes(folder: Path, keys: int) -> npt.NDArray[np.int64]:

@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, Self
 
-from tests.integration.coherence.checker import Bound, Verdict, judged, last_deletes
+from tests.integration.coherence.checker import Bound, Verdict, counted, judged, last_deletes
 from tests.integration.coherence.network import Network
 from tests.integration.coherence.process import Child, Process, Worker, eventually
 from tests.integration.coherence.reception import Reception
 from tests.integration.coherence.settings import Load, Settings, State
-from tests.integration.coherence.truth import Truth
+from tests.integration.coherence.truth import Kind, Truth
 
 LOG: Final = logging.getLogger(__name__)
 
@@ -27,8 +27,10 @@ ROUNDS: Final = int(os.environ.get("TIERED_FAULTS_ROUNDS", "1"))
 """Each fault that passes comes so many times."""
 SLACK: Final = float(os.environ.get("TIERED_FAULTS_SLACK", "0.3"))
 """Seconds for which a busy machine may keep a thread waiting."""
-EXIT: Final = 6.0
-"""Seconds in which a process has to have ended."""
+EXIT: Final = 20.0
+"""Seconds in which a process has to have ended, also where a machine stalls."""
+RECOVERY: Final = 30.0
+"""Seconds in which all have to have recovered."""
 LAST_WORDS: Final = 0.1
 """Seconds before a freeze in which an event may still lie in the process that was frozen."""
 
@@ -190,7 +192,29 @@ class Cluster:
             bound = Bound(longer, settings.plain, name, since - LAST_WORDS)
             self.bounds.append(bound._replace(until=until + settings.detection))
 
-    def recovered(self, timeout: float = 10.0) -> None:
+    def enough(self, reads: int, deleted: int, served: int = 0) -> None:
+        """The load goes on until so much was done: how fast is the machine's affair."""
+
+        def is_done() -> bool:
+            counts = counted(self.folder)
+            done = counts[Kind.READ] >= reads and counts[Kind.DELETED] >= deleted
+            return done and sum(one.state.served for one in self._living()) >= served
+
+        eventually(is_done, RECOVERY, lambda: self._words("too little is done"))
+        self.note("enough is done")
+
+    def leading(self, but: Process | None = None) -> Worker:
+        """The node that is the broker, once one is, and another than *but*."""
+        found: list[Worker] = []
+
+        def one_leads() -> bool:
+            found[:] = [one for one in self.workers.values() if one.state.bus["role"] == "broker"]
+            return len(found) == 1 and found[0] is not but
+
+        eventually(one_leads, RECOVERY, lambda: self._words("no node is the broker"))
+        return found[0]
+
+    def recovered(self, timeout: float = RECOVERY) -> None:
         """All serve unasked again, on one bus, though the load goes on."""
 
         def one_bus() -> bool:
@@ -211,7 +235,7 @@ class Cluster:
         assert not any(stuck.values()), self._words(f"threads that do not end: {stuck}")
         self.note("the load has ended")
 
-    def converge(self, timeout: float = 10.0) -> None:
+    def converge(self, timeout: float = RECOVERY) -> None:
         """All nodes come to read the newest versions, and to serve them unasked."""
 
         old: dict[str, list[int]] = {}

@@ -23,6 +23,7 @@ MEMORY = 400_000_000
 
 def finished(cluster: Cluster) -> None:
     """What holds at the end of each of these tests."""
+    cluster.enough(reads=1001, deleted=201, served=101)
     verdict = cluster.finish()
     assert verdict.counts[Kind.READ] > 1000
     assert verdict.counts[Kind.DELETED] > 200
@@ -46,6 +47,7 @@ def test_a_synchronous_delete_is_known_everywhere_when_it_returns(cluster: Made)
     it.begin(Load(readers=1, reads=1e9, deletes=0, synchronous=0), "b", "c")
     it.begin(Load(readers=0, deletes=0, synchronous=1e9), "a")
     it.lasting(2.0)
+    it.enough(reads=5001, deleted=31)
     verdict = it.finish()
     assert verdict.counts[Kind.READ] > 5000
     assert verdict.counts[Kind.DELETED] > 30
