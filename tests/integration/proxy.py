@@ -8,9 +8,9 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import Self
 
-from bench.soak_servers import lasting_port
 from tests.integration.peers import Cut
 from tests.integration.wire import read_answer, requests_in
+from tests.ports import free_port
 
 __all__ = ["Exchange", "Fault", "Pretence", "Proxy", "Sent", "honest"]
 
@@ -118,7 +118,7 @@ class Proxy:
 
     def listen(self) -> None:
         """Take connections, again; on the same port."""
-        self._port = self._port or lasting_port()
+        self._port = self._port or free_port()
         self._listener = socket.create_server(("127.0.0.1", self._port))
         self._run(self._accept, self._listener)
 

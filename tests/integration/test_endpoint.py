@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests.ports import kept_port
 from tiered.errors import DiscoveryError
 from tiered.routing import endpoint
 from tiered.routing.addresses import Address, parse_address
@@ -279,13 +280,12 @@ def test_an_interrupt_closes_the_connection() -> None:
 
 def test_all_addresses_of_a_name_are_tried(names: dict[str, list[Address]]) -> None:
     with (
-        socket.socket() as deaf,  # it has a port, which nobody else gets, and does not listen
+        kept_port() as deaf,
         Endpoint({}) as useless,
         Endpoint(NEW, silent) as hangs,
         Endpoint(NEW) as peer,
     ):
-        deaf.bind(("127.0.0.1", 0))
-        gone = Address(*deaf.getsockname())
+        gone = Address("127.0.0.1", deaf)
         names["config.example"] = [gone, useless.address, hangs.address, peer.address]
         # Those that answer have as long as the one that does not.
         reply = ask(Address("config.example", 11211), timeout=3.0)

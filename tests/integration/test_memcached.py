@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from bench.soak_servers import lasting_port
 from tests.conftest import SECRET, unique_prefix
 from tests.fakes import together
 from tests.opened import Opened
+from tests.ports import free_port, kept_port
 from tests.scripted import ScriptedPeer
 from tiered import NoServersError, cached
 from tiered.cli.demo.server import PrivateMemcached
@@ -308,10 +308,8 @@ def test_it_says_what_it_knows(remote: MemcachedClient, memcached: PrivateMemcac
 
 @pytest.fixture
 def dead_address() -> Iterator[str]:
-    """It is taken, so that nobody else comes to listen there, and nobody listens."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        yield f"127.0.0.1:{taken.getsockname()[1]}"
+    with kept_port() as port:
+        yield f"127.0.0.1:{port}"
 
 
 def test_a_server_that_is_down_is_a_counted_miss_and_one_line(
@@ -366,7 +364,7 @@ def test_strict_clients_raise(clock: ManualClock, dead_address: str) -> None:
 def test_a_restarted_server_serves_again(clock: ManualClock) -> None:
     if not PrivateMemcached.installed():
         pytest.skip("memcached is not installed")
-    server = PrivateMemcached().start(lasting_port())  # nobody else gets it meanwhile
+    server = PrivateMemcached().start(free_port())  # nobody else gets it meanwhile
     port = server.port
     with MemcachedClient([server.address], checksum_key=SECRET, clock=clock) as client:
         client.put("k", "v", 100)

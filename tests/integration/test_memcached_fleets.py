@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from bench.soak_servers import lasting_port
 from tests.conftest import SECRET, unique_prefix
 from tests.integration.faults import impatient
 from tests.integration.peers import Peer
+from tests.ports import free_port
 from tests.unit.test_memcached_dial import certificate as certificate  # noqa: PLC0414
 from tiered import MemcachedClient, NamespaceWrapper, cached
 from tiered.cli.demo.server import PrivateMemcached
@@ -30,7 +30,7 @@ KEYS: list[Any] = list(range(100))
 def servers(memcached: PrivateMemcached) -> Iterator[list[PrivateMemcached]]:
     """Three that the test may stop."""
     # On ports that nobody else gets while they are down.
-    made = [PrivateMemcached().start(lasting_port()) for _ in range(3)]
+    made = [PrivateMemcached().start(free_port()) for _ in range(3)]
     yield made
     for server in made:
         server.stop()

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from bench.soak_servers import lasting_port
 from tests.conftest import SECRET, unique_prefix
 from tests.fakes import inproc
 from tests.integration.peers import Raw
+from tests.ports import free_port
 from tiered.cli.demo.server import PrivateMemcached
 from tiered.clients.memcached import MemcachedClient
 from tiered.clients.tiered import TieredInclusiveClient
@@ -465,7 +465,7 @@ OPERATIONS: dict[str, Callable[[MemcachedClient], Any]] = {
 @pytest.fixture
 def own(clock: ManualClock, memcached: PrivateMemcached) -> Iterator[PrivateMemcached]:
     """A server that the test may stop."""
-    server = PrivateMemcached().start(lasting_port())  # nobody else gets it meanwhile
+    server = PrivateMemcached().start(free_port())  # nobody else gets it meanwhile
     try:
         yield server
     finally:

@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 
-from bench.soak_servers import lasting_port
 from tests.conftest import SECRET, unique_prefix
 from tests.fakes import together
 from tests.integration.downgraded import downgraded
@@ -22,6 +21,7 @@ from tests.integration.faults import Frozen, flipped, impatient
 from tests.integration.ledger import ACTS, Ledger
 from tests.integration.proxy import Exchange, Proxy, honest
 from tests.integration.test_fork import in_child
+from tests.ports import free_port
 from tiered.cli.demo.server import PrivateMemcached
 from tiered.clients.memcached import MemcachedClient
 from tiered.decorators import cached
@@ -114,7 +114,7 @@ def works(client: MemcachedClient, clock: ManualClock) -> None:
 
 @pytest.mark.usefixtures("memcached")  # skips where none is installed
 def test_a_server_that_is_killed_and_started_again_under_load(clock: ManualClock) -> None:
-    server = PrivateMemcached().start(lasting_port())
+    server = PrivateMemcached().start(free_port())
     try:
         with client_of(server.address, clock) as client:
             with Load(client, 6) as load:

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from bench.soak_servers import lasting_port
 from tests.conftest import SECRET, unique_prefix
 from tests.integration.downgraded import KINDS, downgraded
 from tests.integration.test_fork import in_child
 from tests.integration.test_memcached import Raw
+from tests.ports import free_port
 from tiered import FilesCacheClient, InprocCacheClient, TieredInclusiveClient, cached
 from tiered.cli.demo.server import PrivateMemcached
 from tiered.clients.base import CacheClient
@@ -100,7 +100,7 @@ def test_what_one_process_invalidates_the_others_compute_anew(
 
 
 def test_a_restarted_server_brings_nothing_back(clock: ManualClock) -> None:
-    server = PrivateMemcached.installed() and PrivateMemcached().start(lasting_port())
+    server = PrivateMemcached.installed() and PrivateMemcached().start(free_port())
     if not server:
         pytest.skip("memcached is not installed")
     try:
@@ -131,7 +131,7 @@ def test_a_restarted_server_brings_nothing_back(clock: ManualClock) -> None:
 def test_while_one_of_two_servers_is_down_and_when_it_is_back(
     memcached: PrivateMemcached, clock: ManualClock, lost: int
 ) -> None:
-    servers = [PrivateMemcached().start(lasting_port()) for _ in range(2)]
+    servers = [PrivateMemcached().start(free_port()) for _ in range(2)]
     addresses = [server.address for server in servers]
     try:
         clients: list[CacheClient] = [

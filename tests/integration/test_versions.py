@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from bench.soak_servers import lasting_port
 from tests.conftest import SECRET, unique_prefix
 from tests.integration.downgraded import KINDS, downgraded
 from tests.integration.proxy import Proxy
 from tests.integration.test_leases import two
 from tests.integration.test_memcached import Raw, wire
+from tests.ports import free_port
 from tiered.cli.demo.server import PrivateMemcached
 from tiered.clients.base import CacheClient
 from tiered.clients.decorating import DecoratedWrapper
@@ -195,7 +195,7 @@ def test_what_another_client_has_marked_as_stale_is_not_confirmed(
 
 
 def test_a_restarted_server_counts_anew_and_no_version_comes_back(clock: ManualClock) -> None:
-    server = PrivateMemcached().start(lasting_port())
+    server = PrivateMemcached().start(free_port())
     try:
         with MemcachedClient([server.address], checksum_key=SECRET, clock=clock) as client:
             client.put("k", "before", TTL)
@@ -215,7 +215,7 @@ def test_a_restarted_server_counts_anew_and_no_version_comes_back(clock: ManualC
 
 
 def test_a_restart_between_two_uses_of_an_idle_connection_is_noticed(clock: ManualClock) -> None:
-    server = PrivateMemcached().start(lasting_port())
+    server = PrivateMemcached().start(free_port())
     port = int(server.address.rpartition(":")[2])
     try:
         with MemcachedClient([server.address], checksum_key=SECRET, clock=clock) as client:
@@ -235,7 +235,7 @@ def test_a_restart_between_two_uses_of_an_idle_connection_is_noticed(clock: Manu
 
 
 def test_the_stand_in_counts_for_itself(clock: ManualClock) -> None:
-    home, spare = PrivateMemcached().start(lasting_port()), PrivateMemcached().start()
+    home, spare = PrivateMemcached().start(free_port()), PrivateMemcached().start()
     try:
         addresses = [home.address, spare.address]
         with MemcachedClient(addresses, checksum_key=SECRET, clock=clock) as client:
@@ -259,7 +259,7 @@ def test_the_stand_in_counts_for_itself(clock: ManualClock) -> None:
 
 
 def test_nobody_to_ask_is_no_version(clock: ManualClock) -> None:
-    server = PrivateMemcached().start(lasting_port())
+    server = PrivateMemcached().start(free_port())
     address = server.address
     server.stop()
     with MemcachedClient([address], checksum_key=SECRET, clock=clock) as client:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import itertools
 import os
-import random
 import signal
 import socket
 import threading
@@ -28,6 +27,7 @@ from tests.integration.busnode import (
     wait_until,
 )
 from tests.opened import Opened
+from tests.ports import free_port
 from tiered.coherence import ZmqBroker, ZmqBus
 from tiered.coherence.messages import Event, Kind
 from tiered.coherence.zeromq import bus as zeromq_bus
@@ -37,20 +37,6 @@ _numbers = itertools.count()
 
 SELDOM = 4 * PATIENCE
 """A detection time with which who waits until a broker has been silent for too long has failed."""
-
-
-def free_port() -> int:
-    """One that no outgoing connection is given, nor a test in another worker, until it is bound."""
-    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 32
-    first = 10_000 + 300 * worker
-    for port in random.sample(range(first, first + 300), 300):
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
-    raise OSError(f"no free port from {first} on")
 
 
 def new_address(kind: str, folder: Path) -> str:

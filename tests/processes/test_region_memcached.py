@@ -14,12 +14,12 @@ from typing import Any, ClassVar
 
 import pytest
 
-from bench.soak_servers import lasting_port
 from tests.conftest import SECRET, unique_prefix
 from tests.fakes import together
 from tests.integration.peers import Raw
 from tests.integration.proxy import Proxy
 from tests.integration.test_fork import in_child
+from tests.ports import free_port
 from tests.processes.regions import Cluster, Setup, crowds, eventually
 from tiered import InprocCacheClient, MemcachedClient
 from tiered.cli.demo.server import PrivateMemcached
@@ -333,7 +333,7 @@ def test_regions_of_other_names_stay_as_they_are(setup: Setup, kind: str) -> Non
 def test_a_server_that_is_killed_and_started_again(
     clock: ManualClock, kind: str, locked: bool
 ) -> None:
-    server = PrivateMemcached().start(lasting_port())
+    server = PrivateMemcached().start(free_port())
     try:
         client = MemcachedClient(
             [server.address],

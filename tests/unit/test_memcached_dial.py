@@ -18,6 +18,7 @@ import pytest
 
 from tests.conftest import SECRET, unique_prefix
 from tests.integration.peers import Peer
+from tests.ports import kept_port
 from tiered.cli.demo.server import PrivateMemcached
 from tiered.clients.memcached import MemcachedClient
 from tiered.clients.memcached import dial as module
@@ -53,10 +54,8 @@ def dialed(address: str | Address, **options: Any) -> socket.socket:
 
 @pytest.fixture
 def closed_port() -> Iterator[int]:
-    """It is taken, so that nobody else listens there, and nobody listens."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        yield int(taken.getsockname()[1])
+    with kept_port() as port:
+        yield port
 
 
 # -- Addresses ----------------------------------------------------------------------------

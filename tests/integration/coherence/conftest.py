@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from bench.soak_servers import lasting_port
 from tests.integration.coherence.cluster import Cluster
 from tests.integration.coherence.network import BUS, Network, NoNamespaces, memcached_on
+from tests.ports import free_port
 from tiered.cli.demo.server import PrivateMemcached
 
 Made = Callable[..., Cluster]
@@ -23,7 +23,7 @@ def cluster(memcached: PrivateMemcached, tmp_path: Path) -> Iterator[Made]:
     with ExitStack() as stack:
 
         def made(**options: Any) -> Cluster:
-            address = f"tcp://127.0.0.1:{lasting_port()}"
+            address = f"tcp://127.0.0.1:{free_port()}"
             return stack.enter_context(Cluster(tmp_path, [memcached.address], [address], **options))
 
         yield made

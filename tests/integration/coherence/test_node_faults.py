@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from bench.soak_servers import Servers, lasting_port
+from bench.soak_servers import Servers
 from tests.integration.coherence.checker import Bound, judged
 from tests.integration.coherence.cluster import ROUNDS, Cluster
 from tests.integration.coherence.conftest import Made
 from tests.integration.coherence.settings import Load
 from tests.integration.coherence.truth import Kind
+from tests.ports import free_port
 
 USUAL = Load(readers=2, reads=300, deletes=100, synchronous=20)
 NOISY = Load(readers=1, reads=300, deletes=20, synchronous=0, noise=20_000)
@@ -162,7 +163,7 @@ def test_clocks_are_set(cluster: Made) -> None:
 def test_the_shared_server_is_killed_and_started_again(tmp_path: Path) -> None:
     with (
         Servers(1) as servers,
-        Cluster(tmp_path, servers.addresses, [f"tcp://127.0.0.1:{lasting_port()}"]) as it,
+        Cluster(tmp_path, servers.addresses, [f"tcp://127.0.0.1:{free_port()}"]) as it,
     ):
         it.broker()
         it.start("a", "b", "c")
