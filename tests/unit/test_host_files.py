@@ -278,6 +278,25 @@ def test_a_failure_of_ours_is_a_reason_to_doubt(
     assert not host.fresh("k")
 
 
+def test_what_fails_at_the_end_is_tried_once_more(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failures = [OSError("a flaw")]
+    work = HostFiles.work
+
+    def flawed(listener: HostFiles) -> float:
+        if listener._stopped and failures:
+            raise failures.pop()
+        return work(listener)
+
+    monkeypatch.setattr(HostFiles, "work", flawed)
+    host.put("k")
+    host.listener.start()
+    host.listener.close()
+    assert not failures
+    assert not host.fresh("k")
+
+
 def test_repr(host: Host) -> None:
     assert repr(host.listener) == f"<HostFiles of {host.files!r}>"
 

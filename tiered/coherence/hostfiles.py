@@ -140,6 +140,8 @@ class HostFiles:
             self._waiting.wait(pause)
             self._waiting.clear()
         self._try()
+        if self._doubtful:  # that has failed, and nobody comes after us: once more
+            self._try()
 
     def _try(self) -> float:
         """:meth:`work`; an error makes everything doubtful, and is tried again after a while."""
