@@ -24,6 +24,9 @@ from tiered.coherence.zeromq.inquiry import Inquiry
 TOPIC = b"a-topic."
 PATIENCE = 15.0
 """Seconds after which a test that waits for something has failed."""
+SELDOM = 16 * PATIENCE
+"""A detection time that no machine stalls for: who has to wait until somebody has been silent for
+so long has failed. Within the usual one, who stands still for a moment is out of step."""
 
 
 class Listener:

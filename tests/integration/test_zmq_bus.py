@@ -20,6 +20,7 @@ import zmq
 
 from tests.integration.busnode import (
     PATIENCE,
+    SELDOM,
     TOPIC,
     BusProcess,
     Listener,
@@ -34,9 +35,6 @@ from tiered.coherence.zeromq import bus as zeromq_bus
 from tiered.coherence.zeromq import driver
 
 _numbers = itertools.count()
-
-SELDOM = 4 * PATIENCE
-"""A detection time with which who waits until a broker has been silent for too long has failed."""
 
 
 def new_address(kind: str, folder: Path) -> str:
@@ -515,9 +513,13 @@ def test_claims_are_granted_to_one(address: str) -> None:
         wait_until(lambda: other.ask("claim", "key")[1])
 
 
-def test_nodes_send_messages_to_each_other(address: str, node: tuple[ZmqBus, Listener]) -> None:
-    bus, member = node
-    with BusProcess([address]) as other:
+def test_nodes_send_messages_to_each_other(address: str) -> None:
+    with (
+        ZmqBus([address], detection=SELDOM) as bus,
+        BusProcess([address], detection=SELDOM) as other,
+    ):
+        member = Listener()
+        bus.join(member)
         wait_until(lambda: member.verified and other.verified)
         other.ask("tell", bus.node.hex(), "hello")
         wait_until(lambda: member.heard == [f"{other.stats['node']}: hello"])

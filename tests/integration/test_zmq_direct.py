@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.busnode import PATIENCE, TOPIC, Listener, wait_until
+from tests.integration.busnode import PATIENCE, SELDOM, TOPIC, Listener, wait_until
 from tests.integration.test_forked_children import in_child
 from tests.integration.test_zmq_bus import new_address
 from tiered.coherence import ZmqBus
@@ -24,9 +24,6 @@ from tiered.coherence.wire import MAX_FRAME
 from tiered.coherence.zeromq import bus as zeromq_bus
 from tiered.coherence.zeromq import driver, turns
 from tiered.coherence.zeromq.foreign import LOGGER
-
-SELDOM = 16 * PATIENCE
-"""A detection time whose beats are so rare that what waits for one has failed."""
 
 
 class Watched(ZmqBus):

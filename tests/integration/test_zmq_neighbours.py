@@ -127,7 +127,7 @@ def test_copies_of_others_are_dropped(halls: Halls) -> None:
     server = InprocCacheClient(100)
 
     def process() -> tuple[ZmqBus, CoherentWrapperClient]:
-        bus = ZmqBus([halls.address])
+        bus = ZmqBus([halls.address], detection=5.0)  # so that nobody is out of step soon
         halls._stack.callback(bus.close)
         private, shared = InprocCacheClient(100), VersionedFake(server)
         manager = CoherenceManager("test", private, shared, bus, sample=0)

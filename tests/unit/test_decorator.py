@@ -775,6 +775,7 @@ def frames_of(call: Any) -> list[str]:
     gc.collect()
     gc.disable()  # what it frees may run functions too
     try:
+        call()  # which looks whether the namespace has changed, if that took a second
         sys.setprofile(profile)
         try:
             call()
