@@ -114,7 +114,7 @@ def torture(
 ) -> Any:
     """*call* with *fault*, and what the function answers afterwards."""
     source = Source()
-    f = cached(client, TTL, namespace=NO_NAMESPACE, claim_ttl=1)(source)
+    f = cached(client, TTL, namespace=NO_NAMESPACE, claim_ttl=20)(source)
     client.delete(1)
     assert f(1) == (1, 1)
     source.version += call.changes

@@ -177,9 +177,10 @@ def claim_and_stay(pipe: Connection, path: Path) -> None:
 
 def test_a_claim_ends_with_its_holder(tmp_path: Path, processes: Processes) -> None:
     client = make(tmp_path / "cache")
-    processes.start(claim_and_stay, tmp_path / "cache")
+    _, pipe = processes.start(claim_and_stay, tmp_path / "cache")
     assert client.claim("k", 10) is None
     processes.kill()
+    pipe.close()  # not before: it would end when nobody holds the other end
     claim = client.claim("k", 10)
     assert claim is not None
     assert claim.fill("v", 10)
