@@ -40,24 +40,25 @@ def impatient(client: MemcachedClient, seconds: float) -> Iterator[None]:
     Where nothing goes wrong it has its usual patience: a machine that stalls must not look like
     a server that does.
     """
-    usual = [_wait_for(server, seconds) for server in client._servers.fleet.servers]
+    servers = client._servers.fleet.servers
+    usual = [server.pool._connect()._terms.timeout for server in servers]
+    for server in servers:
+        _wait_for(server, seconds)
     try:
         yield
     finally:
-        for server, timeout in zip(client._servers.fleet.servers, usual, strict=True):
+        for server, timeout in zip(servers, usual, strict=True):
             _wait_for(server, timeout)
 
 
-def _wait_for(server: Any, seconds: float) -> float:
-    """From now on; what it was before."""
-    terms = server.pool._connect()._terms
-    before: float = terms.timeout
+def _wait_for(server: Any, seconds: float) -> None:
+    """From now on."""
+    terms = server.pool._connect()._terms  # one for all servers of a client
     object.__setattr__(terms, "timeout", seconds)  # of connections that are made
     for connection in list(server.pool._idle):
         if connection._socket is not None:
             connection.stream._timeout = seconds
             connection._socket.settimeout(seconds)
-    return before
 
 
 def at(place: int, fault: Fault) -> Fault:

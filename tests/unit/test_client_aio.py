@@ -84,11 +84,12 @@ def lane_of(client: CacheClient) -> Lane:
 
 
 def unheard(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
-    """What loops and futures say of errors that nobody took.
+    """What loops and futures say of errors that nobody took, and all that this thread says.
 
     Threads that other tests have left may say something else at any moment.
     """
-    return [record for record in caplog.records if record.name in ("asyncio", "concurrent.futures")]
+    loops, ours = ("asyncio", "concurrent.futures"), threading.get_ident()
+    return [record for record in caplog.records if record.name in loops or record.thread == ours]
 
 
 # -- What needs no thread --------------------------------------------------------------

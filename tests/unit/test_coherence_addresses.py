@@ -157,7 +157,8 @@ def test_making_a_bus_does_nothing(tmp_path: Path) -> None:
     opened = Opened()
     address = f"ipc://{tmp_path}/bus"
     bus, broker = ZmqBus([address]), ZmqBroker([address])
-    assert not opened.left()
+    assert not opened.descriptors
+    assert not opened.threads
     assert os.listdir(tmp_path) == []
     assert bus.stats.role == broker.stats.role == "detached"
     assert bus.sole

@@ -308,7 +308,7 @@ def test_those_who_come_and_go_do_not_keep_each_other_out(
     folder: Path, foreign: ForeignCount, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Each attempt may come to nothing, and these are far more than ever come and go at a time.
-    monkeypatch.setattr(module, "_ATTEMPTS", 50)
+    monkeypatch.setattr(module, "_ATTEMPTS", 10)
     failed: list[OSError] = []
 
     def come_and_go(number: int) -> None:

@@ -125,7 +125,7 @@ def test_the_constructor_opens_nothing_and_starts_nothing(monkeypatch: pytest.Mo
         assert stats == MemcachedStats(servers=stats.servers)
         assert [one.release for one in stats.servers] == [None, None]
         assert client.purge() == 0
-    assert not opened.left()
+    assert not opened.threads
 
 
 def test_it_says_what_it_is() -> None:

@@ -10,6 +10,7 @@ import ssl
 import subprocess
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -304,7 +305,8 @@ def watched(connected: socket.socket) -> select.poll:
 
 def says_something(connected: socket.socket, poll: select.poll) -> bool:
     """Whether it does in the end; what comes first may be a ticket."""
-    while poll.poll(10_000):
+    ends = time.monotonic() + 20
+    while time.monotonic() < ends and poll.poll(10_000):
         if has_something_to_say(connected, poll):
             return True
     return False

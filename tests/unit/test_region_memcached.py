@@ -77,7 +77,7 @@ def test_each_is_known_by_both_names(name: str, prefix: str) -> None:
 def test_nothing_is_connected_or_started() -> None:
     opened = Opened()
     backend = configured("memcached", url="192.0.2.1:1", checksum_key="k", distributed_lock=True)
-    assert not opened.left()
+    assert not opened.threads
     assert client_of(backend).stats.servers == ()
     assert repr(backend) == "<MemcachedBackend over <MemcachedClient 192.0.2.1:1>>"
 

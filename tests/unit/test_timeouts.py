@@ -125,6 +125,16 @@ def test_without_a_stale_value_the_hard_timeout_ends_the_wait(
     assert len(gate.calls) == 1
 
 
+@pytest.mark.parametrize("key", ["long" * 1000, 10**5000], ids=["long", "cannot be shown"])
+def test_a_timeout_is_told_for_any_key(clock: ManualClock, pool: WorkerPool, key: Any) -> None:
+    gate = Gate()
+    gate.open.clear()
+    f = cached(inproc(clock), 10, hard_timeout=SOON, pool=pool)(gate)
+    with pytest.raises(ComputationTimeout, match=r"longer than 0\.02 s for .{1,50}$"):
+        f(key)
+    gate.open.set()
+
+
 def test_a_value_that_is_kept_no_longer_does_not_stand_in(
     client: CacheClient, clock: ManualClock, gate: Gate, pool: WorkerPool
 ) -> None:

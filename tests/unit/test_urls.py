@@ -194,7 +194,7 @@ def test_all_clients_have_the_clock(clock: ManualClock, tmp_path: Path) -> None:
 def test_nothing_is_done_before_the_first_use(tmp_path: Path) -> None:
     opened = Opened()
     client = from_url(f"files://{tmp_path}/cache?size=1MB | memcached://nowhere.invalid?{KEYS}")
-    assert not opened.left()
+    assert not opened.descriptors
     assert not (tmp_path / "cache").exists()
     client.close()
 

@@ -25,6 +25,7 @@ from tiered.errors import CacheMissError, ComputationTimeout, UnsupportedOperati
 from tiered.keys.call import BoundCall
 from tiered.sentinels import MISSING
 from tiered.steps.effects import Await, Behind, Lead, Steps
+from tiered.typing import Key
 
 __all__ = ["Engine"]
 
@@ -161,7 +162,7 @@ class Engine:
             yield Await(flight, None)
         elif not (yield Await(flight, plan.hard_timeout - waited)):
             self.reading.counters.timeouts += 1
-            key = reprlib.repr(call.key)  # it may be long, or raise
+            key = _shown(call.key)
             late = f"{plan.name} has taken longer than {plan.hard_timeout:g} s for {key}"
             return Outcome(error=ComputationTimeout(late))
         return None
@@ -312,3 +313,11 @@ class Engine:
     def _forget_failure(self, call: BoundCall) -> None:
         if self.reading.remembers_failures:
             self.reading.space.records.delete(FailureOf(call.key))
+
+
+def _shown(key: Key) -> str:
+    """For people: it may be long, or one that cannot be shown."""
+    try:
+        return reprlib.repr(key)
+    except Exception:
+        return f"a key of the type {type(key).__name__}"

@@ -158,6 +158,8 @@ def counted(folder: Path) -> Counter[Kind]:
     """How many records there are of each kind, so far."""
     counts: Counter[Kind] = Counter()
     for path in folder.glob("*.log"):
+        if not path.stat().st_size:
+            continue  # it is made just now
         kinds = _read(path)["kind"]
         counts.update({kind: int(np.count_nonzero(kinds == kind)) for kind in Kind})
     return counts

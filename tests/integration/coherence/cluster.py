@@ -27,9 +27,9 @@ ROUNDS: Final = int(os.environ.get("TIERED_FAULTS_ROUNDS", "1"))
 """Each fault that passes comes so many times."""
 SLACK: Final = float(os.environ.get("TIERED_FAULTS_SLACK", "0.3"))
 """Seconds for which a busy machine may keep a thread waiting."""
-EXIT: Final = 20.0
+EXIT: Final = 10.0
 """Seconds in which a process has to have ended, also where a machine stalls."""
-RECOVERY: Final = 30.0
+RECOVERY: Final = 20.0
 """Seconds in which all have to have recovered."""
 LAST_WORDS: Final = 0.1
 """Seconds before a freeze in which an event may still lie in the process that was frozen."""
