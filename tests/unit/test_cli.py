@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
 import itertools
 import json
@@ -142,7 +143,7 @@ def nothing_installed(monkeypatch: pytest.MonkeyPatch) -> None:
 def no_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs of the demo that start no processes."""
     monkeypatch.setattr(command, "find_modules", lambda: ["a module"])
-    monkeypatch.setattr(command, "_watch", lambda jobs, report, say, broker: False)
+    monkeypatch.setattr(command, "_watch", lambda *_: 0)
 
 
 @pytest.mark.usefixtures("nothing_answers", "nothing_installed", "no_workers")
@@ -206,9 +207,9 @@ def test_workers_are_told_what_to_share(
 ) -> None:
     told: list[Job] = []
 
-    def watch(jobs: list[Job], _report: Report, _say: object, _broker: object) -> bool:
+    def watch(jobs: list[Job], *_: object) -> int:
         told.extend(jobs)
-        return False
+        return 0
 
     monkeypatch.setattr(shared, "answers", lambda address: True)
     monkeypatch.setattr(command, "_watch", watch)
@@ -261,6 +262,29 @@ class Screen(io.StringIO):
 
     def isatty(self) -> bool:
         return self.tty
+
+
+def test_a_signal_whose_exception_is_dropped_ends_the_demo_all_the_same() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    ours, theirs = Pipe()
+    with ours, theirs, command._ending_on_signals() as look:
+        look()  # nothing has come
+        with contextlib.suppress(KeyboardInterrupt):  # as in a finaliser
+            signal.raise_signal(signal.SIGINT)
+        report = Report(1, 1, "")
+        with pytest.raises(KeyboardInterrupt):
+            command._follow([ours], report, 0.0, io.StringIO(), look=look)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_signal_that_is_ignored_stays_so() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with command._ending_on_signals():
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 @pytest.mark.parametrize("tty", [False, True])

@@ -12,7 +12,7 @@ import secrets
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from types import FrameType
 from typing import Any, Final, TextIO
@@ -41,7 +41,7 @@ def run(options: argparse.Namespace) -> int:
     interrupted, lost = False, 0
     try:
         # The signals first, and what is shared last to go: an interruption is met at any moment.
-        with _ending_on_signals(), contextlib.ExitStack() as cleanup:
+        with _ending_on_signals() as look, contextlib.ExitStack() as cleanup:
             try:
                 shared = shared_tier(options, cleanup)
             except OSError as error:
@@ -59,7 +59,7 @@ def run(options: argparse.Namespace) -> int:
                 for number in range(options.workers)
             ]
             try:
-                lost = _watch(jobs, report, say, broker)
+                lost = _watch(jobs, report, say, broker, look)
             except OSError as error:
                 print(f"tiered demo: {error}", file=sys.stderr)
                 return 1
@@ -81,7 +81,13 @@ def run(options: argparse.Namespace) -> int:
     return 1 if lost or stale else 0
 
 
-def _watch(jobs: list[Job], report: Report, say: TextIO, broker: BrokerProcess) -> int:
+def _watch(
+    jobs: list[Job],
+    report: Report,
+    say: TextIO,
+    broker: BrokerProcess,
+    look: Callable[[], object],
+) -> int:
     """Run the workers and show their progress; how many ended before their time."""
     with contextlib.ExitStack() as cleanup:
         cleanup.enter_context(broker.start(DETECTION)).await_ready()
@@ -96,7 +102,7 @@ def _watch(jobs: list[Job], report: Report, say: TextIO, broker: BrokerProcess) 
             cleanup.callback(_end, worker, ours)
             pipes.append(ours)
         try:
-            return len(jobs) - _follow(pipes, report, started, say, accident)
+            return len(jobs) - _follow(pipes, report, started, say, accident=accident, look=look)
         finally:
             report.seconds = time.monotonic() - started
 
@@ -106,14 +112,17 @@ def _follow(
     report: Report,
     started: float,
     say: TextIO,
+    *,
     accident: Accident | None = None,
+    look: Callable[[], object] = bool,
 ) -> int:
-    """Until all workers have ended; how many of them were done."""
+    """Until all workers have ended; how many of them were done. *look* is called in each turn."""
     done, heard = 0, math.inf
     live = list(pipes)
     shown = started
     screen = say.isatty()
     while live:
+        look()
         for pipe in multiprocessing.connection.wait(live, timeout=0.5):
             assert isinstance(pipe, Connection)
             try:
@@ -158,16 +167,32 @@ def _end(worker: Any, pipe: Connection) -> None:
 
 
 @contextlib.contextmanager
-def _ending_on_signals() -> Iterator[None]:
-    """SIGTERM and SIGHUP end the demo as Ctrl-C does: with everything cleaned up."""
+def _ending_on_signals() -> Iterator[Callable[[], None]]:
+    """SIGTERM and SIGHUP end the demo as Ctrl-C does: with everything cleaned up.
+
+    Yields what raises once more if a signal has come. The interpreter drops what is raised while
+    it runs a finaliser or a callback of a weak reference, as imports have them: then the demo
+    would go on to its end.
+    """
+    told = False
 
     def interrupt(_signal: int, _frame: FrameType | None) -> None:
+        nonlocal told
+        told = True
         raise KeyboardInterrupt
 
-    signals = (signal.SIGTERM, signal.SIGHUP)
-    previous = [signal.signal(one, interrupt) for one in signals]
+    def look() -> None:
+        if told:
+            raise KeyboardInterrupt
+
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    # What is ignored stays so: a shell's job in the background does not hear of Ctrl-C.
+    previous = {one: signal.getsignal(one) for one in signals}
+    changed = [one for one in signals if previous[one] not in (signal.SIG_IGN, None)]
+    for one in changed:
+        signal.signal(one, interrupt)
     try:
-        yield
+        yield look
     finally:
-        for one, handler in zip(signals, previous, strict=True):
-            signal.signal(one, handler)
+        for one in changed:
+            signal.signal(one, previous[one])
