@@ -7,12 +7,12 @@ import random
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final, Self
 
 from tiered.cli.demo.server import PrivateMemcached
 
-__all__ = ["Servers", "Trouble", "lasting_port"]
+__all__ = ["Servers", "Trouble", "first_free", "lasting_port"]
 
 FROZEN: Final = 2.0
 """Seconds."""
@@ -102,11 +102,20 @@ class Trouble:
 
 def lasting_port() -> int:
     """A free port that no outgoing connection is given while its server is down."""
-    for port in random.sample(range(20_000, 32_000), 200):
+    return first_free(random.sample(range(20_000, 32_000), 200))
+
+
+def first_free(ports: Iterable[int]) -> int:
+    """The first of *ports* that nobody has.
+
+    Raises:
+        OSError: all are taken.
+    """
+    for port in ports:
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
             return port
-    raise OSError("no free port between 20000 and 32000")
+    raise OSError("none of these ports is free")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -259,6 +260,14 @@ class Held:
         self.started.set()
         assert self.go.wait(20)
         return "done"
+
+
+def until(condition: Callable[[], object], patience: float = 20.0) -> None:
+    """Wait for what another thread does at its own time."""
+    ends = time.monotonic() + patience
+    while not condition():
+        assert time.monotonic() < ends, "it does not happen"
+        time.sleep(0.001)
 
 
 def waiting(function: Any) -> int:

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from itertools import cycle, islice
 from typing import Final
 
+from bench.soak_servers import first_free
+
 __all__ = ["free_port", "kept_port"]
 
 _FIRST: Final = 12_000  # above memcached's own, and below those that outgoing connections are given
@@ -23,14 +25,7 @@ def free_port() -> int:
 
     It is not given again soon: who asks for two, and binds them later, gets two.
     """
-    for port in islice(_ports, _COUNT):
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
-    raise OSError("no port is free of those that this worker has")
+    return first_free(islice(_ports, _COUNT))
 
 
 def _ours() -> Iterator[int]:

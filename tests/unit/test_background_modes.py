@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.fakes import FailingClient, Held, RemoteFake, inproc, together
+from tests.logs import of_this_thread
 from tiered import CacheMissError, cached
 from tiered.clients.base import CacheClient
 from tiered.clients.inproc import InprocCacheClient
@@ -187,7 +188,7 @@ def test_a_failure_behind_is_counted_and_logged_once(
     for _ in range(5):
         assert f.bg()(1) == (1, 1)
     assert f.stats.failures == 5
-    ours = [r for r in caplog.records if r.thread == threading.get_ident()]  # not of other tests
+    ours = of_this_thread(caplog)
     assert len([r for r in ours if "failed behind its caller" in r.message]) == 1
 
 

@@ -6,10 +6,8 @@ import copy
 import functools
 import gc
 import inspect
-import logging
 import pickle
 import sys
-import threading
 import types
 from collections.abc import Callable
 from types import FrameType
@@ -19,6 +17,7 @@ import pytest
 
 import tiered
 from tests.fakes import FailingClient, RemoteFake, inproc, together, waiting
+from tests.logs import of_this_thread
 from tiered import cached
 from tiered.clients.base import CacheClient, Claim
 from tiered.clients.inproc import InprocCacheClient
@@ -481,11 +480,6 @@ def test_class_and_static_methods() -> None:
 # -- The cache never breaks the call ----------------------------------------------
 
 
-def of_ours(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
-    """What this thread has logged; those that other tests have left may log as well."""
-    return [record for record in caplog.records if record.thread == threading.get_ident()]
-
-
 def test_arguments_that_cannot_be_hashed_call_through(
     client: CacheClient, function: Doubler, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -495,7 +489,7 @@ def test_arguments_that_cannot_be_hashed_call_through(
         assert f(x=[1], y=2)[0] == [1]
     assert len(function.calls) == 10
     assert f.stats.errors == 10
-    assert len([r for r in of_ours(caplog) if "without the cache" in r.message]) == 1
+    assert len([r for r in of_this_thread(caplog) if "without the cache" in r.message]) == 1
     assert f.refresh([1])[0] == [1]
     assert not f.invalidate([1])
     assert not f.put([1], _cache_put=1)  # type: ignore[arg-type]
@@ -557,7 +551,7 @@ def test_a_failing_client_is_a_counted_miss(
         f.get_ttl(1)
     f.clear()
     assert f.stats.errors >= 8
-    assert len([r for r in of_ours(caplog) if "failed" in r.message]) == 1
+    assert len([r for r in of_this_thread(caplog) if "failed" in r.message]) == 1
     client.error = None
     f(1)
     computed = len(function.calls)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.fakes import RemoteFake, inproc
+from tests.fakes import RemoteFake, inproc, until
 from tests.parties import Party, Telling
 from tests.regions import PATIENCE, HeldUp, in_threads
 from tiered import CacheClient, TieredInclusiveClient, WorkerPool, cached
@@ -32,13 +32,6 @@ from tiered.typing import Following, Key, OnChange
 
 LONG = 2 * PATIENCE
 """Seconds of a pause: a test that waits for its end has failed."""
-
-
-def until(condition: Callable[[], object]) -> None:
-    """Wait for what another thread does at its own time."""
-    ends = SYSTEM_CLOCK.monotonic() + PATIENCE
-    while not condition():
-        assert SYSTEM_CLOCK.monotonic() < ends, "it does not happen"
 
 
 # -- Wakers, and the three ways to wait ------------------------------------------------

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from tests.fakes import RecordingClient, RemoteFake, inproc, together
+from tests.fakes import RecordingClient, RemoteFake, inproc, together, until
 from tiered import (
     CacheMissError,
     ComputationTimeout,
@@ -238,12 +236,6 @@ def test_an_interruption_leaves_nothing_behind(client: CacheClient) -> None:
 def test_timeouts_are_per_call(client: CacheClient, monkeypatch: pytest.MonkeyPatch) -> None:
     pool = WorkerPool(4)
     alone, release = threading.Event(), threading.Event()
-
-    def until(condition: Callable[[], object]) -> None:
-        ends = time.monotonic() + 20
-        while not condition():
-            assert time.monotonic() < ends
-            time.sleep(0.001)
 
     @cached(client, 60, hard_timeout=0.05, pool=pool)
     def f(x: int) -> int:

@@ -7,11 +7,11 @@ import json
 import logging
 import math
 import pickle
-import threading
 from typing import Any
 
 import pytest
 
+from tests.logs import of_this_thread
 from tests.opened import Opened
 from tiered.clients.inproc import InprocCacheClient
 from tiered.clients.memcached import MemcachedClient
@@ -180,13 +180,8 @@ def test_the_socket_timeout_is_another_name(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def of_regions(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
-    """What regions have logged in this thread; others may be of earlier tests."""
-    ours = threading.get_ident()
-    return [
-        record
-        for record in caplog.records
-        if record.name.startswith("tiered.region") and record.thread == ours
-    ]
+    """What regions have logged in this thread."""
+    return [one for one in of_this_thread(caplog) if one.name.startswith("tiered.region")]
 
 
 @pytest.mark.parametrize("name", NAMES)

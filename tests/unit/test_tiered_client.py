@@ -17,6 +17,7 @@ from tests.fakes import (
     inproc,
     together,
 )
+from tests.logs import of_this_thread
 from tiered.clients.base import CacheClient, Capabilities, Search
 from tiered.clients.inproc import InprocCacheClient
 from tiered.clients.memcached import MemcachedClient
@@ -495,8 +496,7 @@ def test_a_failing_tier_is_passed_over_and_counted(
     stats = client.stats
     assert stats.tiers[place].errors == stats.errors > 5
     assert stats.tiers[1 - place].errors == 0
-    # Those of this thread: others may be left of earlier tests.
-    ours = [r.getMessage() for r in caplog.records if r.thread == threading.get_ident()]
+    ours = [record.getMessage() for record in of_this_thread(caplog)]
     assert len([line for line in ours if "is passed over" in line]) == 1
 
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.fakes import RemoteFake, inproc, together
+from tests.fakes import RemoteFake, inproc, together, until
 from tiered import CacheMissError, ComputationTimeout, TieredInclusiveClient, WorkerPool, cached
 from tiered.clients.base import CacheClient
 from tiered.testing import ManualClock
@@ -58,14 +57,6 @@ def client(request: pytest.FixtureRequest, clock: ManualClock) -> CacheClient:
     if request.param == "near":
         return inproc(clock)
     return TieredInclusiveClient(inproc(clock), RemoteFake(inproc(clock)))
-
-
-def until(condition: Callable[[], object]) -> None:
-    """Wait for what another thread does: it may come to it long after a timeout."""
-    ends = time.monotonic() + LATE
-    while not condition():
-        assert time.monotonic() < ends
-        time.sleep(0.001)
 
 
 def settle(pool: WorkerPool, gate: Gate, function: Any) -> None:
